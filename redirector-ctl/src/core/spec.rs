@@ -1,0 +1,154 @@
+//! Intent: what the operator wants, as values. Pure data; no clock, no I/O.
+//!
+//! A [`Spec`] is only ever replaced by [`Spec::apply`], which checks everything and may refuse, so a spec
+//! that exists is a valid one. It is what the state file holds.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of a server or device: 1 to 63 of `a-z 0-9 - . _`, beginning with a letter or digit.
+pub type Name = String;
+
+/// Everything the operator wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Version of the desired state: grows by one with every accepted change.
+    pub generation: u64,
+    /// Servers by name.
+    pub servers: BTreeMap<Name, Server>,
+    /// Devices by name.
+    pub devices: BTreeMap<Name, Device>,
+    /// Counters that outlive the servers and devices that held an id, so that a flow of an earlier
+    /// holder is never taken for one of the present holder.
+    #[serde(default)]
+    pub slots: Slots,
+}
+
+/// Last incarnation and epoch given out per id, kept after the holder is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// Server id -> last incarnation.
+    pub incarnations: BTreeMap<u16, u32>,
+    /// Device id -> last epoch (16 bits, wraps).
+    pub epochs: BTreeMap<u32, u16>,
+}
+
+/// A head through which devices can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Index of the server's line in the server table: 1 to 4095 (0 means none).
+    pub id: u16,
+    /// Address on which the server serves its devices.
+    pub address: IpAddr,
+    /// What the operator wants of it.
+    pub state: AdminState,
+    /// Counts the lives of this server: grows each time it returns from death, so that a returning
+    /// server gets nothing of its earlier life (G10).
+    pub incarnation: u32,
+}
+
+/// Administrative state: what the operator wants of a server. Health is a separate, measured fact.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    /// Takes devices.
+    #[default]
+    Active,
+    /// Keeps its open flows, gets no new devices; its devices are moved away (cause planned).
+    Draining,
+    /// Serves nothing: its devices are moved away and its open flows are reset.
+    Inactive,
+}
+
+/// Transport protocol of a service address.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP, protocol number 6.
+    Tcp,
+    /// UDP, protocol number 17.
+    Udp,
+}
+
+/// A network-attached storage resource with a stable service address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Index of the device in the association table: 0 to `devices_max` - 1.
+    pub id: u32,
+    /// Address at which clients reach the device.
+    pub address: IpAddr,
+    /// Port at which clients reach the device.
+    pub port: u16,
+    /// Protocol of the service address.
+    pub protocol: Protocol,
+    /// Port at which every allowed server serves this device. Together with the server's address it
+    /// names this device alone, so that the way back needs no entry of its own.
+    pub server_port: u16,
+    /// Servers that can reach the device, in order of preference. Never empty.
+    pub servers: Vec<Name>,
+    /// What happens to open flows on a planned move.
+    pub on_planned: FlowPolicy,
+    /// Through which server the device is reached.
+    pub association: Association,
+}
+
+/// What happens to open flows when an association changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum FlowPolicy {
+    /// Open flows stay on their server as long as they like.
+    Keep,
+    /// Open flows stay until the deadline, in ms after the change; what is open then is reset.
+    Drain {
+        /// Time from the change to the reset of what is still open, in ms.
+        deadline_ms: u64,
+    },
+    /// Open flows are reset with their next packet.
+    Reset,
+}
+
+/// Why an association changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// An operator asked for it.
+    Planned,
+    /// The server had more load than it can carry.
+    Overload,
+    /// The server is dead.
+    Failure,
+}
+
+/// The table's entry: device -> server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Association {
+    /// Server that gets new flows.
+    pub server: Name,
+    /// Server that takes over by itself, in the packet path, if `server` dies. None with one server.
+    pub backup: Option<Name>,
+    /// Version of this association: grows by one with each change of `server`; kept in every flow.
+    pub epoch: u16,
+    /// Earlier associations whose flows may still be open, oldest first; at most 255.
+    pub drains: Vec<Drain>,
+    /// Why the association last changed.
+    pub cause: Cause,
+    /// When it last changed: ms since the Unix epoch.
+    pub changed_at_ms: u64,
+}
+
+/// An earlier association whose open flows are still allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Server the flows are on.
+    pub server: Name,
+    /// Epoch the flows carry.
+    pub epoch: u16,
+    /// When they are reset: ms since the Unix epoch; None for `keep`.
+    pub deadline_at_ms: Option<u64>,
+}

@@ -1,0 +1,8 @@
+//! The outside world, thin: one file per outside thing. Nothing here makes a choice.
+
+pub mod bpf;
+pub mod clock;
+pub mod netlink;
+pub mod probe;
+pub mod store;
+pub mod tables;

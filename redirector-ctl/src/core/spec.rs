@@ -47,6 +47,10 @@ pub struct Server {
     /// Counts the lives of this server: grows each time it returns from death, so that a returning
     /// server gets nothing of its earlier life (G10).
     pub incarnation: u32,
+    /// The life that `incarnation` counts is over: the server was found dead and has not come back. Kept here
+    /// so that a daemon that starts anew does not take a dead server for a living one.
+    #[serde(default)]
+    pub life_over: bool,
 }
 
 /// Administrative state: what the operator wants of a server. Health is a separate, measured fact.
@@ -94,8 +98,25 @@ pub struct Device {
     pub servers: Vec<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
+    /// How a server is asked whether it serves the device.
+    #[serde(default)]
+    pub check: Check,
     /// Through which server the device is reached.
     pub association: Association,
+}
+
+/// How a server is asked whether it serves a device.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// The server accepts a connection. A process that hangs still accepts, because its kernel does it.
+    #[default]
+    Connect,
+    /// The server accepts a connection and sends its first bytes within the time-out, as NBD servers do.
+    /// Not for a server that takes one client at a time.
+    Greeting,
 }
 
 /// What happens to open flows when an association changes.

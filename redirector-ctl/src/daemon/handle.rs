@@ -1,0 +1,94 @@
+//! How the rest of the process talks to the daemon: typed questions over a bounded channel, one answer each.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Event, Request, Snapshot};
+use crate::core::change::{Change, SpecError};
+
+/// A way to the daemon's owner task. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DaemonHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+/// A change that is journalled and in the kernel's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Generation of the spec that holds it; unchanged when there was nothing to do.
+    pub generation: u64,
+    /// Events that tell of it.
+    pub events: Vec<u64>,
+}
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The caller spoke of another generation than the present one.
+    #[error("the state has changed meanwhile: it is at generation {current}; read it again, then repeat the change")]
+    Stale {
+        /// The present generation.
+        current: u64,
+    },
+    /// The change does not fit the spec; nothing has changed.
+    #[error("refused: {0}")]
+    Refused(#[source] SpecError),
+    /// The daemon is stopping or the state file cannot be written; nothing has changed.
+    #[error("the daemon cannot take changes: {0}")]
+    Unavailable(String),
+    /// Journalled, but the kernel's tables did not take it; the daemon keeps trying.
+    #[error("the change is journalled but not yet in force, the daemon keeps trying: {0}")]
+    NotApplied(String),
+}
+
+/// The daemon is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct Unavailable;
+
+impl DaemonHandle {
+    /// A handle and the queue that it fills. Tests of other parts answer the queue themselves.
+    #[must_use]
+    pub(crate) fn new(requests_max: usize) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, queue) = mpsc::channel(requests_max);
+        (Self { requests }, queue)
+    }
+
+    /// Makes a change: it is journalled and in the tables when this returns.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; `if_match` is the generation that the caller has seen, None for any.
+    pub async fn change(
+        &self,
+        change: Change,
+        if_match: Option<u64>,
+    ) -> Result<Applied, ChangeError> {
+        let (answer, wait) = oneshot::channel();
+        let gone = || ChangeError::Unavailable(Unavailable.to_string());
+        let request = Request::Change { change, if_match, answer };
+        self.requests.send(request).await.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())?
+    }
+
+    /// Everything there is to show, at one moment.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        self.requests.send(Request::Snapshot { answer }).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// Events with an id above `after`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        let request = Request::Events { after, limit, answer };
+        self.requests.send(request).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+}

@@ -1,0 +1,116 @@
+//! What the daemon shows of itself: the read model of the API. Plain values, taken at one moment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::health::Health;
+use crate::core::op::NextHop;
+use crate::core::spec::{Cause, Name, Spec};
+use crate::platform::tables::{Counters, FlowCensus};
+
+/// Everything there is to show, at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The intent in force.
+    pub spec: Spec,
+    /// Health of each server.
+    pub health: BTreeMap<Name, ServerHealth>,
+    /// Server -> device -> health of that path: a server's process for one device can die alone.
+    pub paths: BTreeMap<Name, BTreeMap<Name, Health>>,
+    /// Server -> way to it; absent while the neighbour is unresolved.
+    pub next_hops: BTreeMap<Name, NextHop>,
+    /// The configured interfaces, in the order of the configuration ([`NextHop::port`] is an index of it).
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The program's counters.
+    pub counters: Counters,
+    /// The flows at the last sweep.
+    pub census: FlowCensus,
+    /// When the daemon started: ms since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Now: ms since the Unix epoch.
+    pub now_ms: u64,
+    /// Generation that the kernel's tables hold.
+    pub applied_generation: u64,
+    /// Why the daemon holds its decisions back; None in the normal case.
+    pub frozen: Option<String>,
+}
+
+/// What is known of a server's health.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServerHealth {
+    /// Its health.
+    pub health: Health,
+    /// Since when: ms since the Unix epoch.
+    pub since_ms: u64,
+    /// What the last failed check met with; None when the last checks were all answered.
+    pub last_error: Option<String>,
+    /// How long the last answered check took, in ms.
+    pub probe_ms: Option<f64>,
+}
+
+/// An interface on which the program is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index in the kernel.
+    pub index: u32,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// The mode in force: `native` or `generic`.
+    pub mode: String,
+    /// Whether it has a carrier.
+    pub link_up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Grows by one with each event; starts at 1 with the daemon.
+    pub id: u64,
+    /// When: ms since the Unix epoch.
+    pub at_ms: u64,
+    /// What.
+    pub kind: EventKind,
+    /// The device that it is about.
+    pub device: Option<Name>,
+    /// The server that it is about.
+    pub server: Option<Name>,
+    /// Why.
+    pub cause: Option<Cause>,
+    /// The whole of it in one sentence.
+    pub text: String,
+}
+
+/// What an event tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The daemon started.
+    Started,
+    /// The spec changed.
+    Change,
+    /// A device moved to another server, planned.
+    Move,
+    /// A device moved because its server is dead for it.
+    Failover,
+    /// The flows of an earlier association ended or were ended.
+    DrainEnded,
+    /// A server, or a server for one device, failed its last check.
+    ServerSuspect,
+    /// A server, or a server for one device, is dead.
+    ServerDead,
+    /// A server, or a server for one device, is healthy.
+    ServerHealthy,
+    /// The daemon holds its decisions back, or no longer does.
+    Frozen,
+    /// The way to a server changed.
+    Neighbour,
+    /// An interface changed.
+    Link,
+    /// Something that should not be failed; the text says what to do.
+    Error,
+}

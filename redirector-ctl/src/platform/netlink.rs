@@ -1,0 +1,1 @@
+//! The kernel's interfaces, routes and neighbours.

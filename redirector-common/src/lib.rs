@@ -1,1 +1,25 @@
-//! placeholder
+//! What the kernel program and the daemon share: headers, checksums, address rewriting, the tables' wire types
+//! and the packet decision.
+//!
+//! The crate is compiled twice, into the BPF object and into the host's daemon and tests. It allocates nothing,
+//! reads no clock and has no unsafe code; every outside thing is an argument or a method of
+//! [`decide::Tables`].
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod checksum;
+pub mod decide;
+pub mod family;
+pub mod flow;
+pub mod headers;
+pub mod nat;
+pub mod order;
+pub mod packet;
+pub mod reset;
+pub mod tcp;
+pub mod verdict;
+pub mod wire;

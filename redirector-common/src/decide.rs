@@ -1,0 +1,316 @@
+//! The packet decision: the only place of the packet path that thinks.
+//!
+//! It sees a [`Packet`] and the [`Tables`] and gives a [`Verdict`]; it never sees the frame. The order is that of the
+//! design: known flows first, then service addresses, then the way back.
+
+use core::ops::Deref;
+
+use crate::family::Family;
+use crate::flow::{FLOW_ANSWERED, FLOW_CHALLENGED, FLOW_CLOSING, Flow, Owner};
+use crate::order::Be16;
+use crate::packet::Packet;
+use crate::tcp::{ACK, FIN, RST, proves};
+use crate::verdict::{Action, Reason, Verdict};
+use crate::wire::{Association, DeviceLine, Hop, Origin, SERVER_NONE, ServerLine};
+
+/// What the decision reads and writes: maps in the kernel, ordinary collections in tests.
+pub trait Tables<F: Family> {
+    /// A flow's entry, for as long as the packet lasts.
+    type Entry<'a>: Deref<Target = Flow>
+    where
+        Self: 'a;
+
+    /// Seconds of a monotonic clock; coarse is enough.
+    fn now_s(&self) -> u64;
+    /// The entry of a proven flow.
+    fn flow(&self, key: &F::FlowKey) -> Option<Self::Entry<'_>>;
+    /// The entry of a flow that is not proven yet.
+    fn candidate(&self, key: &F::FlowKey) -> Option<Self::Entry<'_>>;
+    /// The device that a service address names.
+    fn service(&self, destination: &F::Endpoint) -> Option<u32>;
+    /// What a server's endpoint means on the way back.
+    fn origin(&self, source: &F::Endpoint) -> Option<Origin>;
+    /// The device's association, from the bank in force: one word, read once per packet.
+    fn association(&self, device: u32) -> Option<Association>;
+    /// A server's line.
+    fn server(&self, id: u16) -> Option<&ServerLine>;
+    /// A device's line.
+    fn device(&self, device: u32) -> Option<&DeviceLine>;
+    /// Enters a candidate; may evict another one.
+    fn open(&self, key: &F::FlowKey, flow: &Flow);
+    /// Makes a candidate a proven flow. False if the table is full: the candidate then stays what it is.
+    fn prove(&self, key: &F::FlowKey, flow: &Flow) -> bool;
+}
+
+/// Whether a flow may go on.
+enum Standing {
+    Open,
+    Dead,
+    Retired,
+}
+
+/// Decides what becomes of a packet.
+#[inline(always)]
+pub fn decide<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> Verdict<F> {
+    let key = F::flow_key(packet.source, packet.destination);
+    // A SYN is always a new decision: no entry may capture it (G3).
+    if !packet.opens()
+        && let Some(flow) = tables.flow(&key)
+    {
+        return known(packet, tables, &key, &flow);
+    }
+    if let Some(device) = tables.service(&packet.destination) {
+        return unknown(packet, tables, &key, device);
+    }
+    if let Some(origin) = tables.origin(&packet.source) {
+        return back(packet, tables, origin);
+    }
+    Verdict::plain(Action::Pass, Reason::NotOurs)
+}
+
+/// A client's packet of a proven flow.
+#[inline(always)]
+fn known<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    key: &F::FlowKey,
+    flow: &Flow,
+) -> Verdict<F> {
+    let owner = flow.owner();
+    // Somebody began anew with the same addresses and ports: if it was the client, its acknowledgement says so.
+    if flow.flags() & FLOW_CHALLENGED != 0
+        && let Some(candidate) = tables.candidate(key)
+        && proven_by(packet, &candidate)
+    {
+        return prove(packet, tables, key, candidate.owner());
+    }
+    match standing(tables, &owner) {
+        Standing::Open => {
+            flow.touch(packet.arrival, tables.now_s());
+            if packet.has(FIN | RST) {
+                flow.mark(FLOW_CLOSING);
+            }
+            to_server(packet, tables, &owner, Reason::Established)
+        }
+        // A datagram has no conversation that could be reset: it simply gets a new decision.
+        _ if !packet.is_tcp() => begin(packet, tables, key, owner.device),
+        Standing::Dead => refuse(packet, &owner, Reason::ResetDead),
+        Standing::Retired => refuse(packet, &owner, Reason::ResetRetired),
+    }
+}
+
+/// A client's packet without a proven flow.
+#[inline(always)]
+fn unknown<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    key: &F::FlowKey,
+    device: u32,
+) -> Verdict<F> {
+    if packet.opens() {
+        if let Some(flow) = tables.flow(key) {
+            flow.mark(FLOW_CHALLENGED);
+        }
+        return begin(packet, tables, key, device);
+    }
+    let Some(candidate) = tables.candidate(key) else {
+        return begin(packet, tables, key, device);
+    };
+    let owner = candidate.owner();
+    match standing(tables, &owner) {
+        Standing::Open if proven_by(packet, &candidate) => prove(packet, tables, key, owner),
+        Standing::Open => {
+            candidate.touch(packet.arrival, tables.now_s());
+            to_server(packet, tables, &owner, Reason::Candidate)
+        }
+        _ if !packet.is_tcp() => begin(packet, tables, key, device),
+        Standing::Dead => refuse(packet, &owner, Reason::ResetDead),
+        Standing::Retired => refuse(packet, &owner, Reason::ResetRetired),
+    }
+}
+
+/// A new decision, by the device's association.
+#[inline(always)]
+fn begin<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    key: &F::FlowKey,
+    device: u32,
+) -> Verdict<F> {
+    let (Some(word), Some(line)) = (tables.association(device), tables.device(device)) else {
+        return Verdict::plain(Action::Pass, Reason::NotConfigured);
+    };
+    let adopts = packet.is_tcp() && !packet.opens();
+    let reason = if adopts { Reason::Adopted } else { Reason::Opened };
+    // In mid-conversation the chance is best with the server the device is being moved away from.
+    let first = if adopts && word.previous() != SERVER_NONE { word.previous() } else { word.server() };
+    let (server, incarnation) = match (alive(tables, first), alive(tables, word.server())) {
+        (Some(incarnation), _) => (first, incarnation),
+        (None, Some(incarnation)) => (word.server(), incarnation),
+        (None, None) => match alive(tables, word.backup()) {
+            Some(incarnation) => (word.backup(), incarnation),
+            None => {
+                return Verdict::plain(Action::Drop, Reason::NoServer).of(device, word.server());
+            }
+        },
+    };
+    // What is adopted for the previous server belongs to the drain: it ends with the drain's epoch.
+    let drains = adopts && server == word.previous();
+    let epoch = word.epoch().wrapping_sub(u16::from(drains));
+    let owner = Owner { device, server, epoch, incarnation, server_port: line.server_port };
+    // A repeated SYN finds its candidate in place, and a RST needs no entry at all.
+    let repeated = packet.opens()
+        && matches!(tables.candidate(key), Some(candidate) if candidate.owner() == owner);
+    if !repeated && !packet.has(RST) {
+        tables.open(key, &Flow::new(owner, packet.arrival, tables.now_s()));
+    }
+    to_server(packet, tables, &owner, if repeated { Reason::Candidate } else { reason })
+}
+
+/// A candidate becomes a proven flow.
+#[inline(always)]
+fn prove<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    key: &F::FlowKey,
+    owner: Owner,
+) -> Verdict<F> {
+    let flow = Flow::new(owner, packet.arrival, tables.now_s());
+    if packet.has(FIN) {
+        flow.mark(FLOW_CLOSING);
+    }
+    let proved = tables.prove(key, &flow);
+    to_server(packet, tables, &owner, if proved { Reason::Proven } else { Reason::FlowsFull })
+}
+
+/// A server's packet.
+#[inline(always)]
+fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin) -> Verdict<F> {
+    let Some(line) = tables.device(origin.device) else {
+        return Verdict::plain(Action::Pass, Reason::NotConfigured);
+    };
+    let service = F::endpoint(F::address(&line.address), line.port, line.protocol);
+    let key = F::flow_key(packet.destination, service);
+    let flow = tables.flow(&key);
+    let challenged = matches!(&flow, Some(flow) if flow.flags() & FLOW_CHALLENGED != 0);
+    if (flow.is_none() || challenged)
+        && let Some(candidate) = tables.candidate(&key)
+        && candidate.owner().server == origin.server
+    {
+        // A RST proves nothing: it is also what answers a spoofed segment.
+        if let Some(segment) = &packet.segment
+            && !segment.has(RST)
+        {
+            candidate.answered(segment.next);
+        } else if !packet.is_tcp() {
+            candidate.answered(0);
+        }
+        return to_client(packet, tables, origin, &candidate, line);
+    }
+    match flow {
+        Some(flow) => {
+            if packet.has(FIN | RST) {
+                flow.mark(FLOW_CLOSING);
+            }
+            to_client(packet, tables, origin, &flow, line)
+        }
+        None => Verdict::plain(Action::Pass, Reason::ReturnUnknown).of(origin.device, origin.server),
+    }
+}
+
+/// Whether this packet of the client proves a candidate: it acknowledges what only the server could have sent, or,
+/// for datagrams, the server has been seen answering.
+#[inline(always)]
+fn proven_by<F: Family>(packet: &Packet<F>, candidate: &Flow) -> bool {
+    let answered = candidate.flags() & FLOW_ANSWERED != 0;
+    match &packet.segment {
+        Some(segment) => {
+            answered
+                && segment.has(ACK)
+                && !segment.has(RST)
+                && proves(segment.acknowledgement, candidate.server_next())
+        }
+        None => answered,
+    }
+}
+
+/// Whether a flow may go on: its server lives the same life, and its epoch is open.
+#[inline(always)]
+fn standing<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> Standing {
+    if alive(tables, owner.server) != Some(owner.incarnation) {
+        return Standing::Dead;
+    }
+    match tables.association(owner.device) {
+        Some(word) if word.accepts(owner.epoch) => Standing::Open,
+        _ => Standing::Retired,
+    }
+}
+
+/// The incarnation of a server that is alive.
+#[inline(always)]
+fn alive<F: Family, T: Tables<F>>(tables: &T, server: u16) -> Option<u32> {
+    let state = tables.server(server)?.state();
+    state.is_alive().then(|| state.incarnation())
+}
+
+/// Sends a client's packet to its server.
+#[inline(always)]
+fn to_server<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    owner: &Owner,
+    reason: Reason,
+) -> Verdict<F> {
+    let Some(line) = tables.server(owner.server) else {
+        return Verdict::plain(Action::Pass, Reason::NotConfigured);
+    };
+    let to = (F::address(&line.address), owner.server_port);
+    translated(packet, Action::ToServer, reason, to, line.next_hop()).of(owner.device, owner.server)
+}
+
+/// Sends a server's packet to the client of `flow`, if the flow is that server's and may go on.
+#[inline(always)]
+fn to_client<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    origin: Origin,
+    flow: &Flow,
+    line: &DeviceLine,
+) -> Verdict<F> {
+    let owner = flow.owner();
+    let own = owner.server == origin.server && owner.device == origin.device;
+    if !own || !matches!(standing(tables, &owner), Standing::Open) {
+        return Verdict::plain(Action::Drop, Reason::ReturnStale).of(origin.device, origin.server);
+    }
+    flow.touch_time(tables.now_s());
+    let to = (F::address(&line.address), line.port);
+    translated(packet, Action::ToClient, Reason::Returned, to, flow.client_hop())
+        .of(owner.device, owner.server)
+}
+
+/// A verdict that rewrites, unless the packet has no hop left.
+#[inline(always)]
+fn translated<F: Family>(
+    packet: &Packet<F>,
+    action: Action,
+    reason: Reason,
+    to: (F::Address, Be16),
+    egress: Hop,
+) -> Verdict<F> {
+    if packet.ttl <= 1 {
+        return Verdict::plain(Action::Drop, Reason::TtlExpired);
+    }
+    let (address, port) = to;
+    Verdict { address, port, egress, ..Verdict::plain(action, reason) }
+}
+
+/// Answers a flow that may not go on, if it can be answered: never a RST, never without ACK (RFC 9293).
+#[inline(always)]
+fn refuse<F: Family>(packet: &Packet<F>, owner: &Owner, reason: Reason) -> Verdict<F> {
+    let verdict = if packet.has(RST) || !packet.has(ACK) {
+        Verdict::plain(Action::Drop, Reason::Unanswerable)
+    } else {
+        Verdict::plain(Action::Reset, reason)
+    };
+    verdict.of(owner.device, owner.server)
+}

@@ -1,0 +1,164 @@
+//! The configuration file: what it says, as plain values, and every mistake in it at once.
+//!
+//! [`Config::parse`] reads the whole text and reports all mistakes together, each with its line,
+//! its field, what is wrong and what to do. A `Config` that exists is therefore a valid one, as far
+//! as the file alone can tell; whether an interface exists is known only when the daemon attaches
+//! to it. What may be said of servers and devices is decided by `core`, so that the file and the
+//! API answer with the same words.
+
+mod check;
+mod problem;
+mod reader;
+mod sections;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::change::SpecLimits;
+use crate::core::seed::{Seed, SeedDevice, SeedServer};
+
+use problem::Report;
+pub use problem::{ConfigError, ConfigProblem};
+
+/// A whole configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[redirector]`: where the daemon keeps its things.
+    pub redirector: RedirectorConfig,
+    /// `[api]`: where the REST API listens.
+    pub api: ApiConfig,
+    /// `[limits]`: sizes of the kernel's tables.
+    pub limits: LimitsConfig,
+    /// `[health]`: how servers are probed.
+    pub health: HealthConfig,
+    /// `[flows]`: how long idle flows are kept.
+    pub flows: FlowsConfig,
+    /// `[[interface]]`: where the program is attached. Never empty.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// `[[server]]`: the servers to begin with.
+    pub servers: Vec<SeedServer>,
+    /// `[[device]]`: the devices to begin with.
+    pub devices: Vec<SeedDevice>,
+}
+
+/// `[redirector]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectorConfig {
+    /// Directory of the state file; absolute.
+    pub state_dir: PathBuf,
+    /// Directory under a bpffs where links and maps are pinned; absolute.
+    pub bpffs_dir: PathBuf,
+    /// How often counters are read from the kernel, in ms.
+    pub stats_interval_ms: u64,
+}
+
+/// `[api]`. At least one of the two is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Path of the unix socket; absolute.
+    pub unix_socket: Option<PathBuf>,
+    /// Loopback address and port.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Most devices.
+    pub devices_max: u32,
+    /// Most servers; at most 4095.
+    pub servers_max: u16,
+    /// Most proven flows.
+    pub flows_max: u32,
+    /// Most flows not yet proven.
+    pub candidates_max: u32,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// Time between two probes of one server, in ms.
+    pub interval_ms: u64,
+    /// Time after which an unanswered probe has failed, in ms; at most `interval_ms`.
+    pub timeout_ms: u64,
+    /// Good probes in a row that make a dead server healthy.
+    pub rise: u32,
+    /// Failed probes in a row that make a healthy server dead.
+    pub fall: u32,
+    /// How much an interval may be longer or shorter by chance, in percent; at most 50.
+    pub jitter_pct: u8,
+}
+
+/// `[flows]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowsConfig {
+    /// Idle time after which an open TCP flow is forgotten, in ms.
+    pub tcp_idle_timeout_ms: u64,
+    /// Idle time after which a UDP flow is forgotten, in ms.
+    pub udp_idle_timeout_ms: u64,
+    /// Idle time after which a closed TCP flow is forgotten, in ms.
+    pub closing_timeout_ms: u64,
+    /// Time between two passes over the flow table, in ms.
+    pub sweep_interval_ms: u64,
+}
+
+/// `[[interface]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// Name of the interface.
+    pub name: String,
+    /// How the program is attached.
+    pub mode: XdpMode,
+    /// Whether the daemon adds each service address as a /32 to this interface, so that the
+    /// gateway's kernel answers ARP for it.
+    pub announce: bool,
+}
+
+/// How an XDP program is attached to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver. Refused at attach where the driver cannot.
+    #[default]
+    Native,
+    /// In the kernel's stack: slow, for drivers without XDP; only when asked for.
+    Generic,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has mistakes: all of them, in the order of their lines.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+            .map_err(|problems| ConfigError::Invalid { path: path.to_owned(), problems })
+    }
+
+    /// Checks the text of a configuration file.
+    ///
+    /// # Errors
+    /// All mistakes, in the order of their lines. Never empty.
+    pub fn parse(text: &str) -> Result<Self, Vec<ConfigProblem>> {
+        let mut report = Report::new(text);
+        let draft = sections::read(text, &mut report);
+        check::check(&draft, &mut report);
+        let problems = report.into_problems();
+        if problems.is_empty() { Ok(draft.into_config()) } else { Err(problems) }
+    }
+    /// The servers and devices to begin with.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        Seed { servers: self.servers.clone(), devices: self.devices.clone() }
+    }
+
+    /// How many servers and devices there may be.
+    #[must_use]
+    pub fn spec_limits(&self) -> SpecLimits {
+        SpecLimits { devices_max: self.limits.devices_max, servers_max: self.limits.servers_max }
+    }
+}

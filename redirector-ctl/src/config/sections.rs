@@ -1,0 +1,301 @@
+//! The sections of the file: their fields, defaults and ranges.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use toml::de::DeTable;
+
+use super::problem::Report;
+use super::reader::Section;
+use super::{
+    ApiConfig, Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig,
+    XdpMode,
+};
+use crate::core::change::DeviceSpec;
+use crate::core::seed::{SeedDevice, SeedServer};
+use crate::core::spec::{AdminState, Check, FlowPolicy, Protocol};
+
+const STATE_DIR: &str = "/var/lib/redirector";
+const BPFFS_DIR: &str = "/sys/fs/bpf/redirector";
+const UNIX_SOCKET: &str = "/run/redirector/api.sock";
+/// `sockaddr_un.sun_path` has 108 bytes, the last of which is 0 (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const IDLE_MAX_MS: u64 = 30 * DAY_MS;
+/// Largest table the daemon makes: 16 million entries, some gigabytes.
+const ENTRIES_MAX: u32 = 1 << 24;
+const ADDRESS: &str = "an address; write one such as 10.0.1.100";
+
+const ADMIN_STATES: [(&str, AdminState); 3] = [
+    ("active", AdminState::Active),
+    ("draining", AdminState::Draining),
+    ("inactive", AdminState::Inactive),
+];
+const CHECKS: [(&str, Check); 2] = [("connect", Check::Connect), ("greeting", Check::Greeting)];
+const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const MODES: [(&str, XdpMode); 2] = [("native", XdpMode::Native), ("generic", XdpMode::Generic)];
+
+/// What could be read of a file, mistakes or not.
+pub(super) struct Draft {
+    pub redirector: RedirectorConfig,
+    pub api: ApiConfig,
+    pub limits: LimitsConfig,
+    pub health: HealthConfig,
+    pub flows: FlowsConfig,
+    pub interfaces: Vec<Placed<InterfaceConfig>>,
+    pub servers: Vec<Placed<SeedServer>>,
+    pub devices: Vec<Placed<SeedDevice>>,
+}
+
+/// An item of a list, and where the file has it: `device[2]`.
+pub(super) struct Placed<T> {
+    pub path: String,
+    /// Its name, even where the rest of it cannot be used.
+    pub name: Option<String>,
+    /// None where something without a default is missing or wrong.
+    pub item: Option<T>,
+}
+
+impl Draft {
+    /// The configuration, without the items that could not be read.
+    pub fn into_config(self) -> Config {
+        Config {
+            redirector: self.redirector,
+            api: self.api,
+            limits: self.limits,
+            health: self.health,
+            flows: self.flows,
+            interfaces: items(self.interfaces),
+            servers: items(self.servers),
+            devices: items(self.devices),
+        }
+    }
+}
+
+fn items<T>(list: Vec<Placed<T>>) -> Vec<T> {
+    list.into_iter().filter_map(|placed| placed.item).collect()
+}
+
+/// Reads the whole text. What is missing or wrong is reported and replaced by its default, or left
+/// out where there is none, so that the rest can still be checked.
+pub(super) fn read(text: &str, report: &mut Report) -> Draft {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        report.syntax(error.span(), error.message());
+    }
+    let mut root = Section::root(table.into_inner());
+    let draft = Draft {
+        redirector: redirector(root.section("redirector", report), report),
+        api: api(root.section("api", report), report),
+        limits: limits(root.section("limits", report), report),
+        health: health(root.section("health", report), report),
+        flows: flows(root.section("flows", report), report),
+        interfaces: every(root.sections("interface", report), interface, report),
+        servers: every(root.sections("server", report), server, report),
+        devices: every(root.sections("device", report), device, report),
+    };
+    if draft.interfaces.is_empty() && !report.has_problem_in("interface") {
+        let remedy = "is missing; add one with the name of a network interface";
+        report.problem("interface", remedy);
+    }
+    root.finish(report);
+    draft
+}
+
+fn every<'i, T>(
+    sections: Vec<Section<'i>>,
+    read: fn(&mut Section<'i>, Option<String>, &mut Report) -> Option<T>,
+    report: &mut Report,
+) -> Vec<Placed<T>> {
+    let mut list = Vec::new();
+    for mut section in sections {
+        let name = section.string("name", report);
+        let name = section.require("name", name, "give it a name", report);
+        let item = read(&mut section, name.clone(), report);
+        let path = section.path().to_owned();
+        section.finish(report);
+        list.push(Placed { path, name, item });
+    }
+    list
+}
+
+fn redirector(mut section: Section<'_>, report: &mut Report) -> RedirectorConfig {
+    let config = RedirectorConfig {
+        state_dir: path(&mut section, "state_dir", report).unwrap_or_else(|| STATE_DIR.into()),
+        bpffs_dir: path(&mut section, "bpffs_dir", report).unwrap_or_else(|| BPFFS_DIR.into()),
+        stats_interval_ms: section
+            .number("stats_interval_ms", 100..=MINUTE_MS, report)
+            .unwrap_or(500),
+    };
+    section.finish(report);
+    config
+}
+
+fn api(mut section: Section<'_>, report: &mut Report) -> ApiConfig {
+    let mut unix_socket = path(&mut section, "unix_socket", report);
+    if unix_socket.as_ref().is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX) {
+        let detail = format!("is longer than {SOCKET_PATH_MAX} bytes; use a shorter path");
+        report.problem("api.unix_socket", detail);
+    }
+    let expected = "an address and port; write one such as 127.0.0.1:7070";
+    let listen: Option<SocketAddr> = section.parsed("listen", expected, report);
+    if let Some(listen) = listen {
+        check_listen(listen, report);
+    }
+    if unix_socket.is_none() && listen.is_none() {
+        unix_socket = Some(UNIX_SOCKET.into());
+    }
+    section.finish(report);
+    ApiConfig { unix_socket, listen }
+}
+
+fn check_listen(listen: SocketAddr, report: &mut Report) {
+    if !listen.ip().is_loopback() {
+        let detail = format!(
+            "{} is not a loopback address, and the API has no credentials yet, so anybody on that \
+             network could move devices; use 127.0.0.1 or [::1]",
+            listen.ip()
+        );
+        report.problem("api.listen", detail);
+    }
+    if listen.port() == 0 {
+        report.problem("api.listen", "port 0 cannot be found by clients; write 1 to 65535");
+    }
+}
+
+fn limits(mut section: Section<'_>, report: &mut Report) -> LimitsConfig {
+    let config = LimitsConfig {
+        devices_max: section.number("devices_max", 1..=65_536, report).unwrap_or(4096),
+        servers_max: section.number("servers_max", 1..=4095, report).unwrap_or(1024),
+        flows_max: section.number("flows_max", 1..=ENTRIES_MAX, report).unwrap_or(262_144),
+        candidates_max: section.number("candidates_max", 1..=ENTRIES_MAX, report).unwrap_or(65_536),
+    };
+    section.finish(report);
+    config
+}
+
+fn health(mut section: Section<'_>, report: &mut Report) -> HealthConfig {
+    let interval_ms = section.number("interval_ms", 10..=MINUTE_MS, report).unwrap_or(200);
+    let timeout_ms = section.number("timeout_ms", 1..=MINUTE_MS, report);
+    let config = HealthConfig {
+        interval_ms,
+        timeout_ms: timeout_ms.unwrap_or(interval_ms.min(200)),
+        rise: section.number("rise", 1..=100, report).unwrap_or(2),
+        fall: section.number("fall", 1..=100, report).unwrap_or(2),
+        jitter_pct: section.number("jitter_pct", 0..=50, report).unwrap_or(10),
+    };
+    if config.timeout_ms > interval_ms {
+        let detail = format!(
+            "{} is longer than interval_ms ({interval_ms}), so probes would overlap; write at most \
+             {interval_ms} or raise interval_ms",
+            config.timeout_ms
+        );
+        report.problem("health.timeout_ms", detail);
+    }
+    section.finish(report);
+    config
+}
+
+fn flows(mut section: Section<'_>, report: &mut Report) -> FlowsConfig {
+    let idle = 1000..=IDLE_MAX_MS;
+    let config = FlowsConfig {
+        tcp_idle_timeout_ms: section
+            .number("tcp_idle_timeout_ms", idle.clone(), report)
+            .unwrap_or(5 * DAY_MS),
+        udp_idle_timeout_ms: section
+            .number("udp_idle_timeout_ms", idle.clone(), report)
+            .unwrap_or(MINUTE_MS),
+        closing_timeout_ms: section.number("closing_timeout_ms", idle, report).unwrap_or(30_000),
+        sweep_interval_ms: section
+            .number("sweep_interval_ms", 100..=HOUR_MS, report)
+            .unwrap_or(1000),
+    };
+    section.finish(report);
+    config
+}
+
+fn interface(
+    section: &mut Section<'_>,
+    name: Option<String>,
+    report: &mut Report,
+) -> Option<InterfaceConfig> {
+    let mode = section.word("mode", &MODES, report).unwrap_or_default();
+    let announce = section.boolean("announce", report).unwrap_or(false);
+    Some(InterfaceConfig { name: name?, mode, announce })
+}
+
+fn server(
+    section: &mut Section<'_>,
+    name: Option<String>,
+    report: &mut Report,
+) -> Option<SeedServer> {
+    let address: Option<IpAddr> = section.parsed("address", ADDRESS, report);
+    let remedy = "write the address on which the server serves its devices";
+    let address = section.require("address", address, remedy, report);
+    let state = section.word("state", &ADMIN_STATES, report);
+    Some(SeedServer { name: name?, address: address?, state })
+}
+
+fn device(
+    section: &mut Section<'_>,
+    name: Option<String>,
+    report: &mut Report,
+) -> Option<SeedDevice> {
+    let address: Option<IpAddr> = section.parsed("address", ADDRESS, report);
+    let remedy = "write the address at which clients reach the device";
+    let address = section.require("address", address, remedy, report);
+    let port = section.number("port", 1..=u16::MAX, report);
+    let port = section.require("port", port, "write the port at which clients connect", report);
+    let protocol = section.word("protocol", &PROTOCOLS, report).unwrap_or(Protocol::Tcp);
+    let server_port = section.number("server_port", 1..=u16::MAX, report).or(port);
+    let servers = section.strings("servers", report);
+    let remedy = "list at least one server that can reach the device, such as [\"s1\"]";
+    let servers = section.require("servers", servers, remedy, report);
+    let server = section.string("server", report);
+    let check = section.word("check", &CHECKS, report).unwrap_or_default();
+    let on_planned = section.inline_table("on_planned", report);
+    let on_planned = on_planned.and_then(|section| policy(section, report));
+    let on_planned = on_planned.unwrap_or(FlowPolicy::Drain { deadline_ms: HOUR_MS });
+    let device = DeviceSpec {
+        address: address?,
+        port: port?,
+        protocol,
+        server_port: server_port?,
+        servers: servers?,
+        on_planned,
+        check,
+        server,
+    };
+    Some(SeedDevice { name: name?, device })
+}
+
+fn policy(mut section: Section<'_>, report: &mut Report) -> Option<FlowPolicy> {
+    let words = [("keep", 0), ("drain", 1), ("reset", 2)];
+    let kind = section.word("kind", &words, report);
+    let kind = section.require("kind", kind, "write one of: keep, drain, reset", report);
+    let deadline_ms = section.number("deadline_ms", 1..=IDLE_MAX_MS, report);
+    let policy = match kind? {
+        0 => FlowPolicy::Keep,
+        1 => FlowPolicy::Drain { deadline_ms: deadline_ms.unwrap_or(HOUR_MS) },
+        _ => FlowPolicy::Reset,
+    };
+    if deadline_ms.is_some() && !matches!(policy, FlowPolicy::Drain { .. }) {
+        let detail = "only `drain` has a deadline; remove it or write kind = \"drain\"";
+        report.problem(&section.field("deadline_ms"), detail);
+    }
+    section.finish(report);
+    Some(policy)
+}
+
+/// An absolute path.
+fn path(section: &mut Section<'_>, key: &'static str, report: &mut Report) -> Option<PathBuf> {
+    let path = PathBuf::from(section.string(key, report)?);
+    if path.is_absolute() {
+        return Some(path);
+    }
+    let detail = format!("`{}` is not an absolute path; begin it with /", path.display());
+    report.problem(&section.field(key), detail);
+    None
+}

@@ -1,0 +1,72 @@
+//! Takes the steps of a plan: starts apt-get, rustup and cargo, nothing else.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::machine::{DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY};
+use super::plan::Step;
+use crate::run;
+
+/// The releases that understand what aya's build asks of its linker.
+const LINKER_VERSION: &str = "~0.13";
+
+/// Fetches apt's lists; only worth its time when something is to be installed.
+pub(super) fn refresh_package_lists() -> Result<()> {
+    run::run(apt_get().arg("update"))
+        .context("cannot fetch the package lists: is the network there?")
+}
+
+/// Takes one step.
+pub(super) fn apply(step: &Step) -> Result<()> {
+    match step {
+        Step::Packages(packages) => run::run(
+            apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages.keys()),
+        )
+        .context("cannot install packages: is the network there, and does apt offer them?"),
+        Step::LinkToolchain => {
+            run::run(rustup().args(["toolchain", "link", LINKED_TOOLCHAIN, DISTRIBUTION_PREFIX]))
+        }
+        Step::InstallNightly => run::run(rustup().args([
+            "toolchain",
+            "install",
+            NIGHTLY,
+            "--profile=minimal",
+            "--component=rust-src",
+        ])),
+        Step::BuildLinker { llvm_major, .. } => build_linker(*llvm_major),
+        Step::BuildLinkerLater => Ok(()),
+    }
+}
+
+fn build_linker(llvm_major: u32) -> Result<()> {
+    let mut install = run::cargo();
+    // Away from the work tree, whose configuration is not meant for other people's programs.
+    install.current_dir(env::temp_dir());
+    install.args(["install", "bpf-linker", "--force", "--locked", "--no-default-features"]);
+    install.arg(format!("--version={LINKER_VERSION}"));
+    install.arg(format!("--features=llvm-{llvm_major}"));
+    // Without the prefix the linker's build does not find the library of a versioned LLVM package.
+    let prefix = format!("/usr/lib/llvm-{llvm_major}");
+    if Path::new(&prefix).is_dir() {
+        install.env("LLVM_PREFIX", prefix);
+    }
+    run::run(&mut install).with_context(|| {
+        format!(
+            "cannot build bpf-linker for LLVM {llvm_major}: is the network there, are the \
+             development files of that LLVM, and does bpf-linker {LINKER_VERSION} know it?"
+        )
+    })
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn rustup() -> Command {
+    Command::new("rustup")
+}

@@ -10,6 +10,8 @@ mod check;
 mod problem;
 mod reader;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

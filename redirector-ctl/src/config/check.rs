@@ -14,7 +14,7 @@ use crate::core::spec::Spec;
 const INTERFACE_NAME_MAX: usize = 15;
 
 /// Checks what was read of the file as a whole.
-pub(super) fn check(draft: &Draft, report: &mut Report) {
+pub(super) fn check(draft: &Draft, report: &mut Report<'_>) {
     check_interfaces(&draft.interfaces, report);
     check_names(&draft.interfaces, "interface", report);
     check_names(&draft.servers, "server", report);
@@ -22,7 +22,7 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
     check_seed(draft, report);
 }
 
-fn check_interfaces<T>(interfaces: &[Placed<T>], report: &mut Report) {
+fn check_interfaces<T>(interfaces: &[Placed<T>], report: &mut Report<'_>) {
     for placed in interfaces {
         let Some(name) = &placed.name else { continue };
         let field = format!("{}.name", placed.path);
@@ -40,7 +40,7 @@ fn check_interfaces<T>(interfaces: &[Placed<T>], report: &mut Report) {
     }
 }
 
-fn check_names<T>(list: &[Placed<T>], kind: &str, report: &mut Report) {
+fn check_names<T>(list: &[Placed<T>], kind: &str, report: &mut Report<'_>) {
     let mut first_uses: BTreeMap<&str, &str> = BTreeMap::new();
     for placed in list {
         let Some(name) = &placed.name else { continue };
@@ -56,7 +56,7 @@ fn check_names<T>(list: &[Placed<T>], kind: &str, report: &mut Report) {
 }
 
 /// Asks `core` to make a spec of the servers and devices, and reports its problems here.
-fn check_seed(draft: &Draft, report: &mut Report) {
+fn check_seed(draft: &Draft, report: &mut Report<'_>) {
     let servers = first_of_each_name(&draft.servers);
     let devices = first_of_each_name(&draft.devices);
     let seed = Seed {

@@ -5,6 +5,9 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
+/// How much of a broken line is shown.
+const LINE_SHOWN_MAX: usize = 60;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -56,7 +59,8 @@ fn lines_of(path: &std::path::Path, problems: &[ConfigProblem]) -> String {
 }
 
 /// The mistakes found so far, and the line of every field seen so far.
-pub(super) struct Report {
+pub(super) struct Report<'i> {
+    text: &'i str,
     /// Byte offset at which each line begins.
     line_starts: Vec<usize>,
     /// Field path -> line.
@@ -66,11 +70,12 @@ pub(super) struct Report {
     broken_lines: BTreeSet<usize>,
 }
 
-impl Report {
+impl<'i> Report<'i> {
     /// An empty report on `text`.
-    pub fn new(text: &str) -> Self {
+    pub fn new(text: &'i str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
+            text,
             line_starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect(),
             lines: BTreeMap::new(),
             problems: Vec::new(),
@@ -94,7 +99,8 @@ impl Report {
     pub fn syntax(&mut self, span: Option<Range<usize>>, detail: impl Into<String>) {
         let line = span.map(|span| self.line_at(span.start));
         self.broken_lines.extend(line);
-        let detail = format!("not valid TOML: {}", detail.into());
+        let shown = line.map(|line| format!(" in `{}`", self.text_of(line))).unwrap_or_default();
+        let detail = format!("not valid TOML: {}{shown}", detail.into());
         self.problems.push(ConfigProblem { line, field: String::new(), detail });
     }
 
@@ -121,6 +127,12 @@ impl Report {
 
     fn line_at(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset)
+    }
+
+    /// The beginning of a line, for people.
+    fn text_of(&self, line: usize) -> String {
+        let text = self.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        text.trim().chars().take(LINE_SHOWN_MAX).collect()
     }
 
     fn line_of(&self, field: &str) -> Option<usize> {

@@ -1,4 +1,4 @@
-//! Reads TOML values field by field and goes on after a mistake, where serde would stop at the first.
+//! Reads TOML values field by field and goes on after a mistake; serde would stop at the first.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -35,7 +35,7 @@ impl<'i> Section<'i> {
     }
 
     /// The table `key`; an empty one if it is absent.
-    pub fn section(&mut self, key: &'static str, report: &mut Report) -> Section<'i> {
+    pub fn section(&mut self, key: &'static str, report: &mut Report<'_>) -> Section<'i> {
         let path = self.field(key);
         let table = match self.take(key, report) {
             None => DeTable::new(),
@@ -45,14 +45,18 @@ impl<'i> Section<'i> {
     }
 
     /// The table `key`, if it is there and is one.
-    pub fn inline_table(&mut self, key: &'static str, report: &mut Report) -> Option<Section<'i>> {
+    pub fn inline_table(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<Section<'i>> {
         let path = self.field(key);
         let table = table_of(self.take(key, report)?, &path, report)?;
         Some(Section { table, path, known: Vec::new() })
     }
 
     /// The tables `[[key]]`, in their order.
-    pub fn sections(&mut self, key: &'static str, report: &mut Report) -> Vec<Section<'i>> {
+    pub fn sections(&mut self, key: &'static str, report: &mut Report<'_>) -> Vec<Section<'i>> {
         let path = self.field(key);
         let Some(value) = self.take(key, report) else { return Vec::new() };
         let DeValue::Array(items) = value else {
@@ -72,7 +76,7 @@ impl<'i> Section<'i> {
     }
 
     /// A text, as it stands.
-    pub fn string(&mut self, key: &'static str, report: &mut Report) -> Option<String> {
+    pub fn string(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<String> {
         let field = self.field(key);
         text_of(self.take(key, report)?, &field, report)
     }
@@ -82,7 +86,7 @@ impl<'i> Section<'i> {
         &mut self,
         key: &'static str,
         expected: &str,
-        report: &mut Report,
+        report: &mut Report<'_>,
     ) -> Option<T> {
         let text = self.string(key, report)?;
         let parsed = text.parse().ok();
@@ -97,7 +101,7 @@ impl<'i> Section<'i> {
         &mut self,
         key: &'static str,
         words: &[(&str, T)],
-        report: &mut Report,
+        report: &mut Report<'_>,
     ) -> Option<T> {
         let text = self.string(key, report)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -114,7 +118,7 @@ impl<'i> Section<'i> {
         &mut self,
         key: &'static str,
         range: RangeInclusive<T>,
-        report: &mut Report,
+        report: &mut Report<'_>,
     ) -> Option<T>
     where
         T: TryFrom<i64> + PartialOrd + Display + Copy,
@@ -137,7 +141,7 @@ impl<'i> Section<'i> {
     }
 
     /// `true` or `false`.
-    pub fn boolean(&mut self, key: &'static str, report: &mut Report) -> Option<bool> {
+    pub fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<bool> {
         let field = self.field(key);
         let value = self.take(key, report)?;
         let boolean = value.as_bool();
@@ -149,7 +153,7 @@ impl<'i> Section<'i> {
     }
 
     /// A list of texts. What is not a text is reported and left out.
-    pub fn strings(&mut self, key: &'static str, report: &mut Report) -> Option<Vec<String>> {
+    pub fn strings(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Vec<String>> {
         let field = self.field(key);
         let value = self.take(key, report)?;
         let DeValue::Array(items) = value else {
@@ -173,7 +177,7 @@ impl<'i> Section<'i> {
         key: &'static str,
         value: Option<T>,
         remedy: &str,
-        report: &mut Report,
+        report: &mut Report<'_>,
     ) -> Option<T> {
         let field = self.field(key);
         if value.is_none() && !report.has_problem_in(&field) {
@@ -183,7 +187,7 @@ impl<'i> Section<'i> {
     }
 
     /// Reports the fields that nobody asked for.
-    pub fn finish(self, report: &mut Report) {
+    pub fn finish(self, report: &mut Report<'_>) {
         for (key, value) in &self.table {
             let field = self.field(key.get_ref());
             let span = if value.get_ref().is_table() { value.span() } else { key.span() };
@@ -192,7 +196,7 @@ impl<'i> Section<'i> {
         }
     }
 
-    fn take(&mut self, key: &'static str, report: &mut Report) -> Option<DeValue<'i>> {
+    fn take(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<DeValue<'i>> {
         self.known.push(key);
         let (name, value) = self.table.remove_entry(key)?;
         // The key of a table with a header of its own stands in that header.
@@ -210,7 +214,7 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
-fn table_of<'i>(value: DeValue<'i>, path: &str, report: &mut Report) -> Option<DeTable<'i>> {
+fn table_of<'i>(value: DeValue<'i>, path: &str, report: &mut Report<'_>) -> Option<DeTable<'i>> {
     match value {
         DeValue::Table(table) => Some(table),
         other => {
@@ -220,7 +224,7 @@ fn table_of<'i>(value: DeValue<'i>, path: &str, report: &mut Report) -> Option<D
     }
 }
 
-fn text_of(value: DeValue<'_>, field: &str, report: &mut Report) -> Option<String> {
+fn text_of(value: DeValue<'_>, field: &str, report: &mut Report<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.into_owned()),
         other => {

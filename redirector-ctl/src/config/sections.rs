@@ -80,7 +80,7 @@ fn items<T>(list: Vec<Placed<T>>) -> Vec<T> {
 
 /// Reads the whole text. What is missing or wrong is reported and replaced by its default, or left
 /// out where there is none, so that the rest can still be checked.
-pub(super) fn read(text: &str, report: &mut Report) -> Draft {
+pub(super) fn read(text: &str, report: &mut Report<'_>) -> Draft {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         report.syntax(error.span(), error.message());
@@ -106,8 +106,8 @@ pub(super) fn read(text: &str, report: &mut Report) -> Draft {
 
 fn every<'i, T>(
     sections: Vec<Section<'i>>,
-    read: fn(&mut Section<'i>, Option<String>, &mut Report) -> Option<T>,
-    report: &mut Report,
+    read: fn(&mut Section<'i>, Option<String>, &mut Report<'_>) -> Option<T>,
+    report: &mut Report<'_>,
 ) -> Vec<Placed<T>> {
     let mut list = Vec::new();
     for mut section in sections {
@@ -121,7 +121,7 @@ fn every<'i, T>(
     list
 }
 
-fn redirector(mut section: Section<'_>, report: &mut Report) -> RedirectorConfig {
+fn redirector(mut section: Section<'_>, report: &mut Report<'_>) -> RedirectorConfig {
     let config = RedirectorConfig {
         state_dir: path(&mut section, "state_dir", report).unwrap_or_else(|| STATE_DIR.into()),
         bpffs_dir: path(&mut section, "bpffs_dir", report).unwrap_or_else(|| BPFFS_DIR.into()),
@@ -133,7 +133,7 @@ fn redirector(mut section: Section<'_>, report: &mut Report) -> RedirectorConfig
     config
 }
 
-fn api(mut section: Section<'_>, report: &mut Report) -> ApiConfig {
+fn api(mut section: Section<'_>, report: &mut Report<'_>) -> ApiConfig {
     let mut unix_socket = path(&mut section, "unix_socket", report);
     if unix_socket.as_ref().is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX) {
         let detail = format!("is longer than {SOCKET_PATH_MAX} bytes; use a shorter path");
@@ -151,7 +151,7 @@ fn api(mut section: Section<'_>, report: &mut Report) -> ApiConfig {
     ApiConfig { unix_socket, listen }
 }
 
-fn check_listen(listen: SocketAddr, report: &mut Report) {
+fn check_listen(listen: SocketAddr, report: &mut Report<'_>) {
     if !listen.ip().is_loopback() {
         let detail = format!(
             "{} is not a loopback address, and the API has no credentials yet, so anybody on that \
@@ -165,7 +165,7 @@ fn check_listen(listen: SocketAddr, report: &mut Report) {
     }
 }
 
-fn limits(mut section: Section<'_>, report: &mut Report) -> LimitsConfig {
+fn limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsConfig {
     let config = LimitsConfig {
         devices_max: section.number("devices_max", 1..=65_536, report).unwrap_or(4096),
         servers_max: section.number("servers_max", 1..=4095, report).unwrap_or(1024),
@@ -176,7 +176,7 @@ fn limits(mut section: Section<'_>, report: &mut Report) -> LimitsConfig {
     config
 }
 
-fn health(mut section: Section<'_>, report: &mut Report) -> HealthConfig {
+fn health(mut section: Section<'_>, report: &mut Report<'_>) -> HealthConfig {
     let interval_ms = section.number("interval_ms", 10..=MINUTE_MS, report).unwrap_or(200);
     let timeout_ms = section.number("timeout_ms", 1..=MINUTE_MS, report);
     let config = HealthConfig {
@@ -198,7 +198,7 @@ fn health(mut section: Section<'_>, report: &mut Report) -> HealthConfig {
     config
 }
 
-fn flows(mut section: Section<'_>, report: &mut Report) -> FlowsConfig {
+fn flows(mut section: Section<'_>, report: &mut Report<'_>) -> FlowsConfig {
     let idle = 1000..=IDLE_MAX_MS;
     let config = FlowsConfig {
         tcp_idle_timeout_ms: section
@@ -219,7 +219,7 @@ fn flows(mut section: Section<'_>, report: &mut Report) -> FlowsConfig {
 fn interface(
     section: &mut Section<'_>,
     name: Option<String>,
-    report: &mut Report,
+    report: &mut Report<'_>,
 ) -> Option<InterfaceConfig> {
     let mode = section.word("mode", &MODES, report).unwrap_or_default();
     let announce = section.boolean("announce", report).unwrap_or(false);
@@ -229,7 +229,7 @@ fn interface(
 fn server(
     section: &mut Section<'_>,
     name: Option<String>,
-    report: &mut Report,
+    report: &mut Report<'_>,
 ) -> Option<SeedServer> {
     let address: Option<IpAddr> = section.parsed("address", ADDRESS, report);
     let remedy = "write the address on which the server serves its devices";
@@ -241,7 +241,7 @@ fn server(
 fn device(
     section: &mut Section<'_>,
     name: Option<String>,
-    report: &mut Report,
+    report: &mut Report<'_>,
 ) -> Option<SeedDevice> {
     let address: Option<IpAddr> = section.parsed("address", ADDRESS, report);
     let remedy = "write the address at which clients reach the device";
@@ -271,7 +271,7 @@ fn device(
     Some(SeedDevice { name: name?, device })
 }
 
-fn policy(mut section: Section<'_>, report: &mut Report) -> Option<FlowPolicy> {
+fn policy(mut section: Section<'_>, report: &mut Report<'_>) -> Option<FlowPolicy> {
     let words = [("keep", 0), ("drain", 1), ("reset", 2)];
     let kind = section.word("kind", &words, report);
     let kind = section.require("kind", kind, "write one of: keep, drain, reset", report);
@@ -290,7 +290,7 @@ fn policy(mut section: Section<'_>, report: &mut Report) -> Option<FlowPolicy> {
 }
 
 /// An absolute path.
-fn path(section: &mut Section<'_>, key: &'static str, report: &mut Report) -> Option<PathBuf> {
+fn path(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<PathBuf> {
     let path = PathBuf::from(section.string(key, report)?);
     if path.is_absolute() {
         return Some(path);

@@ -52,8 +52,8 @@ pub(crate) fn ask(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Becomes another program: signals, terminal and exit code are then its own, so that Ctrl-C reaches
-/// the program that has something to clean up. Returns only if that program cannot be started.
+/// Becomes another program: signals, terminal and exit code are then its own, so that Ctrl-C
+/// reaches the program that has something to clean up. Returns only if it cannot be started.
 pub(crate) fn become_program(command: &mut Command) -> anyhow::Error {
     eprintln!("$ {}", display(command));
     let error = command.exec();

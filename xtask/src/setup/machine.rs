@@ -9,8 +9,8 @@ use std::process::Command;
 
 use crate::run;
 
-/// The toolchain name under which a distribution's compiler is linked; redirector-ctl/build.rs looks
-/// for the same one.
+/// The toolchain name under which a distribution's compiler is linked; redirector-ctl/build.rs
+/// looks for the same one.
 pub(super) const LINKED_TOOLCHAIN: &str = "redirector-bpf";
 pub(super) const NIGHTLY: &str = "nightly";
 /// Overrides the search here and in redirector-ctl/build.rs.

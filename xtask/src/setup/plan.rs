@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::machine::{LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, TOOLCHAIN_VARIABLE, TOOLS};
 
-/// Debian's compiler with a ready-made `core` for BPF. Debian builds it for its browsers and moves it
-/// to new releases as they need it, hence no version here.
+/// Debian's compiler with a ready-made `core` for BPF. Debian builds it for its browsers and moves
+/// it to new releases as they need it, hence no version here.
 const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
 /// One thing to do.

@@ -3,10 +3,8 @@
 //! It sees a [`Packet`] and the [`Tables`] and gives a [`Verdict`]; it never sees the frame. The order is that of the
 //! design: known flows first, then service addresses, then the way back.
 
-use core::ops::Deref;
-
 use crate::family::Family;
-use crate::flow::{FLOW_ANSWERED, FLOW_CHALLENGED, FLOW_CLOSING, Flow, Owner};
+use crate::flow::{Entry, FLOW_ANSWERED, FLOW_CHALLENGED, FLOW_CLOSING, Flow, Owner};
 use crate::order::Be16;
 use crate::packet::Packet;
 use crate::tcp::{ACK, FIN, RST, proves};
@@ -16,12 +14,12 @@ use crate::wire::{Association, DeviceLine, Hop, Origin, SERVER_NONE, ServerLine}
 /// What the decision reads and writes: maps in the kernel, ordinary collections in tests.
 pub trait Tables<F: Family> {
     /// A flow's entry, for as long as the packet lasts.
-    type Entry<'a>: Deref<Target = Flow>
+    type Entry<'a>: Entry
     where
         Self: 'a;
 
-    /// Seconds of a monotonic clock; coarse is enough.
-    fn now_s(&self) -> u64;
+    /// A monotonic clock, in units of about a second (see [`crate::flow::CLOCK_SHIFT`]).
+    fn now(&self) -> u64;
     /// The entry of a proven flow.
     fn flow(&self, key: &F::FlowKey) -> Option<Self::Entry<'_>>;
     /// The entry of a flow that is not proven yet.
@@ -32,21 +30,14 @@ pub trait Tables<F: Family> {
     fn origin(&self, source: &F::Endpoint) -> Option<Origin>;
     /// The device's association, from the bank in force: one word, read once per packet.
     fn association(&self, device: u32) -> Option<Association>;
-    /// A server's line.
-    fn server(&self, id: u16) -> Option<&ServerLine>;
+    /// A server's line, its words loaded once.
+    fn server(&self, id: u16) -> Option<ServerLine>;
     /// A device's line.
     fn device(&self, device: u32) -> Option<&DeviceLine>;
     /// Enters a candidate; may evict another one.
     fn open(&self, key: &F::FlowKey, flow: &Flow);
     /// Makes a candidate a proven flow. False if the table is full: the candidate then stays what it is.
     fn prove(&self, key: &F::FlowKey, flow: &Flow) -> bool;
-}
-
-/// Whether a flow may go on.
-enum Standing {
-    Open,
-    Dead,
-    Retired,
 }
 
 /// Decides what becomes of a packet.
@@ -74,28 +65,28 @@ fn known<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
     key: &F::FlowKey,
-    flow: &Flow,
+    flow: &impl Entry,
 ) -> Verdict<F> {
     let owner = flow.owner();
     // Somebody began anew with the same addresses and ports: if it was the client, its acknowledgement says so.
     if flow.flags() & FLOW_CHALLENGED != 0
         && let Some(candidate) = tables.candidate(key)
         && proven_by(packet, &candidate)
+        && let Ok(server) = standing(tables, &candidate.owner())
     {
-        return prove(packet, tables, key, candidate.owner());
+        return prove(packet, tables, key, (candidate.owner(), server));
     }
     match standing(tables, &owner) {
-        Standing::Open => {
-            flow.touch(packet.arrival, tables.now_s());
+        Ok(server) => {
+            flow.touch(packet.arrival, tables.now());
             if packet.has(FIN | RST) {
                 flow.mark(FLOW_CLOSING);
             }
-            to_server(packet, tables, &owner, Reason::Established)
+            to_server(packet, &server, &owner, Reason::Established)
         }
         // A datagram has no conversation that could be reset: it simply gets a new decision.
-        _ if !packet.is_tcp() => begin(packet, tables, key, owner.device),
-        Standing::Dead => refuse(packet, &owner, Reason::ResetDead),
-        Standing::Retired => refuse(packet, &owner, Reason::ResetRetired),
+        Err(_) if !packet.is_tcp() => begin(packet, tables, key, owner.device),
+        Err(reason) => refuse(packet, &owner, reason),
     }
 }
 
@@ -118,14 +109,13 @@ fn unknown<F: Family, T: Tables<F>>(
     };
     let owner = candidate.owner();
     match standing(tables, &owner) {
-        Standing::Open if proven_by(packet, &candidate) => prove(packet, tables, key, owner),
-        Standing::Open => {
-            candidate.touch(packet.arrival, tables.now_s());
-            to_server(packet, tables, &owner, Reason::Candidate)
+        Ok(server) if proven_by(packet, &candidate) => prove(packet, tables, key, (owner, server)),
+        Ok(server) => {
+            candidate.touch(packet.arrival, tables.now());
+            to_server(packet, &server, &owner, Reason::Candidate)
         }
-        _ if !packet.is_tcp() => begin(packet, tables, key, device),
-        Standing::Dead => refuse(packet, &owner, Reason::ResetDead),
-        Standing::Retired => refuse(packet, &owner, Reason::ResetRetired),
+        Err(_) if !packet.is_tcp() => begin(packet, tables, key, device),
+        Err(reason) => refuse(packet, &owner, reason),
     }
 }
 
@@ -141,30 +131,46 @@ fn begin<F: Family, T: Tables<F>>(
         return Verdict::plain(Action::Pass, Reason::NotConfigured);
     };
     let adopts = packet.is_tcp() && !packet.opens();
-    let reason = if adopts { Reason::Adopted } else { Reason::Opened };
-    // In mid-conversation the chance is best with the server the device is being moved away from.
-    let first = if adopts && word.previous() != SERVER_NONE { word.previous() } else { word.server() };
-    let (server, incarnation) = match (alive(tables, first), alive(tables, word.server())) {
-        (Some(incarnation), _) => (first, incarnation),
-        (None, Some(incarnation)) => (word.server(), incarnation),
-        (None, None) => match alive(tables, word.backup()) {
-            Some(incarnation) => (word.backup(), incarnation),
-            None => {
-                return Verdict::plain(Action::Drop, Reason::NoServer).of(device, word.server());
-            }
-        },
+    let Some((id, server)) = choose(tables, word, adopts) else {
+        return Verdict::plain(Action::Drop, Reason::NoServer).of(device, word.server());
     };
-    // What is adopted for the previous server belongs to the drain: it ends with the drain's epoch.
-    let drains = adopts && server == word.previous();
-    let epoch = word.epoch().wrapping_sub(u16::from(drains));
-    let owner = Owner { device, server, epoch, incarnation, server_port: line.server_port };
+    let owner = Owner {
+        device,
+        server: id,
+        // What is adopted for the previous server belongs to the drain and ends with the drain's epoch.
+        epoch: word.epoch().wrapping_sub(u16::from(adopts && id == word.previous())),
+        incarnation: server.state.incarnation(),
+        server_port: line.server_port,
+    };
     // A repeated SYN finds its candidate in place, and a RST needs no entry at all.
     let repeated = packet.opens()
         && matches!(tables.candidate(key), Some(candidate) if candidate.owner() == owner);
     if !repeated && !packet.has(RST) {
-        tables.open(key, &Flow::new(owner, packet.arrival, tables.now_s()));
+        tables.open(key, &Flow::new(owner, packet.arrival, tables.now()));
     }
-    to_server(packet, tables, &owner, if repeated { Reason::Candidate } else { reason })
+    let reason = match (repeated, adopts) {
+        (true, _) => Reason::Candidate,
+        (false, true) => Reason::Adopted,
+        (false, false) => Reason::Opened,
+    };
+    to_server(packet, &server, &owner, reason)
+}
+
+/// The server of a new decision: in mid-conversation the one that the device is being moved away from has the best
+/// chance; otherwise the device's own, or its backup.
+#[inline(always)]
+fn choose<F: Family, T: Tables<F>>(
+    tables: &T,
+    word: Association,
+    adopts: bool,
+) -> Option<(u16, ServerLine)> {
+    let previous = if adopts { word.previous() } else { SERVER_NONE };
+    for id in [previous, word.server(), word.backup()] {
+        if let Some(server) = alive(tables, id) {
+            return Some((id, server));
+        }
+    }
+    None
 }
 
 /// A candidate becomes a proven flow.
@@ -173,14 +179,12 @@ fn prove<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
     key: &F::FlowKey,
-    owner: Owner,
+    (owner, server): (Owner, ServerLine),
 ) -> Verdict<F> {
-    let flow = Flow::new(owner, packet.arrival, tables.now_s());
-    if packet.has(FIN) {
-        flow.mark(FLOW_CLOSING);
-    }
-    let proved = tables.prove(key, &flow);
-    to_server(packet, tables, &owner, if proved { Reason::Proven } else { Reason::FlowsFull })
+    let flags = if packet.has(FIN) { FLOW_CLOSING } else { 0 };
+    let flow = Flow::new(owner, packet.arrival, tables.now()).with_flags(flags);
+    let reason = if tables.prove(key, &flow) { Reason::Proven } else { Reason::FlowsFull };
+    to_server(packet, &server, &owner, reason)
 }
 
 /// A server's packet.
@@ -221,7 +225,7 @@ fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin)
 /// Whether this packet of the client proves a candidate: it acknowledges what only the server could have sent, or,
 /// for datagrams, the server has been seen answering.
 #[inline(always)]
-fn proven_by<F: Family>(packet: &Packet<F>, candidate: &Flow) -> bool {
+fn proven_by<F: Family>(packet: &Packet<F>, candidate: &impl Entry) -> bool {
     let answered = candidate.flags() & FLOW_ANSWERED != 0;
     match &packet.segment {
         Some(segment) => {
@@ -234,38 +238,42 @@ fn proven_by<F: Family>(packet: &Packet<F>, candidate: &Flow) -> bool {
     }
 }
 
-/// Whether a flow may go on: its server lives the same life, and its epoch is open.
+/// Whether a flow may go on: its server lives the same life, and its epoch is open. Gives the server's line, or why
+/// not.
 #[inline(always)]
-fn standing<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> Standing {
-    if alive(tables, owner.server) != Some(owner.incarnation) {
-        return Standing::Dead;
+fn standing<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> Result<ServerLine, Reason> {
+    let Some(server) = alive(tables, owner.server) else {
+        return Err(Reason::ResetDead);
+    };
+    if server.state.incarnation() != owner.incarnation {
+        return Err(Reason::ResetDead);
     }
     match tables.association(owner.device) {
-        Some(word) if word.accepts(owner.epoch) => Standing::Open,
-        _ => Standing::Retired,
+        Some(word) if word.accepts(owner.epoch) => Ok(server),
+        _ => Err(Reason::ResetRetired),
     }
 }
 
-/// The incarnation of a server that is alive.
+/// The line of a server that is alive.
 #[inline(always)]
-fn alive<F: Family, T: Tables<F>>(tables: &T, server: u16) -> Option<u32> {
-    let state = tables.server(server)?.state();
-    state.is_alive().then(|| state.incarnation())
+fn alive<F: Family, T: Tables<F>>(tables: &T, id: u16) -> Option<ServerLine> {
+    if id == SERVER_NONE {
+        return None;
+    }
+    tables.server(id).filter(|server| server.state.is_alive())
 }
 
 /// Sends a client's packet to its server.
 #[inline(always)]
-fn to_server<F: Family, T: Tables<F>>(
+fn to_server<F: Family>(
     packet: &Packet<F>,
-    tables: &T,
+    server: &ServerLine,
     owner: &Owner,
     reason: Reason,
 ) -> Verdict<F> {
-    let Some(line) = tables.server(owner.server) else {
-        return Verdict::plain(Action::Pass, Reason::NotConfigured);
-    };
-    let to = (F::address(&line.address), owner.server_port);
-    translated(packet, Action::ToServer, reason, to, line.next_hop()).of(owner.device, owner.server)
+    let to = (F::address(&server.address), owner.server_port);
+    translated(packet, Action::ToServer, reason, to, server.next_hop)
+        .of(owner.device, owner.server)
 }
 
 /// Sends a server's packet to the client of `flow`, if the flow is that server's and may go on.
@@ -274,15 +282,15 @@ fn to_client<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
     origin: Origin,
-    flow: &Flow,
+    flow: &impl Entry,
     line: &DeviceLine,
 ) -> Verdict<F> {
     let owner = flow.owner();
     let own = owner.server == origin.server && owner.device == origin.device;
-    if !own || !matches!(standing(tables, &owner), Standing::Open) {
+    if !own || standing(tables, &owner).is_err() {
         return Verdict::plain(Action::Drop, Reason::ReturnStale).of(origin.device, origin.server);
     }
-    flow.touch_time(tables.now_s());
+    flow.touch_time(tables.now());
     let to = (F::address(&line.address), line.port);
     translated(packet, Action::ToClient, Reason::Returned, to, flow.client_hop())
         .of(owner.device, owner.server)

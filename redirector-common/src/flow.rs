@@ -1,8 +1,6 @@
 //! A flow's entry: what the packet path remembers of a conversation.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::order::Be16;
 use crate::wire::Hop;
@@ -13,6 +11,10 @@ pub const FLOW_ANSWERED: u32 = 1 << 0;
 pub const FLOW_CLOSING: u32 = 1 << 1;
 /// A new conversation with the same addresses and ports was begun while this entry lived.
 pub const FLOW_CHALLENGED: u32 = 1 << 2;
+
+/// The clock of the tables is nanoseconds of the monotonic clock shifted right by this: units of 1.07 s, without a
+/// division in the packet path.
+pub const CLOCK_SHIFT: u32 = 30;
 
 /// Whose flow it is. Fixed for the entry's life, which is what keeps a flow on its server (G2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,51 +31,64 @@ pub struct Owner {
     pub server_port: Be16,
 }
 
-/// A flow's entry. Shape: five aligned 8-byte words; the first two never change, the others are stored whole.
+/// A flow's entry as it lies in the table. Shape: five aligned 8-byte words; the first two never change, the
+/// others are stored whole.
 ///
 /// Words: 0 device (bits 0-31), server (32-47), epoch (48-63); 1 incarnation (0-31), server port in network order
-/// (32-47); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags (32-63); 4 seconds of
-/// the monotonic clock at the last packet.
-#[derive(Debug, Default, FromBytes, IntoBytes, KnownLayout)]
-#[repr(transparent)]
-pub struct Flow([AtomicU64; FLOW_WORDS]);
+/// (32-47); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags (32-63); 4 the last packet,
+/// in units of the table's clock.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct Flow {
+    words: [u64; FLOW_WORDS],
+}
 
 /// Words in a flow's entry.
 pub const FLOW_WORDS: usize = 5;
 
+const _: () = assert!(size_of::<Flow>() == FLOW_WORDS * 8);
+
 impl Flow {
     /// A flow opened now by a client behind `client_hop`.
     #[inline(always)]
-    pub fn new(owner: Owner, client_hop: Hop, now_s: u64) -> Self {
+    pub fn new(owner: Owner, client_hop: Hop, now: u64) -> Self {
         let identity =
             u64::from(owner.device) | u64::from(owner.server) << 32 | u64::from(owner.epoch) << 48;
         let life = u64::from(owner.incarnation) | u64::from(owner.server_port.raw()) << 32;
-        Self([
-            AtomicU64::new(identity),
-            AtomicU64::new(life),
-            AtomicU64::new(client_hop.0),
-            AtomicU64::new(0),
-            AtomicU64::new(now_s),
-        ])
+        Self { words: [identity, life, client_hop.0, 0, now] }
     }
 
-    /// An entry from its words, as read from the kernel.
-    pub fn from_words(words: [u64; FLOW_WORDS]) -> Self {
-        Self(words.map(AtomicU64::new))
-    }
-
-    /// The entry's words.
+    /// The same flow with flags.
     #[inline(always)]
-    pub fn words(&self) -> [u64; FLOW_WORDS] {
-        let [a, b, c, d, e] = &self.0;
-        [a.load(Relaxed), b.load(Relaxed), c.load(Relaxed), d.load(Relaxed), e.load(Relaxed)]
+    pub fn with_flags(mut self, flags: u32) -> Self {
+        self.words[3] |= u64::from(flags) << 32;
+        self
     }
+
+    /// A word, for tables that keep entries as plain values.
+    pub fn word_at(&self, index: usize) -> u64 {
+        self.words[index]
+    }
+
+    /// Replaces a word, for tables that keep entries as plain values.
+    pub fn set_word_at(&mut self, index: usize, value: u64) {
+        self.words[index] = value;
+    }
+}
+
+/// A flow's entry where it lies, shared with other CPUs: every word is loaded and stored whole.
+pub trait Entry {
+    /// Loads a word, once.
+    fn word(&self, index: usize) -> u64;
+    /// Stores a word, whole.
+    fn set_word(&self, index: usize, value: u64);
 
     /// Whose flow it is.
     #[inline(always)]
-    pub fn owner(&self) -> Owner {
-        let identity = self.0[0].load(Relaxed);
-        let life = self.0[1].load(Relaxed);
+    fn owner(&self) -> Owner {
+        let (identity, life) = (self.word(0), self.word(1));
         Owner {
             device: identity as u32,
             server: (identity >> 32) as u16,
@@ -85,60 +100,60 @@ impl Flow {
 
     /// The way back to the client, learnt from its last packet.
     #[inline(always)]
-    pub fn client_hop(&self) -> Hop {
-        Hop(self.0[2].load(Relaxed))
+    fn client_hop(&self) -> Hop {
+        Hop(self.word(2))
     }
 
     /// Flags.
     #[inline(always)]
-    pub fn flags(&self) -> u32 {
-        (self.0[3].load(Relaxed) >> 32) as u32
+    fn flags(&self) -> u32 {
+        (self.word(3) >> 32) as u32
     }
 
     /// The server's next sequence number, host order; counts only with [`FLOW_ANSWERED`].
     #[inline(always)]
-    pub fn server_next(&self) -> u32 {
-        self.0[3].load(Relaxed) as u32
+    fn server_next(&self) -> u32 {
+        self.word(3) as u32
     }
 
-    /// Seconds of the monotonic clock at the last packet.
+    /// The last packet, in units of the table's clock.
     #[inline(always)]
-    pub fn seen_s(&self) -> u64 {
-        self.0[4].load(Relaxed)
+    fn seen(&self) -> u64 {
+        self.word(4)
     }
 
     /// Notes a packet of the client; stores only what changed, so that a quiet cache line stays shared.
     #[inline(always)]
-    pub fn touch(&self, client_hop: Hop, now_s: u64) {
-        if self.0[2].load(Relaxed) != client_hop.0 {
-            self.0[2].store(client_hop.0, Relaxed);
+    fn touch(&self, client_hop: Hop, now: u64) {
+        if self.word(2) != client_hop.0 {
+            self.set_word(2, client_hop.0);
         }
-        self.touch_time(now_s);
+        self.touch_time(now);
     }
 
     /// Notes that a packet passed.
     #[inline(always)]
-    pub fn touch_time(&self, now_s: u64) {
-        if self.0[4].load(Relaxed) != now_s {
-            self.0[4].store(now_s, Relaxed);
+    fn touch_time(&self, now: u64) {
+        if self.word(4) != now {
+            self.set_word(4, now);
         }
     }
 
     /// Sets flags.
     #[inline(always)]
-    pub fn mark(&self, flags: u32) {
-        let word = self.0[3].load(Relaxed);
+    fn mark(&self, flags: u32) {
+        let word = self.word(3);
         let marked = word | u64::from(flags) << 32;
         if marked != word {
-            self.0[3].store(marked, Relaxed);
+            self.set_word(3, marked);
         }
     }
 
     /// Notes how far the server has sent.
     #[inline(always)]
-    pub fn answered(&self, server_next: u32) {
+    fn answered(&self, server_next: u32) {
         let flags = self.flags() | FLOW_ANSWERED;
-        self.0[3].store(u64::from(server_next) | u64::from(flags) << 32, Relaxed);
+        self.set_word(3, u64::from(server_next) | u64::from(flags) << 32);
     }
 }
 
@@ -147,6 +162,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// An entry in a test.
+    struct Here(core::cell::Cell<Flow>);
+
+    impl Entry for Here {
+        fn word(&self, index: usize) -> u64 {
+            self.0.get().word_at(index)
+        }
+
+        fn set_word(&self, index: usize, value: u64) {
+            let mut flow = self.0.get();
+            flow.set_word_at(index, value);
+            self.0.set(flow);
+        }
+    }
+
     proptest! {
         #[test]
         fn an_entry_gives_back_what_was_put_in(
@@ -154,14 +184,14 @@ mod tests {
         ) {
             let owner =
                 Owner { device, server, epoch, incarnation, server_port: Be16::new(port) };
-            let flow = Flow::new(owner, Hop(17), now);
+            let flow = Here(core::cell::Cell::new(Flow::new(owner, Hop(17), 0)));
             flow.mark(FLOW_CLOSING);
             flow.answered(next);
+            flow.touch(Hop(18), now);
             prop_assert_eq!(flow.owner(), owner);
             prop_assert_eq!(flow.server_next(), next);
             prop_assert_eq!(flow.flags(), FLOW_CLOSING | FLOW_ANSWERED);
-            prop_assert_eq!(flow.seen_s(), now);
-            prop_assert_eq!(Flow::from_words(flow.words()).words(), flow.words());
+            prop_assert_eq!((flow.seen(), flow.client_hop()), (now, Hop(18)));
         }
     }
 }

@@ -4,8 +4,6 @@
 //! by itself and is stored whole; whatever takes more than one word is written while nothing refers to it. So no
 //! reader ever sees a mixture (G1, G5).
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::headers::Mac;
@@ -101,7 +99,10 @@ impl Association {
 /// What the packet path may do with a server: one aligned 8-byte word.
 ///
 /// Shape: bits 0-31 incarnation, 32-39 state (0 absent, 1 alive, 2 dead), rest zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
 pub struct ServerWord(pub u64);
 
 impl ServerWord {
@@ -134,7 +135,10 @@ impl ServerWord {
 /// Where a frame goes: Ethernet address and interface in one aligned 8-byte word; zero for unknown.
 ///
 /// Shape: bytes 0-5 the address as in a header, bytes 6-7 the interface index, host order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
 pub struct Hop(pub u64);
 
 impl Hop {
@@ -173,14 +177,19 @@ impl Hop {
 /// One line of the server table. Shape: 64 bytes, a cache line.
 ///
 /// The two words are stored singly at any time; the address is written only while the state is absent.
-#[derive(Debug, Default, FromBytes, IntoBytes, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C, align(8))]
 pub struct ServerLine {
-    state: AtomicU64,
-    next_hop: AtomicU64,
+    /// What the packet path may do with the server.
+    pub state: ServerWord,
+    /// Where frames for it go; unknown while the neighbour is unresolved.
+    pub next_hop: Hop,
     /// Address in network order; IPv4 in the first four bytes, the rest zero.
     pub address: [u8; 16],
-    pad: [u8; 32],
+    /// Zero.
+    pub pad: [u64; 4],
 }
 
 /// Position of the state in a server line, in 8-byte words.
@@ -193,30 +202,6 @@ pub const SERVER_ADDRESS_WORD: usize = 2;
 pub const SERVER_WORDS: usize = 8;
 
 const _: () = assert!(size_of::<ServerLine>() == SERVER_WORDS * 8);
-
-impl ServerLine {
-    /// A line with the given content, for host tables.
-    pub const fn new(state: ServerWord, next_hop: Hop, address: [u8; 16]) -> Self {
-        Self {
-            state: AtomicU64::new(state.0),
-            next_hop: AtomicU64::new(next_hop.0),
-            address,
-            pad: [0; 32],
-        }
-    }
-
-    /// The state in force.
-    #[inline(always)]
-    pub fn state(&self) -> ServerWord {
-        ServerWord(self.state.load(Relaxed))
-    }
-
-    /// The next hop in force.
-    #[inline(always)]
-    pub fn next_hop(&self) -> Hop {
-        Hop(self.next_hop.load(Relaxed))
-    }
-}
 
 /// One line of the device table: what is read for new flows and on the way back. Shape: 32 bytes.
 ///

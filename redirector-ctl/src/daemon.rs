@@ -1,6 +1,8 @@
-//! The loop measure -> plan -> journal -> apply. One task owns all state; everybody else holds a [`DaemonHandle`].
+//! The loop measure -> plan -> journal -> apply. One task owns all state; everybody else holds a
+//! [`DaemonHandle`].
 //!
-//! No mutex. Not here: what to decide (`core`), how to reach the outside (`platform`), how to talk about it (`api`).
+//! No mutex. Not here: what to decide (`core`), how to reach the outside (`platform`), how to talk
+//! about it (`api`).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,7 +33,8 @@ pub(crate) enum Request {
     },
 }
 
-/// Runs the daemon until `stop` resolves. Program, maps and links stay in the kernel when it ends: packets go on.
+/// Runs the daemon until `stop` resolves. Program, maps and links stay in the kernel when it ends:
+/// packets go on.
 ///
 /// # Errors
 /// When the program cannot be attached, the state file cannot be read or the API cannot listen.

@@ -1,20 +1,21 @@
-//! Changes to the intent: [`Spec::apply`] makes a new spec or says everything that is wrong with the change.
+//! Wishes, and what is wrong with them: the words that operators, the planner and `apply` share.
 //!
-//! Nothing else makes a spec, so a spec that exists is a valid one. Not here: the checks of single values
-//! (`validate`), the choice of servers (`plan`).
+//! Not here: what a change does ([`Spec::apply`](super::spec::Spec::apply), in `apply`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::observed::Observed;
-use super::spec::{AdminState, Cause, Check, FlowPolicy, Name, Protocol, Spec};
+use super::spec::{AdminState, Cause, Check, FlowPolicy, Name, Protocol};
 
 /// One wish, of an operator or of the planner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Creates a server or replaces what is known of it; it keeps its id. A new address begins a new life.
+    /// Creates a server or replaces what is known of it; it keeps its id. A new address begins a
+    /// new life.
     PutServer {
         /// Its name.
         name: Name,
@@ -35,7 +36,8 @@ pub enum Change {
         /// The new state.
         state: AdminState,
     },
-    /// Creates a device or replaces its settings; it keeps its id and, where allowed, its association.
+    /// Creates a device or replaces its settings; it keeps its id and, where allowed, its
+    /// association.
     PutDevice {
         /// Its name.
         name: Name,
@@ -94,8 +96,8 @@ pub struct DeviceSpec {
     /// How a server is asked whether it serves the device.
     #[serde(default)]
     pub check: Check,
-    /// Through which server the device is to be reached. None: the present one where it stays allowed,
-    /// otherwise the first of `servers` that is fit.
+    /// Through which server the device is to be reached. None: the present one where it stays
+    /// allowed, otherwise the first of `servers` that is fit.
     pub server: Option<Name>,
 }
 
@@ -156,21 +158,49 @@ pub struct SpecProblem {
     pub detail: String,
 }
 
+impl fmt::Display for SpecProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.detail)
+    }
+}
+
 /// A refused change: everything that is wrong with it. The spec stays as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .problems.iter().map(|p| format!("{}: {}", p.field, p.detail)).collect::<Vec<_>>().join("; "))]
+#[error("{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct SpecError {
     /// At least one.
     pub problems: Vec<SpecProblem>,
 }
 
-impl Spec {
-    /// The spec after `change`, with the next generation; `self` again (same generation) when the change changes
-    /// nothing.
-    ///
-    /// # Errors
-    /// Every problem of the change together, not only the first.
-    pub fn apply(&self, _change: &Change, _ctx: &Context<'_>) -> Result<Self, SpecError> {
-        Ok(self.clone())
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutServer { name, address, state } => {
+                write!(f, "put server {name} at {address}, {}", state.name())
+            }
+            Self::RemoveServer { name } => write!(f, "remove server {name}"),
+            Self::SetServerState { name, state } => write!(f, "server {name}: {}", state.name()),
+            Self::PutDevice { name, device } => {
+                write!(f, "put device {name} at {}:{}", device.address, device.port)
+            }
+            Self::RemoveDevice { name } => write!(f, "remove device {name}"),
+            Self::Associate { moves, cause } => {
+                let parts: Vec<_> =
+                    moves.iter().map(|m| format!("{} -> {}", m.device, m.server)).collect();
+                write!(f, "move ({}) {}", cause.name(), parts.join(", "))
+            }
+            Self::EndLives { servers } => write!(f, "end lives {}", servers.join(", ")),
+            Self::BeginLives { servers } => write!(f, "begin lives {}", servers.join(", ")),
+            Self::EndDrains { drains } => {
+                let parts: Vec<_> = drains.iter().map(|(d, len)| format!("{d} {len}")).collect();
+                write!(f, "end drains {}", parts.join(", "))
+            }
+            Self::SetBackups { backups } => {
+                let part = |(device, backup): (&Name, &Option<Name>)| {
+                    format!("{device} {}", backup.as_deref().unwrap_or("none"))
+                };
+                write!(f, "backups {}", backups.iter().map(part).collect::<Vec<_>>().join(", "))
+            }
+        }
     }
 }

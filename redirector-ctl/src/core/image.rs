@@ -1,1 +1,143 @@
-//! The whole content that the kernel's tables should have, and the writes from one content to another.
+//! The whole content that the kernel's tables should have, and the writes from one content to
+//! another.
+//!
+//! [`Image::of`] is pure, [`diff`] orders the writes so that no packet meets a half-made state, and
+//! [`Image::take`] says what a write does, so that an image can follow the tables write by write.
+
+mod diff;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub use diff::diff;
+
+use super::observed::{Deaths, Observed};
+use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
+use super::spec::{AdminState, Device, Name, Server, Spec};
+
+/// The content of the tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Server id -> its line.
+    pub servers: BTreeMap<u16, ServerLine>,
+    /// Device id -> its settings.
+    pub devices: BTreeMap<u32, DeviceSettings>,
+    /// Device id -> its association. Ids without a holder have a word without a server.
+    pub words: BTreeMap<u32, AssociationWord>,
+    /// Service address -> device id.
+    pub services: BTreeMap<Endpoint, u32>,
+    /// A server's address and port -> device id and server id.
+    pub returns: BTreeMap<Endpoint, (u32, u16)>,
+}
+
+/// What the tables hold of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLine {
+    /// Its address.
+    pub address: IpAddr,
+    /// What the packet path may do with it.
+    pub state: ServerState,
+    /// Its present life.
+    pub incarnation: u32,
+    /// The way to it; None: not known.
+    pub next_hop: Option<NextHop>,
+}
+
+impl Image {
+    /// What the tables should hold.
+    #[must_use]
+    pub fn of(spec: &Spec, observed: &Observed) -> Self {
+        let deaths = observed.deaths();
+        let mut image = Self::default();
+        for (name, server) in &spec.servers {
+            let line = ServerLine {
+                address: server.address,
+                state: state(name, server, &deaths),
+                incarnation: server.incarnation,
+                next_hop: observed.next_hops.get(name).copied(),
+            };
+            image.servers.insert(server.id, line);
+        }
+        for (id, epoch) in &spec.slots.epochs {
+            image.words.insert(*id, vacant(*epoch));
+        }
+        for device in spec.devices.values() {
+            image.put_device(spec, device);
+        }
+        image
+    }
+
+    fn put_device(&mut self, spec: &Spec, device: &Device) {
+        let Device { id, address, port, protocol, server_port, .. } = *device;
+        self.devices.insert(id, DeviceSettings { address, port, protocol, server_port });
+        self.words.insert(id, word(spec, device));
+        self.services.insert(Endpoint { address, port, protocol }, id);
+        for server in device.serving().filter_map(|name| spec.servers.get(name)) {
+            let endpoint = Endpoint { address: server.address, port: server_port, protocol };
+            self.returns.insert(endpoint, (id, server.id));
+        }
+    }
+
+    /// Follows one write.
+    pub fn take(&mut self, op: &Op) {
+        match op {
+            Op::SetServerAddress { id, address } => {
+                let (state, incarnation, next_hop) = (ServerState::Absent, 0, None);
+                let fresh = ServerLine { address: *address, state, incarnation, next_hop };
+                self.servers.entry(*id).or_insert(fresh).address = *address;
+            }
+            Op::SetServerState { id, state: ServerState::Absent, .. } => {
+                self.servers.remove(id);
+            }
+            Op::SetServerState { id, state, incarnation } => {
+                if let Some(line) = self.servers.get_mut(id) {
+                    line.state = *state;
+                    line.incarnation = *incarnation;
+                }
+            }
+            Op::SetNextHop { id, next_hop } => {
+                if let Some(line) = self.servers.get_mut(id) {
+                    line.next_hop = *next_hop;
+                }
+            }
+            Op::SetDevice { id, settings } => {
+                self.devices.insert(*id, *settings);
+            }
+            Op::CommitAssociations { words } => self.words.extend(words.iter().copied()),
+            Op::AddService { service, device } => {
+                self.services.insert(*service, *device);
+            }
+            Op::RemoveService { service } => {
+                self.services.remove(service);
+            }
+            Op::AddReturn { endpoint, device, server } => {
+                self.returns.insert(*endpoint, (*device, *server));
+            }
+            Op::RemoveReturn { endpoint } => {
+                self.returns.remove(endpoint);
+            }
+        }
+    }
+}
+
+fn state(name: &Name, server: &Server, deaths: &Deaths<'_>) -> ServerState {
+    let out = server.life_over || server.state == AdminState::Inactive;
+    if out || deaths.server(name) { ServerState::Dead } else { ServerState::Alive }
+}
+
+fn word(spec: &Spec, device: &Device) -> AssociationWord {
+    let id = |name: &Name| spec.servers.get(name).map_or(0, |server| server.id);
+    let now = &device.association;
+    AssociationWord {
+        server: id(&now.server),
+        previous: now.drains.last().map_or(0, |drain| id(&drain.server)),
+        backup: now.backup.as_ref().map_or(0, id),
+        epoch: now.epoch,
+        epochs_open: now.epochs_open(),
+    }
+}
+
+/// The word of an id without a holder: flows of its last one are over.
+fn vacant(epoch: u16) -> AssociationWord {
+    AssociationWord { server: 0, previous: 0, backup: 0, epoch, epochs_open: 0 }
+}

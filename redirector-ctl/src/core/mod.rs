@@ -1,13 +1,17 @@
 //! The part that thinks: pure values and functions. No async, no clock, no I/O, no randomness.
 //!
-//! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes only through
-//! [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's tables should hold.
+//! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes
+//! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
+//! tables should hold.
 
+mod apply;
 pub mod change;
+pub mod fitness;
 pub mod health;
 pub mod image;
 pub mod observed;
 pub mod op;
+mod op_text;
 pub mod plan;
 pub mod seed;
 pub mod spec;

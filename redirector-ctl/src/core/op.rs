@@ -1,7 +1,8 @@
-//! Effects: the writes that bring the kernel's tables to what the spec and the observations ask for.
+//! Effects: the writes that bring the kernel's tables to what the spec and the observations ask
+//! for.
 //!
-//! Every op is idempotent and prints as one line, so that a plan can be read before it is applied and
-//! compared with a committed text.
+//! Every op is idempotent and prints as one line, so that a plan can be read before it is applied
+//! and compared with a committed text.
 
 use std::net::IpAddr;
 

@@ -1,11 +1,14 @@
-//! A spec from a configuration: its servers and devices, with what an earlier spec knew of those that remain.
+//! A spec from a configuration: its servers and devices, with what an earlier spec knew of those
+//! that remain.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::apply::{DevicePut, ServerPut, put_device, put_server};
 use super::change::{Context, DeviceSpec, SpecError};
 use super::spec::{AdminState, Name, Spec};
+use super::validate::Problems;
 
 /// The servers and devices of a configuration, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +41,90 @@ pub struct SeedDevice {
 }
 
 impl Seed {
-    /// The spec that this configuration asks for. Names that `earlier` has keep their ids, lives, epochs, and where
-    /// the configuration still allows it their administrative states and associations.
+    /// The spec that this configuration asks for. Names that `earlier` has keep their ids, lives,
+    /// epochs, and where the configuration still allows it their administrative states and
+    /// associations.
     ///
     /// # Errors
-    /// Every problem of the configuration together; fields are `server[0].address`, `device[2].servers[1]`.
-    pub fn spec(&self, earlier: &Spec, _ctx: &Context<'_>) -> Result<Spec, SpecError> {
-        Ok(earlier.clone())
+    /// Every problem of the configuration together; fields are `server[0].address`,
+    /// `device[2].servers[1]`.
+    pub fn spec(&self, earlier: &Spec, ctx: &Context<'_>) -> Result<Spec, SpecError> {
+        let mut spec = Spec {
+            generation: earlier.generation,
+            slots: earlier.slots.clone(),
+            ..Spec::default()
+        };
+        let mut problems = Problems::default();
+        self.put_servers(&mut spec, earlier, ctx, &mut problems);
+        self.put_devices(&mut spec, earlier, ctx, &mut problems);
+        // Epochs of devices that are gone are closed, as when a device is removed.
+        for (name, device) in &earlier.devices {
+            if !spec.devices.contains_key(name) {
+                let last = spec.slots.epochs.entry(device.id).or_default();
+                *last = last.wrapping_add(1);
+            }
+        }
+        if spec != *earlier {
+            spec.generation = spec.generation.saturating_add(1);
+        }
+        problems.into_result(spec)
+    }
+
+    fn put_servers(
+        &self,
+        spec: &mut Spec,
+        earlier: &Spec,
+        ctx: &Context<'_>,
+        problems: &mut Problems,
+    ) {
+        // Ids that remain are taken first, so that no new server gets one of them.
+        let mut order: Vec<(usize, &SeedServer)> = self.servers.iter().enumerate().collect();
+        order.sort_by_key(|(_, server)| !earlier.servers.contains_key(&server.name));
+        for (n, server) in order {
+            let mut part = Problems::default();
+            if spec.servers.contains_key(&server.name) {
+                let detail = format!("server {} is there twice: rename one", server.name);
+                part.conflict("duplicate_name", "name", detail);
+            } else {
+                let was = earlier.servers.get(&server.name).cloned();
+                let kept = was.as_ref().map(|was| was.state);
+                let state = server.state.or(kept).unwrap_or_default();
+                let put = ServerPut { name: &server.name, address: server.address, state };
+                put_server(spec, &put, was, ctx, &mut part);
+            }
+            problems.under(&format!("server[{n}]"), part);
+        }
+    }
+
+    fn put_devices(
+        &self,
+        spec: &mut Spec,
+        earlier: &Spec,
+        ctx: &Context<'_>,
+        problems: &mut Problems,
+    ) {
+        let mut order: Vec<(usize, &SeedDevice)> = self.devices.iter().enumerate().collect();
+        order.sort_by_key(|(_, device)| !earlier.devices.contains_key(&device.name));
+        for (n, device) in order {
+            let mut part = Problems::default();
+            if spec.devices.contains_key(&device.name) {
+                let detail = format!("device {} is there twice: rename one", device.name);
+                part.conflict("duplicate_name", "name", detail);
+            } else {
+                let mut was = earlier.devices.get(&device.name).cloned();
+                if let Some(was) = &mut was {
+                    // Flows on a server that is gone are reset by its absence.
+                    was.association.drains.retain(|d| spec.servers.contains_key(&d.server));
+                }
+                let (name, wish) = (&device.name, &device.device);
+                let put = DevicePut { name, device: wish, honour_server: false };
+                put_device(spec, &put, was, ctx, &mut part);
+                if let Some(put) = spec.devices.get_mut(name) {
+                    // The server that it left may be gone with the earlier configuration.
+                    put.association.drains.retain(|d| spec.servers.contains_key(&d.server));
+                }
+            }
+            problems.under(&format!("device[{n}]"), part);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Intent: what the operator wants, as values. Pure data; no clock, no I/O.
 //!
-//! A [`Spec`] is only ever replaced by [`Spec::apply`], which checks everything and may refuse, so a spec
-//! that exists is a valid one. It is what the state file holds.
+//! A [`Spec`] is only ever replaced by [`Spec::apply`], which checks everything and may refuse, so
+//! a spec that exists is a valid one. It is what the state file holds.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -47,16 +47,14 @@ pub struct Server {
     /// Counts the lives of this server: grows each time it returns from death, so that a returning
     /// server gets nothing of its earlier life (G10).
     pub incarnation: u32,
-    /// The life that `incarnation` counts is over: the server was found dead and has not come back. Kept here
-    /// so that a daemon that starts anew does not take a dead server for a living one.
+    /// The life that `incarnation` counts is over: the server was found dead and has not come back.
+    /// Kept here so that a daemon that starts anew does not take a dead server for a living one.
     #[serde(default)]
     pub life_over: bool,
 }
 
 /// Administrative state: what the operator wants of a server. Health is a separate, measured fact.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes devices.
@@ -66,6 +64,18 @@ pub enum AdminState {
     Draining,
     /// Serves nothing: its devices are moved away and its open flows are reset.
     Inactive,
+}
+
+impl AdminState {
+    /// The word for it in texts, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Inactive => "inactive",
+        }
+    }
 }
 
 /// Transport protocol of a service address.
@@ -78,6 +88,17 @@ pub enum Protocol {
     Tcp,
     /// UDP, protocol number 17.
     Udp,
+}
+
+impl Protocol {
+    /// The word for it in texts, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// A network-attached storage resource with a stable service address.
@@ -106,16 +127,15 @@ pub struct Device {
 }
 
 /// How a server is asked whether it serves a device.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
-    /// The server accepts a connection. A process that hangs still accepts, because its kernel does it.
+    /// The server accepts a connection. A process that hangs still accepts, because its kernel does
+    /// it.
     #[default]
     Connect,
-    /// The server accepts a connection and sends its first bytes within the time-out, as NBD servers do.
-    /// Not for a server that takes one client at a time.
+    /// The server accepts a connection and sends its first bytes within the time-out, as NBD
+    /// servers do. Not for a server that takes one client at a time.
     Greeting,
 }
 
@@ -146,12 +166,25 @@ pub enum Cause {
     Failure,
 }
 
+impl Cause {
+    /// The word for it in texts, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Overload => "overload",
+            Self::Failure => "failure",
+        }
+    }
+}
+
 /// The table's entry: device -> server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Association {
     /// Server that gets new flows.
     pub server: Name,
-    /// Server that takes over by itself, in the packet path, if `server` dies. None with one server.
+    /// Server that takes over by itself, in the packet path, if `server` dies. None with one
+    /// server.
     pub backup: Option<Name>,
     /// Version of this association: grows by one with each change of `server`; kept in every flow.
     pub epoch: u16,

@@ -1,4 +1,5 @@
-//! How the rest of the process talks to the daemon: typed questions over a bounded channel, one answer each.
+//! How the rest of the process talks to the daemon: typed questions over a bounded channel, one
+//! answer each.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ pub struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The caller spoke of another generation than the present one.
-    #[error("the state has changed meanwhile: it is at generation {current}; read it again, then repeat the change")]
+    #[error("the state is at generation {current} by now: read it again, then repeat the change")]
     Stale {
         /// The present generation.
         current: u64,

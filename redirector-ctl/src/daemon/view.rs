@@ -20,7 +20,8 @@ pub struct Snapshot {
     pub paths: BTreeMap<Name, BTreeMap<Name, Health>>,
     /// Server -> way to it; absent while the neighbour is unresolved.
     pub next_hops: BTreeMap<Name, NextHop>,
-    /// The configured interfaces, in the order of the configuration ([`NextHop::port`] is an index of it).
+    /// The configured interfaces, in the order of the configuration ([`NextHop::port`] is an index
+    /// of it).
     pub interfaces: Vec<InterfaceStatus>,
     /// The program's counters.
     pub counters: Counters,

@@ -1,0 +1,63 @@
+//! What a change does: [`Spec::apply`] makes a new spec or says everything that is wrong with the
+//! change.
+//!
+//! Nothing else makes a spec (but `seed`, of the same pieces), so a spec that exists is a valid
+//! one.
+
+mod devices;
+mod lives;
+mod moves;
+mod servers;
+
+pub(super) use devices::{DevicePut, put as put_device};
+pub(super) use servers::{ServerPut, put as put_server};
+
+use super::change::{Change, Context, SpecError};
+use super::spec::Spec;
+use super::validate::Problems;
+
+impl Spec {
+    /// The spec after `change`, with the next generation; `self` again, same generation, when the
+    /// change changes nothing.
+    ///
+    /// # Errors
+    /// Every problem of the change together, not only the first.
+    pub fn apply(&self, change: &Change, ctx: &Context<'_>) -> Result<Self, SpecError> {
+        let mut next = self.clone();
+        let mut problems = Problems::default();
+        next.change(change, ctx, &mut problems);
+        if next != *self {
+            next.generation = self.generation.saturating_add(1);
+        }
+        problems.into_result(next)
+    }
+
+    /// Does what it can of `change` and notes what is wrong with it; the caller throws the result
+    /// of a wrong change away.
+    fn change(&mut self, change: &Change, ctx: &Context<'_>, problems: &mut Problems) {
+        match change {
+            Change::PutServer { name, address, state } => {
+                let was = self.servers.remove(name);
+                let put = ServerPut { name, address: *address, state: *state };
+                put_server(self, &put, was, ctx, problems);
+            }
+            Change::RemoveServer { name } => servers::remove(self, name, problems),
+            Change::SetServerState { name, state } => {
+                servers::set_state(self, name, *state, problems);
+            }
+            Change::PutDevice { name, device } => {
+                let was = self.devices.remove(name);
+                let put = DevicePut { name, device, honour_server: true };
+                put_device(self, &put, was, ctx, problems);
+            }
+            Change::RemoveDevice { name } => devices::remove(self, name, problems),
+            Change::Associate { moves, cause } => {
+                moves::associate(self, moves, *cause, ctx, problems);
+            }
+            Change::EndLives { servers } => lives::end(self, servers, problems),
+            Change::BeginLives { servers } => lives::begin(self, servers, problems),
+            Change::EndDrains { drains } => lives::end_drains(self, drains, problems),
+            Change::SetBackups { backups } => moves::set_backups(self, backups, problems),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Changes of devices: put and remove.
+
+use std::collections::BTreeSet;
+
+use super::super::change::{Context, DeviceSpec, ProblemKind};
+use super::super::fitness::obstacle;
+use super::super::spec::{Association, Cause, Device, FlowPolicy, Name, Spec};
+use super::super::validate::{self, Problems};
+use super::moves::{self, Turn};
+
+/// A device as it should be.
+pub(in crate::core) struct DevicePut<'a> {
+    /// Its name.
+    pub(in crate::core) name: &'a Name,
+    /// Its settings.
+    pub(in crate::core) device: &'a DeviceSpec,
+    /// Whether `device.server` moves a device that exists; otherwise it only counts for a new one.
+    pub(in crate::core) honour_server: bool,
+}
+
+/// Puts a device into a spec that does not hold it; `was` is the device of that name until now.
+pub(in crate::core) fn put(
+    spec: &mut Spec,
+    put: &DevicePut<'_>,
+    was: Option<Device>,
+    ctx: &Context<'_>,
+    problems: &mut Problems,
+) {
+    validate::name(put.name, "name", problems);
+    check_service(spec, put.device, problems);
+    check_servers(spec, put.device, problems);
+    check_returns(spec, put.device, problems);
+    let kept = was.as_ref().map(|was| was.id).filter(|id| *id < ctx.limits.devices_max);
+    let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.devices_max)) else {
+        let detail = format!(
+            "all {} places for devices are taken: remove one or raise limits.devices_max",
+            ctx.limits.devices_max
+        );
+        problems.refused("devices_full", "name", detail);
+        return;
+    };
+    let was = was.filter(|was| was.id == id);
+    let check_wish = was.is_none() || put.honour_server;
+    if let Some(server) = put.device.server.as_ref().filter(|_| check_wish) {
+        let stays = was.as_ref().is_some_and(|was| was.association.server == *server);
+        check_wished(spec, put, server, problems);
+        if !stays {
+            check_fit(spec, put.name, server, ctx, problems);
+        }
+    }
+    let device = settled(spec, put, id, was, ctx);
+    spec.devices.insert(put.name.clone(), device);
+}
+
+/// Removes a device. Its epoch is closed, so that its flows are reset and never taken for flows of
+/// the next holder of its id.
+pub(super) fn remove(spec: &mut Spec, name: &Name, problems: &mut Problems) {
+    match spec.devices.remove(name) {
+        Some(device) => {
+            moves::next_epoch(&mut spec.slots, device.id);
+        }
+        None => {
+            problems.not_found("unknown_device", "name", format!("there is no device {name}"));
+        }
+    }
+}
+
+/// The device with its association: the one that it had, as far as the new settings allow it.
+fn settled(
+    spec: &mut Spec,
+    put: &DevicePut<'_>,
+    id: u32,
+    was: Option<Device>,
+    ctx: &Context<'_>,
+) -> Device {
+    let wish = put.device;
+    let Some(was) = was else {
+        let server = wish.server.clone().unwrap_or_else(|| choose(spec, put, ctx));
+        let epoch = moves::next_epoch(&mut spec.slots, id);
+        let (backup, drains, cause) = (None, Vec::new(), Cause::Planned);
+        let changed_at_ms = ctx.now_ms;
+        let association = Association { server, backup, epoch, drains, cause, changed_at_ms };
+        return device(wish, id, association);
+    };
+    let same_flows = was.address == wish.address
+        && was.port == wish.port
+        && was.protocol == wish.protocol
+        && was.server_port == wish.server_port;
+    let mut next = device(wish, id, was.association);
+    if next.association.backup.as_ref().is_some_and(|backup| !wish.servers.contains(backup)) {
+        next.association.backup = None;
+    }
+    let wished = wish.server.clone().filter(|_| put.honour_server);
+    let present = Some(next.association.server.clone()).filter(|now| wish.servers.contains(now));
+    let server = wished.or(present).unwrap_or_else(|| choose(spec, put, ctx));
+    // Flows name the old address or port in every packet of theirs: no later packet could be
+    // brought back to them.
+    let policy = if same_flows { wish.on_planned } else { FlowPolicy::Reset };
+    if server != next.association.server || !same_flows {
+        let turn = Turn { server: &server, policy, cause: Cause::Planned };
+        moves::turn(&mut spec.slots, &mut next, &turn, ctx.now_ms);
+    }
+    if next.association.backup.as_ref() == Some(&next.association.server) {
+        next.association.backup = None;
+    }
+    next
+}
+
+fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
+    Device {
+        id,
+        address: wish.address,
+        port: wish.port,
+        protocol: wish.protocol,
+        server_port: wish.server_port,
+        servers: wish.servers.clone(),
+        on_planned: wish.on_planned,
+        check: wish.check,
+        association,
+    }
+}
+
+/// The first server that is fit; failing that the first with nothing firm against it; failing that
+/// the first.
+fn choose(spec: &Spec, put: &DevicePut<'_>, ctx: &Context<'_>) -> Name {
+    let servers = &put.device.servers;
+    let against = |server: &&Name| obstacle(spec, ctx.observed, server, put.name);
+    let fit = servers.iter().find(|server| against(server).is_none());
+    let soft = || servers.iter().find(|server| against(server).is_none_or(|o| !o.is_firm()));
+    fit.or_else(soft).or_else(|| servers.first()).cloned().unwrap_or_default()
+}
+
+fn check_service(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
+    validate::host_address(wish.address, "address", problems);
+    validate::port(wish.port, "port", problems);
+    validate::port(wish.server_port, "server_port", problems);
+    for (other, known) in &spec.devices {
+        let same = known.address == wish.address && known.port == wish.port;
+        if same && known.protocol == wish.protocol {
+            let detail = format!(
+                "{}:{}/{} is the service address of device {other} already",
+                wish.address,
+                wish.port,
+                wish.protocol.name()
+            );
+            problems.conflict("duplicate_service", "address", detail);
+        }
+    }
+    for (server, known) in &spec.servers {
+        if known.address == wish.address {
+            let detail = format!(
+                "{} is the address of server {server}: a device needs a service address of its own",
+                wish.address
+            );
+            problems.conflict("server_address", "address", detail);
+        }
+    }
+}
+
+fn check_servers(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
+    if wish.servers.is_empty() {
+        let detail = "a device needs at least one server through which it can be reached";
+        problems.refused("no_servers", "servers", detail);
+    }
+    let mut seen = BTreeSet::new();
+    for (n, name) in wish.servers.iter().enumerate() {
+        let field = format!("servers[{n}]");
+        if !seen.insert(name) {
+            let detail = format!("server {name} is listed twice: list it once");
+            problems.malformed("duplicate_server", &field, detail);
+            continue;
+        }
+        let Some(server) = spec.servers.get(name) else {
+            let detail = format!("there is no server {name}: add it first, or correct the name");
+            problems.refused("unknown_server", &field, detail);
+            continue;
+        };
+        if server.address.is_ipv4() != wish.address.is_ipv4() {
+            let detail = format!(
+                "server {name} has address {} and the device {}: both must be of one family",
+                server.address, wish.address
+            );
+            problems.refused("family_mismatch", &field, detail);
+        }
+    }
+}
+
+/// What comes from a server's address and port must name one device only, or the way back would be
+/// a guess.
+fn check_returns(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
+    for (other, known) in &spec.devices {
+        if known.server_port != wish.server_port || known.protocol != wish.protocol {
+            continue;
+        }
+        let theirs: BTreeSet<&Name> = known.serving().collect();
+        if let Some(shared) = wish.servers.iter().find(|server| theirs.contains(server)) {
+            let detail = format!(
+                "server {shared} serves device {other} at port {}/{} already: what comes from a \
+                 server's port must belong to one device, so give each device its own port there",
+                wish.server_port,
+                wish.protocol.name()
+            );
+            problems.add(ProblemKind::Conflict, "duplicate_server_port", "server_port", detail);
+        }
+    }
+}
+
+fn check_wished(spec: &Spec, put: &DevicePut<'_>, server: &Name, problems: &mut Problems) {
+    if put.device.servers.contains(server) {
+        return; // Whether it exists has been checked with the list.
+    }
+    let known = if spec.servers.contains_key(server) { "not in the list" } else { "unknown" };
+    let detail = format!(
+        "server {server} is {known}: choose one of the device's servers ({})",
+        put.device.servers.join(", ")
+    );
+    problems.refused("server_not_allowed", "server", detail);
+}
+
+fn check_fit(
+    spec: &Spec,
+    device: &Name,
+    server: &Name,
+    ctx: &Context<'_>,
+    problems: &mut Problems,
+) {
+    if !spec.servers.contains_key(server) {
+        return;
+    }
+    if let Some(found) = obstacle(spec, ctx.observed, server, device).filter(|o| o.is_firm()) {
+        let detail = format!("server {server} {found}: choose another, or none to have it chosen");
+        problems.refused("server_unfit", "server", detail);
+    }
+}
+
+impl Device {
+    /// Servers from which packets of this device may come: those allowed and those on which flows
+    /// drain.
+    pub fn serving(&self) -> impl Iterator<Item = &Name> {
+        self.servers.iter().chain(self.association.drains.iter().map(|drain| &drain.server))
+    }
+}
+
+fn free_id(spec: &Spec, devices_max: u32) -> Option<u32> {
+    let taken: BTreeSet<u32> = spec.devices.values().map(|device| device.id).collect();
+    (0..devices_max).find(|id| !taken.contains(id))
+}

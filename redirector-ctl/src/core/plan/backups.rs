@@ -1,0 +1,76 @@
+//! Pass 4: every device's backup is a fit server other than its own, spread so that the death of
+//! one server adds little to each survivor.
+
+use std::collections::BTreeMap;
+
+use super::super::change::Change;
+use super::super::fitness::obstacle;
+use super::super::spec::{Device, Name, Spec};
+use super::{Planner, leave};
+
+pub(super) fn pass(planner: &mut Planner<'_>) {
+    let spec = planner.plan.spec.clone();
+    let mut spread = Spread::new(&spec);
+    let mut backups = BTreeMap::new();
+    for (name, device) in &spec.devices {
+        if stands(planner, &spec, name, device) {
+            continue;
+        }
+        let backup = choose(planner, &spec, name, &spread);
+        if backup == device.association.backup {
+            continue;
+        }
+        if let Some(backup) = &backup {
+            spread.add(&device.association.server, backup);
+        }
+        backups.insert(name.clone(), backup);
+    }
+    if !backups.is_empty() {
+        let why = "each device needs a healthy server that takes over at once".to_owned();
+        planner.decide(Change::SetBackups { backups }, why);
+    }
+}
+
+/// The present backup is good enough: a better one is not worth a change.
+fn stands(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> bool {
+    let Some(backup) = &device.association.backup else { return false };
+    obstacle(spec, planner.ctx.observed, backup, name).is_none_or(|found| !found.is_firm())
+}
+
+fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread) -> Option<Name> {
+    let device = spec.devices.get(name)?;
+    let now = &device.association.server;
+    let fit = |server: &&Name| {
+        *server != now && obstacle(spec, planner.ctx.observed, server, name).is_none()
+    };
+    device.servers.iter().filter(fit).min_by_key(|server| spread.cost(now, server)).cloned()
+}
+
+/// How many devices each server would get from each other.
+struct Spread {
+    loads: BTreeMap<Name, usize>,
+    pairs: BTreeMap<(Name, Name), usize>,
+}
+
+impl Spread {
+    fn new(spec: &Spec) -> Self {
+        let mut spread = Self { loads: leave::loads(spec), pairs: BTreeMap::new() };
+        for device in spec.devices.values() {
+            if let Some(backup) = &device.association.backup {
+                spread.add(&device.association.server, backup);
+            }
+        }
+        spread
+    }
+
+    fn add(&mut self, server: &Name, backup: &Name) {
+        *self.pairs.entry((server.clone(), backup.clone())).or_default() += 1;
+    }
+
+    /// First what `backup` would get from `server`, then what it has already.
+    fn cost(&self, server: &Name, backup: &Name) -> (usize, usize) {
+        let pair = (server.clone(), backup.clone());
+        let inherited = self.pairs.get(&pair).copied().unwrap_or_default();
+        (inherited, self.loads.get(backup).copied().unwrap_or_default())
+    }
+}

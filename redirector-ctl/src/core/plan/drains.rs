@@ -1,0 +1,55 @@
+//! Pass 3: drains that are over. They end from the oldest on, because the packet path keeps a
+//! contiguous run of epochs open.
+
+use std::collections::BTreeMap;
+
+use super::super::change::Change;
+use super::super::spec::{AdminState, Device, Drain, Name};
+use super::Planner;
+
+/// A census counts for a drain only if it began this long after the association last changed, so
+/// that no packet that read the earlier word is still on its way through the program.
+const CENSUS_AFTER_MS: u64 = 1000;
+
+pub(super) fn pass(planner: &mut Planner<'_>) {
+    let mut ended: BTreeMap<Name, usize> = BTreeMap::new();
+    let mut why = Vec::new();
+    let mut wake_at_ms: Option<u64> = None;
+    for (name, device) in &planner.plan.spec.devices {
+        let mut len = 0;
+        for drain in &device.association.drains {
+            let Some(reason) = over(planner, device, drain) else {
+                if let Some(at) = drain.deadline_at_ms {
+                    wake_at_ms = Some(wake_at_ms.map_or(at, |earlier| earlier.min(at)));
+                }
+                break;
+            };
+            why.push(format!("{name}: {reason}"));
+            len += 1;
+        }
+        if len > 0 {
+            ended.insert(name.clone(), len);
+        }
+    }
+    planner.plan.wake_at_ms = wake_at_ms;
+    if !ended.is_empty() {
+        planner.decide(Change::EndDrains { drains: ended }, why.join("; "));
+    }
+}
+
+/// Why a drain is over; None while it is not.
+fn over(planner: &Planner<'_>, device: &Device, drain: &Drain) -> Option<String> {
+    let (server, epoch) = (&drain.server, drain.epoch);
+    if drain.deadline_at_ms.is_some_and(|at| at <= planner.ctx.now_ms) {
+        return Some(format!("the deadline of epoch {epoch} on {server} has passed"));
+    }
+    let known = planner.plan.spec.servers.get(server);
+    if known.is_none_or(|server| server.life_over || server.state == AdminState::Inactive) {
+        return Some(format!("{server} of epoch {epoch} serves no more"));
+    }
+    let census = planner.ctx.observed.census.as_ref()?;
+    let counts_from = device.association.changed_at_ms.saturating_add(CENSUS_AFTER_MS);
+    let empty = !census.flows.contains_key(&(device.id, epoch));
+    (census.began_at_ms >= counts_from && empty)
+        .then(|| format!("the last flow of epoch {epoch} on {server} has ended"))
+}

@@ -1,0 +1,123 @@
+//! Pass 2: devices that must leave their server, because it is dead for them or is being taken out
+//! of service.
+
+use std::collections::BTreeMap;
+
+use super::super::change::{Change, Move};
+use super::super::fitness::obstacle;
+use super::super::spec::{AdminState, Cause, Device, FlowPolicy, Name, Spec};
+use super::Planner;
+
+/// Why a device must leave its server.
+struct Reason {
+    cause: Cause,
+    policy: Option<FlowPolicy>,
+    text: String,
+}
+
+/// The moves of one cause and why each is made.
+#[derive(Default)]
+struct Batch {
+    moves: Vec<Move>,
+    why: Vec<String>,
+}
+
+pub(super) fn pass(planner: &mut Planner<'_>) {
+    let spec = planner.plan.spec.clone();
+    let mut loads = loads(&spec);
+    let (mut failed, mut planned) = (Batch::default(), Batch::default());
+    for (name, device) in &spec.devices {
+        let Some(reason) = reason(planner, &spec, name, device) else { continue };
+        let now = &device.association.server;
+        let Some(server) = target(planner, &spec, name, &loads) else {
+            let what = format!("device {name} stays on {now}, though {}", reason.text);
+            planner.block(what, others(planner, &spec, name, device));
+            continue;
+        };
+        *loads.entry(server.clone()).or_default() += 1;
+        let batch = if reason.cause == Cause::Failure { &mut failed } else { &mut planned };
+        batch.why.push(format!("{name}: {}", reason.text));
+        batch.moves.push(Move { device: name.clone(), server, policy: reason.policy });
+    }
+    decide(planner, failed, Cause::Failure);
+    decide(planner, planned, Cause::Planned);
+}
+
+/// One bulk change; if it is refused for one device's sake, one change a device.
+fn decide(planner: &mut Planner<'_>, batch: Batch, cause: Cause) {
+    let Batch { moves, why } = batch;
+    if moves.is_empty() {
+        return;
+    }
+    let bulk = Change::Associate { moves: moves.clone(), cause };
+    if planner.plan.spec.apply(&bulk, &planner.ctx).is_ok() {
+        planner.decide(bulk, why.join("; "));
+        return;
+    }
+    for (single, why) in moves.into_iter().zip(why) {
+        planner.decide(Change::Associate { moves: vec![single], cause }, why);
+    }
+}
+
+fn reason(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> Option<Reason> {
+    let now = &device.association.server;
+    let server = spec.servers.get(now)?;
+    if server.life_over {
+        let text = format!("{now} is dead");
+        return Some(Reason { cause: Cause::Failure, policy: None, text });
+    }
+    if planner.deaths.path(now, name) {
+        let path = planner.ctx.observed.paths.get(now).and_then(|of| of.get(name));
+        let error = path.and_then(|path| path.last_error.as_deref()).unwrap_or("no answer");
+        let text = format!("{now} lives but fails the checks of this device, with {error}");
+        return Some(Reason { cause: Cause::Failure, policy: None, text });
+    }
+    let (policy, text) = match server.state {
+        AdminState::Active => return None,
+        AdminState::Draining => (None, format!("{now} is draining")),
+        AdminState::Inactive => (Some(FlowPolicy::Reset), format!("{now} is inactive")),
+    };
+    Some(Reason { cause: Cause::Planned, policy, text })
+}
+
+/// The backup, to which the packet path has sent new flows already; otherwise the fit server with
+/// the fewest devices, the preferred one of several.
+fn target(
+    planner: &Planner<'_>,
+    spec: &Spec,
+    name: &Name,
+    loads: &BTreeMap<Name, usize>,
+) -> Option<Name> {
+    let device = spec.devices.get(name)?;
+    let fit = |server: &&Name| {
+        **server != device.association.server
+            && obstacle(spec, planner.ctx.observed, server, name).is_none()
+    };
+    let load = |server: &&Name| loads.get(*server).copied().unwrap_or_default();
+    let backup = device.association.backup.as_ref().filter(fit);
+    backup.or_else(|| device.servers.iter().filter(fit).min_by_key(load)).cloned()
+}
+
+/// What is wrong with each of the other servers.
+fn others(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> String {
+    let other = |server: &&Name| **server != device.association.server;
+    let words: Vec<String> = device
+        .servers
+        .iter()
+        .filter(other)
+        .filter_map(|server| {
+            let found = obstacle(spec, planner.ctx.observed, server, name)?;
+            Some(format!("{server} {found}"))
+        })
+        .collect();
+    if words.is_empty() { "it may use no other server".to_owned() } else { words.join(", ") }
+}
+
+/// Devices per server.
+pub(super) fn loads(spec: &Spec) -> BTreeMap<Name, usize> {
+    let mut loads = BTreeMap::new();
+    for device in spec.devices.values() {
+        *loads.entry(device.association.server.clone()).or_default() += 1;
+    }
+    loads
+}

@@ -1,0 +1,99 @@
+//! Tiny TCP servers that say who they are, and the log of whom they accepted.
+//!
+//! Storage programs do not tell which server they run on; these do. On accepting a connection the
+//! server sends one line, `<server> <connection id>`, and the same line again for every line it is
+//! sent. Each accepted connection is a line on standard output: `accepted <peer> <port>`. The
+//! client's side is in `flows`.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::topology::GATEWAY_AT_SERVERS;
+
+/// Serves on all `ports` until killed. The body of the hidden subcommand `echo-server`.
+///
+/// # Errors
+/// When a port is taken.
+pub fn serve(server: &str, ports: &[u16]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let ids = Arc::new(AtomicU64::new(1));
+        let mut loops = tokio::task::JoinSet::new();
+        for &port in ports {
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+            let listener = listener.with_context(|| format!("listen on port {port}"))?;
+            loops.spawn(accept(listener, port, server.to_owned(), Arc::clone(&ids)));
+        }
+        while let Some(ended) = loops.join_next().await {
+            ended??;
+        }
+        Ok(())
+    })
+}
+
+async fn accept(
+    listener: TcpListener,
+    port: u16,
+    server: String,
+    ids: Arc<AtomicU64>,
+) -> Result<()> {
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        println!("accepted {peer} {port}");
+        let id = ids.fetch_add(1, Ordering::Relaxed);
+        let line = format!("{server} {id}\n");
+        // A connection that breaks is its client's to notice.
+        tokio::spawn(async move { answer(stream, &line).await });
+    }
+}
+
+async fn answer(stream: TcpStream, line: &str) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    write.write_all(line.as_bytes()).await?;
+    let mut questions = BufReader::new(read).lines();
+    while questions.next_line().await?.is_some() {
+        write.write_all(line.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Reads the log of an echo server: the clients' ends of the connections accepted on `port`. The
+/// gateway's health checks and the harness's own look from loopback are no clients.
+///
+/// # Errors
+/// When a line is not one of ours.
+pub fn accepted(log: &str, port: u16) -> Result<BTreeSet<SocketAddr>> {
+    let mut peers = BTreeSet::new();
+    for line in log.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["accepted", peer, at] = words[..] else {
+            anyhow::bail!("an echo server printed {line:?}");
+        };
+        let peer: SocketAddr = peer.parse().with_context(|| format!("the peer in {line:?}"))?;
+        let is_client = !peer.ip().is_loopback() && peer.ip() != GATEWAY_AT_SERVERS;
+        if at.parse() == Ok(port) && is_client {
+            peers.insert(peer);
+        }
+    }
+    Ok(peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_and_other_ports_are_not_counted_as_clients() {
+        let log = "accepted 10.0.1.11:4000 7001\naccepted 10.0.2.1:4001 7001\n\
+                   accepted 10.0.1.11:4002 7002\naccepted 127.0.0.1:4003 7001\n";
+        let peers = accepted(log, 7001).unwrap();
+        assert_eq!(peers, BTreeSet::from(["10.0.1.11:4000".parse().unwrap()]));
+    }
+}

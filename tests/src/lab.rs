@@ -1,0 +1,206 @@
+//! A whole lab: networks, storage, servers, devices, and the redirector between clients and
+//! servers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use crate::api::Api;
+use crate::device::{Device, Kind};
+use crate::netns::Namespace;
+use crate::process::{Keeping, Launch, Life};
+use crate::redirector::{Bpffs, Health, Redirector, config_text};
+use crate::run::Run;
+use crate::servers::Server;
+use crate::storage::Storage;
+use crate::topology::{Network, Topology};
+
+/// What a lab is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Clients c1, c2, ..
+    pub clients_len: u8,
+    /// Servers s1, s2, ..
+    pub servers_len: u8,
+    /// The devices.
+    pub devices: Vec<Device>,
+    /// Health checks.
+    pub health: Health,
+    /// Whether its programs may outlive the harness.
+    pub life: Life,
+}
+
+impl Plan {
+    /// Two clients, three servers, two disks of `disk_bytes` and two echo services.
+    pub fn standard(disk_bytes: u64) -> Self {
+        Self {
+            clients_len: 2,
+            servers_len: 3,
+            devices: Device::standard_set(disk_bytes),
+            health: Health::default(),
+            life: Life::WithHarness,
+        }
+    }
+}
+
+/// A lab that exists. Dropping it removes all of it: fields are dropped from first to last,
+/// programs before the namespaces they are in, mounts before the directory they are in.
+#[derive(Debug)]
+pub struct Lab {
+    /// The redirector.
+    pub redirector: Redirector,
+    /// The servers by name.
+    pub servers: BTreeMap<String, Server>,
+    storage: Storage,
+    /// The networks.
+    pub network: Network,
+    bpffs: Bpffs,
+    keeping: Keeping,
+    plan: Plan,
+    run: Run,
+}
+
+impl Lab {
+    /// Builds the networks and starts storage and servers; the redirector is configured, not
+    /// started.
+    ///
+    /// # Errors
+    /// When a part does not come up. What was made until then goes.
+    pub fn build(plan: Plan) -> Result<Self> {
+        let run = Run::new()?;
+        let keeping = Keeping { log_dir: run.subdir("logs")?, life: plan.life };
+        let bpffs = Bpffs::mount(&run)?;
+        let topology = Topology::standard(plan.clients_len, plan.servers_len);
+        let network = topology.build(&run)?;
+        let gateway = topology.hosts.iter().find(|host| host.forwards);
+        let gateway = gateway.context("a topology without a gateway")?;
+        network.make_xdp_peers(gateway, bpffs.dir())?;
+
+        let sizes: Vec<(&str, u64)> = plan
+            .devices
+            .iter()
+            .filter_map(|device| match device.kind {
+                Kind::Disk { bytes } => Some((device.name.as_str(), bytes)),
+                Kind::Echo => None,
+            })
+            .collect();
+        let storage =
+            Storage::start(network.host("storage")?, run.subdir("disks")?, &sizes, &keeping)?;
+        let mut servers = BTreeMap::new();
+        for number in 1..=plan.servers_len {
+            let name = format!("s{number}");
+            let mut server = Server::new(&name);
+            server.start(network.host(&name)?, &plan.devices, &keeping)?;
+            servers.insert(name, server);
+        }
+        let config =
+            config_text(run.dir(), bpffs.dir(), plan.servers_len, &plan.devices, plan.health);
+        let redirector = Redirector::new(run.dir(), &config, &keeping)?;
+        Ok(Self { redirector, servers, storage, network, bpffs, keeping, plan, run })
+    }
+
+    /// Builds a lab and starts its redirector; returns when every server is measured healthy.
+    ///
+    /// # Errors
+    /// As [`Lab::build`], or when the daemon does not come up.
+    pub fn start(plan: Plan) -> Result<Self> {
+        let mut lab = Self::build(plan)?;
+        lab.start_redirector()?;
+        lab.redirector.wait_until_all_healthy()?;
+        Ok(lab)
+    }
+
+    /// Starts the daemon in the gateway.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_redirector(&mut self) -> Result<()> {
+        self.redirector.start(self.network.host("gateway")?)
+    }
+
+    /// A client of the daemon's API.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub fn api(&self) -> Result<Api> {
+        self.redirector.api()
+    }
+
+    /// The device called `name`.
+    ///
+    /// # Errors
+    /// When the plan has none.
+    pub fn device(&self, name: &str) -> Result<&Device> {
+        let mut devices = self.plan.devices.iter();
+        devices.find(|device| device.name == name).with_context(|| format!("no device {name}"))
+    }
+
+    /// The server called `name`.
+    ///
+    /// # Errors
+    /// When the plan has none.
+    pub fn server(&mut self, name: &str) -> Result<&mut Server> {
+        self.servers.get_mut(name).with_context(|| format!("no server {name}"))
+    }
+
+    /// Starts the programs of a server that was killed.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub fn restart_server(&mut self, name: &str) -> Result<()> {
+        let server = self.servers.get_mut(name).with_context(|| format!("no server {name}"))?;
+        server.start(self.network.host(name)?, &self.plan.devices, &self.keeping)
+    }
+
+    /// A launch of a program called `name` on a client.
+    ///
+    /// # Errors
+    /// When there is no such client.
+    pub fn on_client<'a>(&'a self, client: &str, name: &'a str) -> Result<Launch<'a>> {
+        Ok(self.keeping.launch(name, self.network.host(client)?))
+    }
+
+    /// A client's namespace.
+    ///
+    /// # Errors
+    /// When there is no such client.
+    pub fn client(&self, name: &str) -> Result<&Namespace> {
+        self.network.host(name)
+    }
+
+    /// The open connections of a device at one server, by the server's own kernel: the clients'
+    /// ends.
+    ///
+    /// # Errors
+    /// When there is no such server or device, or `ss` fails.
+    pub fn connections(&self, server: &str, device: &str) -> Result<Vec<SocketAddr>> {
+        let port = self.device(device)?.server_port;
+        let remotes = self.network.host(server)?.connections_at(port)?;
+        let own = crate::topology::GATEWAY_AT_SERVERS;
+        Ok(remotes
+            .into_iter()
+            .filter(|remote| remote.ip() != own && !remote.ip().is_loopback())
+            .collect())
+    }
+
+    /// The file behind a disk.
+    pub fn backing_file(&self, disk: &str) -> std::path::PathBuf {
+        self.storage.backing_file(disk)
+    }
+
+    /// What it is made of.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Its name and directory.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Its bpffs.
+    pub fn bpffs(&self) -> &Bpffs {
+        &self.bpffs
+    }
+}

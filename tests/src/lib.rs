@@ -1,0 +1,26 @@
+//! The harness: network namespaces, real storage programs and the redirector between them, as
+//! values that clean up after themselves. Demo, lab scenarios and behaviour tests are made of it.
+//!
+//! It is no part of the product and decides nothing for it: it talks to the daemon as anybody
+//! would, over REST and the command line.
+
+pub mod api;
+pub mod cleanup;
+pub mod device;
+pub mod echo;
+pub mod fault;
+pub mod flows;
+pub mod io;
+pub mod lab;
+pub mod leftovers;
+pub mod netns;
+pub mod process;
+pub mod programs;
+pub mod redirector;
+pub mod report;
+pub mod run;
+pub mod servers;
+pub mod storage;
+pub mod topology;
+pub mod wait;
+pub mod xdp_pass;

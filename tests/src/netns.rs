@@ -1,0 +1,179 @@
+//! Network namespaces that go when their value is dropped, and two ways in: a closure on a thread
+//! of its own, or a program.
+//!
+//! Only the network namespace is entered. `ip netns exec` would also remount /sys and so hide every
+//! bpffs from the program.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sched::{CloneFlags, setns};
+
+use crate::cleanup::{self, Guard, Undo};
+use crate::run::Run;
+
+/// Where iproute2 keeps named namespaces.
+pub const NETNS_DIR: &str = "/run/netns";
+
+/// A network namespace of ours.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    _guard: Guard,
+}
+
+impl Namespace {
+    /// Makes a namespace named after the lab and `role`, with loopback up and IPv6 off (its
+    /// neighbour and router chatter is noise in captures).
+    ///
+    /// # Errors
+    /// When `ip netns add` fails, most likely because we are not root.
+    pub fn new(run: &Run, role: &str) -> Result<Self> {
+        let name = run.name(role);
+        let guard = cleanup::register(Undo::DeleteNamespace(name.clone()));
+        run_quietly(Command::new("ip").args(["netns", "add", &name]))
+            .context("make a network namespace (needs root)")?;
+        let namespace = Self { name, _guard: guard };
+        namespace.ip(&["link set lo up"])?;
+        namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
+        namespace.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+        Ok(namespace)
+    }
+
+    /// The namespace's name, as `ip netns` shows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file that names the namespace.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(NETNS_DIR).join(&self.name)
+    }
+
+    /// Runs `work` on a thread that is inside the namespace, and waits for it. Sockets made there
+    /// stay in the namespace wherever they are used afterwards.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, `work` fails or panics.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter_this_thread()?;
+                work()
+            });
+            inside.join().map_err(|_| anyhow!("a thread inside {} panicked", self.name))?
+        })
+    }
+
+    /// Moves the calling thread into the namespace for the rest of its life. For threads of one's
+    /// own; use [`Namespace::enter`] otherwise.
+    ///
+    /// # Errors
+    /// When the namespace is gone or we are not root.
+    pub fn enter_this_thread(&self) -> Result<()> {
+        enter_thread(&self.path())
+    }
+
+    /// A command that will run `program` inside the namespace.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command
+    }
+
+    /// Runs lines of `ip` (without the word `ip`) in the namespace, all in one process.
+    ///
+    /// # Errors
+    /// The first line that fails, with what `ip` says.
+    pub fn ip(&self, lines: &[impl AsRef<str>]) -> Result<()> {
+        let batch: String = lines.iter().map(|line| format!("{}\n", line.as_ref())).collect();
+        let mut child = Command::new("ip")
+            .args(["-n", &self.name, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start ip (package iproute2)")?;
+        let mut stdin = child.stdin.take().context("ip has no standard input")?;
+        stdin.write_all(batch.as_bytes()).context("write to ip")?;
+        drop(stdin);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("ip in {}: {}\nthe lines were:\n{batch}", self.name, said.trim());
+        }
+        Ok(())
+    }
+
+    /// Sets a kernel parameter of the namespace; `key` with slashes, such as `net/ipv4/ip_forward`.
+    ///
+    /// # Errors
+    /// When the kernel has no such parameter or refuses the value.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = PathBuf::from("/proc/sys").join(key);
+        self.enter(|| std::fs::write(&path, value).with_context(|| format!("set {key} to {value}")))
+    }
+
+    /// Listens inside the namespace.
+    ///
+    /// # Errors
+    /// When the address is taken or not of this namespace.
+    pub fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
+        self.enter(|| TcpListener::bind(address).with_context(|| format!("listen on {address}")))
+    }
+
+    /// Established TCP connections of the namespace whose local port is `port`, as the kernel's own
+    /// table (`ss`) has them: the remote ends, sorted.
+    ///
+    /// # Errors
+    /// When `ss` fails or prints what cannot be read.
+    pub fn connections_at(&self, port: u16) -> Result<Vec<SocketAddr>> {
+        let filter = format!("sport = :{port}");
+        let output = self
+            .command("ss")
+            .args(["-Htn", "state", "established", &filter])
+            .output()
+            .context("start ss (package iproute2)")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut remotes = text
+            .lines()
+            .map(|line| {
+                // Recv-Q Send-Q Local Peer
+                let peer = line.split_whitespace().nth(3);
+                peer.and_then(|peer| peer.parse().ok())
+                    .ok_or_else(|| anyhow!("ss printed a line without a peer: {line:?}"))
+            })
+            .collect::<Result<Vec<SocketAddr>>>()?;
+        remotes.sort();
+        Ok(remotes)
+    }
+}
+
+/// Moves the calling thread into the namespace named by `path`.
+///
+/// # Errors
+/// When the namespace is gone or we are not root.
+pub fn enter_thread(path: &std::path::Path) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    setns(file, CloneFlags::CLONE_NEWNET)
+        .with_context(|| format!("enter the namespace {}", path.display()))
+}
+
+/// Runs a short command to its end and keeps its words for the error.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub fn run_quietly(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("start {program}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} ended with {}: {}", output.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

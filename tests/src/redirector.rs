@@ -1,0 +1,261 @@
+//! The redirector under test: its configuration file, its daemon in the gateway's namespace, its
+//! command line, and its own bpffs, so that nothing of it outlives the lab.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+
+use crate::api::Api;
+use crate::cleanup::{self, Guard, Undo};
+use crate::device::Device;
+use crate::netns::Namespace;
+use crate::process::{Ended, Keeping, Process, run_to_end};
+use crate::programs;
+use crate::run::Run;
+use crate::topology::{GATEWAY_CLIENT_SIDE, GATEWAY_SERVER_SIDE, server_address};
+use crate::wait::{self, Look};
+
+/// Loading the program, on a busy machine.
+const START_WITHIN: Duration = Duration::from_secs(30);
+/// From a running daemon to measured health of every server and known next hops.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// Orderly end after SIGTERM.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Health checks of a lab, in the configuration's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Time between two checks of a server, in ms.
+    pub interval_ms: u64,
+    /// When a check counts as failed, in ms.
+    pub timeout_ms: u64,
+    /// Good checks until healthy.
+    pub rise: u32,
+    /// Bad checks until dead.
+    pub fall: u32,
+}
+
+impl Default for Health {
+    /// The product's defaults.
+    fn default() -> Self {
+        Self { interval_ms: 200, timeout_ms: 200, rise: 2, fall: 2 }
+    }
+}
+
+/// A private bpffs. Unmounted when dropped, which ends every program and map pinned in it.
+#[derive(Debug)]
+pub struct Bpffs {
+    dir: PathBuf,
+    _guard: Guard,
+}
+
+impl Bpffs {
+    /// Mounts one in the lab's directory.
+    ///
+    /// # Errors
+    /// When the kernel refuses (needs root).
+    pub fn mount(run: &Run) -> Result<Self> {
+        let dir = run.subdir("bpf")?;
+        mount(Some("bpf"), &dir, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("mount a bpffs on {} (needs root)", dir.display()))?;
+        let guard = cleanup::register(Undo::Unmount(dir.clone()));
+        Ok(Self { dir, _guard: guard })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// The daemon's files, and the daemon while it runs.
+#[derive(Debug)]
+pub struct Redirector {
+    process: Option<Process>,
+    program: PathBuf,
+    config: PathBuf,
+    socket: PathBuf,
+    keeping: Keeping,
+}
+
+/// The configuration file of a lab with servers s1, s2, .. and these devices.
+pub fn config_text(
+    dir: &Path,
+    bpffs: &Path,
+    servers_len: u8,
+    devices: &[Device],
+    health: Health,
+) -> String {
+    let mut text = format!(
+        "[redirector]\nstate_dir = {state:?}\nbpffs_dir = {bpffs:?}\n\n\
+         [api]\nunix_socket = {socket:?}\n\n\
+         [health]\ninterval_ms = {interval}\ntimeout_ms = {timeout}\n\
+         rise = {rise}\nfall = {fall}\n\n\
+         [[interface]]\nname = {clients:?}\nmode = \"native\"\nannounce = true\n\n\
+         [[interface]]\nname = {servers:?}\nmode = \"native\"\n",
+        state = dir.join("state"),
+        bpffs = bpffs.join("redirector"),
+        socket = dir.join("api.sock"),
+        interval = health.interval_ms,
+        timeout = health.timeout_ms,
+        rise = health.rise,
+        fall = health.fall,
+        clients = GATEWAY_CLIENT_SIDE,
+        servers = GATEWAY_SERVER_SIDE,
+    );
+    let names: Vec<String> = (1..=servers_len).map(|number| format!("s{number}")).collect();
+    for (name, number) in names.iter().zip(1..) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[server]]\nname = {name:?}\naddress = \"{}\"\n",
+            server_address(number)
+        );
+    }
+    for device in devices {
+        let Device { name, address, port, server_port, server, .. } = device;
+        let _ = write!(
+            text,
+            "\n[[device]]\nname = {name:?}\naddress = \"{address}\"\nport = {port}\n\
+             server_port = {server_port}\nservers = {names:?}\nserver = {server:?}\n"
+        );
+    }
+    text
+}
+
+impl Redirector {
+    /// Writes the configuration; starts nothing.
+    ///
+    /// # Errors
+    /// When the program has not been built or the file cannot be written.
+    pub fn new(dir: &Path, config: &str, keeping: &Keeping) -> Result<Self> {
+        let program = programs::redirector()?;
+        fs::create_dir_all(dir.join("state")).context("make the daemon's state directory")?;
+        let path = dir.join("redirector.toml");
+        fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
+        Ok(Self {
+            process: None,
+            program,
+            config: path,
+            socket: dir.join("api.sock"),
+            keeping: keeping.clone(),
+        })
+    }
+
+    /// Starts the daemon and waits until its API answers.
+    ///
+    /// # Errors
+    /// When it runs already, ends instead, or does not answer in time; with its log's end.
+    pub fn start(&mut self, gateway: &Namespace) -> Result<()> {
+        ensure!(self.process.is_none(), "the daemon runs already");
+        let config = self.config.to_string_lossy().into_owned();
+        let launch = self.keeping.launch("redirector", gateway);
+        let mut process = launch.start(&self.program, &["run", "--config", &config])?;
+        let api = self.api()?;
+        process.wait_ready(START_WITHIN, || api.status().map(drop))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Waits until every server is measured healthy and its next hop is known.
+    ///
+    /// # Errors
+    /// When that takes too long; with the servers as last seen.
+    pub fn wait_until_all_healthy(&self) -> Result<()> {
+        let api = self.api()?;
+        wait::until("every server to be healthy", READY_WITHIN, || {
+            let servers = api.servers()?;
+            let all = servers.iter().all(|s| s.health == "healthy" && s.next_hop.is_some());
+            Ok(if all { Look::Done(()) } else { Look::NotYet(format!("{servers:?}")) })
+        })
+    }
+
+    /// kill -9 of the daemon. Its program and tables stay in the kernel.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the daemon does not run")?.kill()
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    ///
+    /// # Errors
+    /// When it does not run, does not end in time, or ends with an error.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the daemon does not run")?;
+        process.signal(Signal::SIGTERM)?;
+        let status = process.wait_exit(STOP_WITHIN)?;
+        if !status.success() {
+            bail!("the daemon ended with {status}:\n{}", process.log_tail());
+        }
+        Ok(())
+    }
+
+    /// Whether the daemon still runs.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        match &mut self.process {
+            Some(process) => Ok(process.try_wait()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// The end of the daemon's log.
+    pub fn log_tail(&self) -> String {
+        self.process.as_ref().map(Process::log_tail).unwrap_or_default()
+    }
+
+    /// A client of its API.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub fn api(&self) -> Result<Api> {
+        Api::new(&self.socket)
+    }
+
+    /// Runs its command line against the daemon, to the end.
+    ///
+    /// # Errors
+    /// When it cannot be started or hangs. Its exit status is the caller's to judge.
+    pub fn cli(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut command = Command::new(&self.program);
+        command.args(["--api", &format!("unix:{}", self.socket.display())]).args(arguments);
+        command.output().with_context(|| format!("run {} {arguments:?}", self.program.display()))
+    }
+
+    /// Runs `redirector run` on another configuration file to its end, for tests of refusals.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn run_refused(&self, gateway: &Namespace, name: &str, config: &str) -> Result<Ended> {
+        let path = self.config.with_file_name(format!("{name}.toml"));
+        fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
+        let launch = self.keeping.launch(name, gateway);
+        let (program, path) = (self.program.to_string_lossy(), path.to_string_lossy());
+        run_to_end(&launch, &[&program, "run", "--config", &path], START_WITHIN)
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its API's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}

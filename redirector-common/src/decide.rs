@@ -218,7 +218,9 @@ fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin)
             }
             to_client(packet, tables, origin, &flow, line)
         }
-        None => Verdict::plain(Action::Pass, Reason::ReturnUnknown).of(origin.device, origin.server),
+        None => {
+            Verdict::plain(Action::Pass, Reason::ReturnUnknown).of(origin.device, origin.server)
+        }
     }
 }
 
@@ -272,8 +274,7 @@ fn to_server<F: Family>(
     reason: Reason,
 ) -> Verdict<F> {
     let to = (F::address(&server.address), owner.server_port);
-    translated(packet, Action::ToServer, reason, to, server.next_hop)
-        .of(owner.device, owner.server)
+    translated(packet, Action::ToServer, reason, to, server.next_hop).of(owner.device, owner.server)
 }
 
 /// Sends a server's packet to the client of `flow`, if the flow is that server's and may go on.

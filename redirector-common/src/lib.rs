@@ -19,6 +19,7 @@ pub mod headers;
 pub mod nat;
 pub mod order;
 pub mod packet;
+pub mod parse;
 pub mod reset;
 pub mod tcp;
 pub mod verdict;

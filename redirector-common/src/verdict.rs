@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn every_help_says_first_what_happened_to_the_packet() {
-        let fates = ["Passed:", "Dropped:", "To the server:", "To the client:", "Answered with RST:"];
+        let fates =
+            ["Passed:", "Dropped:", "To the server:", "To the client:", "Answered with RST:"];
         for reason in Reason::ALL {
             assert!(fates.iter().any(|fate| reason.help().starts_with(fate)), "{}", reason.name());
         }

@@ -1,7 +1,7 @@
 //! The program's clock.
 
-use redirector_common::flow::CLOCK_SHIFT;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use redirector_common::flow::CLOCK_SHIFT;
 
 /// The tables' clock, as of the last timer tick: 3.5 ns a reading where the fine clock takes 31.
 ///

@@ -12,16 +12,15 @@ use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_ge
 use aya_ebpf::programs::XdpContext;
 use redirector_common::family::{Family, V4};
 use redirector_common::headers::{
-    ETHER_TYPE_IPV4, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, Mac, PROTOCOL_TCP, PROTOCOL_UDP,
-    TCP_LEN, Tcp, UDP_LEN, Udp,
+    ETHER_TYPE_IPV4, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, Mac, PROTOCOL_TCP, PROTOCOL_UDP, Tcp,
+    Udp,
 };
-use redirector_common::nat;
 use redirector_common::packet::Packet;
 use redirector_common::reset::{RESET_FRAME_LEN, reset};
-use redirector_common::tcp::{FIN, SYN, Segment};
 use redirector_common::verdict::{Action, Reason, Verdict};
 use redirector_common::wire::Hop;
-use zerocopy::{FromBytes, Immutable, IntoBytes, transmute_ref};
+use redirector_common::{nat, parse};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::maps;
 
@@ -57,19 +56,17 @@ impl<'a> Frame<'a, V4> {
             return Err(Reason::NotIp);
         }
         let ip: &Ipv4 = self.header(IP)?;
-        let ip_len = self.check_ip(ip)?;
+        let ip_len = parse::ipv4(ip)?;
+        self.check_len(ip_len)?;
         let arrival = Hop::new(ethernet.source, self.context.ingress_ifindex() as u16);
         let (source_port, destination_port, segment) = match ip.protocol {
             PROTOCOL_TCP => {
                 let tcp: &Tcp = self.header(TRANSPORT)?;
-                (tcp.source, tcp.destination, Some(segment(tcp, ip_len)?))
+                (tcp.source, tcp.destination, Some(parse::tcp(tcp, ip_len)?))
             }
             PROTOCOL_UDP => {
                 let udp: &Udp = self.header(TRANSPORT)?;
-                let udp_len = usize::from(udp.length.get());
-                if udp_len < UDP_LEN || IPV4_LEN + udp_len > ip_len {
-                    return Err(Reason::BadHeader);
-                }
+                parse::udp(udp, ip_len)?;
                 (udp.source, udp.destination, None)
             }
             _ => return Err(Reason::OtherProtocol),
@@ -83,36 +80,16 @@ impl<'a> Frame<'a, V4> {
         })
     }
 
-    /// Checks an IPv4 header against itself and the frame; gives the packet's length in bytes.
+    /// Whether a packet of `ip_len` bytes is all there. The length of all buffers costs a call, so it is asked for
+    /// only if the first buffer does not do.
     #[inline(always)]
-    fn check_ip(&self, ip: &Ipv4) -> Result<usize, Reason> {
-        let ip_len = usize::from(ip.total_length.get());
-        if ip.version_ihl >> 4 != 4 || ip.header_len() < IPV4_LEN || ip_len < ip.header_len() {
-            return Err(Reason::BadHeader);
-        }
-        if ip.header_len() > IPV4_LEN {
-            return Err(Reason::IpOptions);
-        }
-        if ip.is_fragment() {
-            return Err(Reason::Fragment);
-        }
+    fn check_len(&self, ip_len: usize) -> Result<(), Reason> {
         let linear_len = self.context.data_end() - self.context.data();
-        // The length of all buffers costs a call, so it is asked for only if the first does not do.
-        if ETHERNET_LEN + ip_len > linear_len && (ETHERNET_LEN + ip_len) as u64 > self.len() {
+        let frame_len = ETHERNET_LEN + ip_len;
+        if frame_len > linear_len && frame_len as u64 > self.len() {
             return Err(Reason::Truncated);
         }
-        // A router must not forward a header whose checksum is wrong (RFC 1812, section 5.2.2).
-        let words: &[u16; IPV4_LEN / 2] = transmute_ref!(ip);
-        let mut sum = 0_u32;
-        for word in words {
-            sum += u32::from(*word);
-        }
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        if sum != 0xffff {
-            return Err(Reason::BadHeader);
-        }
-        Ok(ip_len)
+        Ok(())
     }
 
     /// Carries a verdict out; gives the XDP action and the reason that was really met.
@@ -217,20 +194,4 @@ fn rewrite(verdict: &Verdict<V4>, ip: &mut Ipv4, transport: &mut impl nat::Trans
         Action::ToServer => nat::to_server(ip, transport, verdict.address, verdict.port),
         _ => nat::to_client(ip, transport, verdict.address, verdict.port),
     }
-}
-
-/// The facts of a TCP segment; its length comes from the IP header, so that padding never counts.
-#[inline(always)]
-fn segment(tcp: &Tcp, ip_len: usize) -> Result<Segment, Reason> {
-    let headers_len = IPV4_LEN + tcp.header_len();
-    if tcp.header_len() < TCP_LEN || headers_len > ip_len {
-        return Err(Reason::BadHeader);
-    }
-    let payload_len = (ip_len - headers_len) as u32;
-    let marks_len = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
-    Ok(Segment {
-        flags: tcp.flags,
-        acknowledgement: tcp.acknowledgement.get(),
-        next: tcp.sequence.get().wrapping_add(payload_len + marks_len),
-    })
 }

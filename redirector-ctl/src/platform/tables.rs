@@ -1,0 +1,460 @@
+//! The kernel's tables as the daemon sees them: ops go in, counters and flows come out.
+//!
+//! The daemon is the only writer of everything but flows, candidates and counters. Associations, server words and the
+//! bank in force are kernel memory mapped here, so that a change is one 8-byte store. Blocking, but short; a sweep
+//! of the flow table is bounded by its size.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use redirector_common::family::{Endpoint4, FlowKey4};
+use redirector_common::flow::{CLOCK_SHIFT, FLOW_CLOSING, Flow};
+use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
+use redirector_common::order::{Be16, Be32};
+use redirector_common::verdict::Reason;
+use redirector_common::wire::{
+    self, Association, CONTROL_BANK, DeviceLine, Hop, Origin, SERVER_ADDRESS_WORD, SERVER_ID_MAX,
+    SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS, ServerWord,
+};
+
+use crate::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
+use crate::core::spec::Protocol;
+
+mod content;
+mod flows;
+pub mod raw;
+
+pub use content::Content;
+pub use flows::{FlowCensus, Sweep};
+use raw::{MappedWords, Wire};
+
+/// Why the tables could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum TablesError {
+    /// A system call on a map failed.
+    #[error("{attempt}")]
+    Map {
+        /// What was attempted on which map.
+        attempt: String,
+        /// The kernel's answer.
+        source: MapError,
+    },
+    /// A system call failed.
+    #[error("{attempt}")]
+    Io {
+        /// What was attempted.
+        attempt: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// An id is outside its table.
+    #[error("{what} {id} does not fit the table of {len}; raise limits.{limit} and restart")]
+    OutOfRange {
+        /// "device" or "server".
+        what: &'static str,
+        /// The id.
+        id: u32,
+        /// The table's size.
+        len: usize,
+        /// Name of the limit in the configuration.
+        limit: &'static str,
+    },
+    /// The program has no IPv6 tables yet.
+    #[error("{0} is an IPv6 address, which the packet path does not support yet")]
+    Ipv6(IpAddr),
+}
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of whole frames.
+    pub bytes: u64,
+}
+
+/// Counters of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceCount {
+    /// From clients.
+    pub to_server: Count,
+    /// From servers.
+    pub to_client: Count,
+    /// Flows opened.
+    pub flows_opened: u64,
+}
+
+/// All counters, summed over CPUs; they grow for as long as the program's maps live.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Every reason, by number, also those never met.
+    pub reasons: Vec<(Reason, Count)>,
+    /// By device id; only devices that were met.
+    pub devices: BTreeMap<u32, DeviceCount>,
+    /// By server id; only servers that were met.
+    pub servers: BTreeMap<u16, Count>,
+}
+
+/// The maps by name, as the loader found them.
+pub(super) struct Maps {
+    pub control: MapData,
+    pub interfaces: MapData,
+    pub associations: MapData,
+    pub servers: MapData,
+    pub services: MapData,
+    pub origins: MapData,
+    pub devices: MapData,
+    pub flows: MapData,
+    pub candidates: MapData,
+    pub reason_count: MapData,
+    pub device_count: MapData,
+    pub server_count: MapData,
+}
+
+/// The kernel's tables.
+pub struct Tables {
+    control: MappedWords,
+    interfaces: MappedWords,
+    associations: MappedWords,
+    servers: MappedWords,
+    services: HashMap<MapData, Wire<Endpoint4>, u32>,
+    origins: HashMap<MapData, Wire<Endpoint4>, Wire<Origin>>,
+    devices: Array<MapData, Wire<DeviceLine>>,
+    flows: Map,
+    candidates: Map,
+    flows_max: u32,
+    candidates_max: u32,
+    reason_count: PerCpuArray<MapData, Wire<wire::Count>>,
+    device_count: PerCpuArray<MapData, Wire<wire::DeviceCount>>,
+    server_count: PerCpuArray<MapData, Wire<wire::Count>>,
+    /// Interface index by position in the configuration.
+    ports: Vec<u16>,
+    /// The bank was flipped, and packets may still be reading the old one.
+    grace_owed: bool,
+}
+
+impl Tables {
+    /// Opens the maps.
+    ///
+    /// # Errors
+    ///
+    /// When a map is not of the kind that this daemon was built with.
+    pub(super) fn new(maps: Maps) -> Result<Self, TablesError> {
+        let flows_max = max_entries("FLOWS", &maps.flows)?;
+        let candidates_max = max_entries("CANDIDATES", &maps.candidates)?;
+        Ok(Self {
+            control: map_words("CONTROL", &maps.control, 8)?,
+            interfaces: map_words("INTERFACES", &maps.interfaces, 8)?,
+            associations: map_words("ASSOCIATIONS", &maps.associations, 8)?,
+            servers: map_words("SERVERS", &maps.servers, SERVER_WORDS * 8)?,
+            services: open("SERVICES", Map::HashMap(maps.services))?,
+            origins: open("ORIGINS", Map::HashMap(maps.origins))?,
+            devices: open("DEVICES", Map::Array(maps.devices))?,
+            flows: Map::HashMap(maps.flows),
+            candidates: Map::LruHashMap(maps.candidates),
+            flows_max,
+            candidates_max,
+            reason_count: open("REASON_COUNT", Map::PerCpuArray(maps.reason_count))?,
+            device_count: open("DEVICE_COUNT", Map::PerCpuArray(maps.device_count))?,
+            server_count: open("SERVER_COUNT", Map::PerCpuArray(maps.server_count))?,
+            ports: Vec::new(),
+            grace_owed: true,
+        })
+    }
+
+    /// Makes interfaces known to the program: the configuration's order, our address on each.
+    pub fn set_interfaces(&mut self, interfaces: &[(u16, [u8; 6])]) {
+        let mut wanted = BTreeMap::new();
+        for (ifindex, mac) in interfaces {
+            wanted.insert(usize::from(*ifindex), Hop::new(*mac, *ifindex).0);
+        }
+        for index in 0..self.interfaces.len() {
+            let word = wanted.get(&index).copied().unwrap_or(0);
+            if self.interfaces.load(index) != word {
+                self.interfaces.store(index, word);
+            }
+        }
+        self.ports = interfaces.iter().map(|(ifindex, _)| *ifindex).collect();
+    }
+
+    /// Carries out one op. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// When an id is outside its table or the kernel refuses; what was written before stays written, and applying
+    /// the op again is safe.
+    pub fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
+        match op {
+            Op::SetServerAddress { id, address } => self.set_server_address(*id, *address),
+            Op::SetServerState { id, state, incarnation } => {
+                let word = match state {
+                    ServerState::Absent => ServerWord::ABSENT,
+                    ServerState::Alive => ServerWord::alive(*incarnation),
+                    ServerState::Dead => ServerWord::dead(*incarnation),
+                };
+                self.store_server(*id, SERVER_STATE_WORD, word.0)
+            }
+            Op::SetNextHop { id, next_hop } => {
+                let hop = next_hop.map_or(Hop::UNKNOWN, |hop| self.hop(hop));
+                self.store_server(*id, SERVER_NEXT_HOP_WORD, hop.0)
+            }
+            Op::SetDevice { id, settings } => self.set_device(*id, settings),
+            Op::CommitAssociations { words } => self.commit_associations(words),
+            Op::AddService { service, device } => {
+                let key = endpoint(service)?;
+                self.services
+                    .insert(Wire(key), *device, 0)
+                    .map_err(|source| map_error(format!("add service {service}"), source))
+            }
+            Op::RemoveService { service } => {
+                let key = endpoint(service)?;
+                gone(self.services.remove(&Wire(key)))
+                    .map_err(|source| map_error(format!("remove service {service}"), source))
+            }
+            Op::AddReturn { endpoint: at, device, server } => {
+                let origin = Origin { device: *device, server: *server, pad: 0 };
+                self.origins
+                    .insert(Wire(endpoint(at)?), Wire(origin), 0)
+                    .map_err(|source| map_error(format!("add return {at}"), source))
+            }
+            Op::RemoveReturn { endpoint: at } => gone(self.origins.remove(&Wire(endpoint(at)?)))
+                .map_err(|source| map_error(format!("remove return {at}"), source)),
+        }
+    }
+
+    /// Writes an address. One that differs makes the server absent first: its line is never read half-written.
+    fn set_server_address(&mut self, id: u16, address: IpAddr) -> Result<(), TablesError> {
+        let bytes = address_bytes(address)?;
+        let base = self.server_base(id)?;
+        let word = |range: std::ops::Range<usize>| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[range]);
+            u64::from_ne_bytes(word)
+        };
+        let words = [word(0..8), word(8..16)];
+        let at = base + SERVER_ADDRESS_WORD;
+        if [self.servers.load(at), self.servers.load(at + 1)] == words {
+            return Ok(());
+        }
+        self.servers.store(base + SERVER_STATE_WORD, ServerWord::ABSENT.0);
+        self.servers.store(at, words[0]);
+        self.servers.store(at + 1, words[1]);
+        Ok(())
+    }
+
+    fn set_device(&mut self, id: u32, settings: &DeviceSettings) -> Result<(), TablesError> {
+        self.check_device(id)?;
+        let line = DeviceLine {
+            address: address_bytes(settings.address)?,
+            port: Be16::new(settings.port),
+            server_port: Be16::new(settings.server_port),
+            protocol: protocol_number(settings.protocol),
+            pad: [0; 11],
+        };
+        self.devices
+            .set(id, Wire(line), 0)
+            .map_err(|source| map_error(format!("write device {id}"), source))
+    }
+
+    /// One association is one store into the bank in force; several are written into the other bank, which is then
+    /// put in force by one store.
+    fn commit_associations(&mut self, words: &[(u32, AssociationWord)]) -> Result<(), TablesError> {
+        for (device, _) in words {
+            self.check_device(*device)?;
+        }
+        let bank = self.bank();
+        if let [(device, word)] = words {
+            self.associations.store(*device as usize * 2 + bank, wire_word(word).0);
+            return Ok(());
+        }
+        self.let_packets_leave()?;
+        for device in 0..self.associations.len() / 2 {
+            let (from, to) = (device * 2 + bank, device * 2 + (1 - bank));
+            let word = self.associations.load(from);
+            if self.associations.load(to) != word {
+                self.associations.store(to, word);
+            }
+        }
+        for (device, word) in words {
+            self.associations.store(*device as usize * 2 + (1 - bank), wire_word(word).0);
+        }
+        self.control.store(CONTROL_BANK as usize, 1 - bank as u64);
+        self.grace_owed = true;
+        Ok(())
+    }
+
+    /// Before the other bank is written: no packet that read it before the last flip may be in flight, or it would
+    /// see words of two commits.
+    fn let_packets_leave(&mut self) -> Result<(), TablesError> {
+        if self.grace_owed {
+            raw::wait_for_packets_in_flight().map_err(|source| TablesError::Io {
+                attempt: "wait for packets in flight before a bulk commit".to_owned(),
+                source,
+            })?;
+            self.grace_owed = false;
+        }
+        Ok(())
+    }
+
+    /// All counters, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to read.
+    pub fn counters(&self) -> Result<Counters, TablesError> {
+        let failed = |source| map_error("read the counters".to_owned(), source);
+        let mut counters = Counters::default();
+        for reason in Reason::ALL {
+            let per_cpu = self.reason_count.get(&(*reason as u32), 0).map_err(failed)?;
+            counters.reasons.push((*reason, sum(per_cpu.iter().map(|c| c.0))));
+        }
+        for device in self.named_devices()? {
+            let per_cpu = self.device_count.get(&device, 0).map_err(failed)?;
+            let count = DeviceCount {
+                to_server: sum(per_cpu.iter().map(|c| c.0.to_server)),
+                to_client: sum(per_cpu.iter().map(|c| c.0.to_client)),
+                flows_opened: per_cpu.iter().map(|c| c.0.flows_opened).sum(),
+            };
+            counters.devices.insert(device, count);
+        }
+        for server in self.present_servers() {
+            let per_cpu = self.server_count.get(&u32::from(server), 0).map_err(failed)?;
+            counters.servers.insert(server, sum(per_cpu.iter().map(|c| c.0)));
+        }
+        Ok(counters)
+    }
+
+    /// Sizes of the flow tables as they were made: proven flows, candidates.
+    pub fn flow_limits(&self) -> (u32, u32) {
+        (self.flows_max, self.candidates_max)
+    }
+
+    fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
+        let mut devices = Vec::new();
+        for entry in self.services.iter() {
+            let (_, device) =
+                entry.map_err(|source| map_error("list the services".to_owned(), source))?;
+            devices.push(device);
+        }
+        devices.sort_unstable();
+        devices.dedup();
+        Ok(devices)
+    }
+
+    fn present_servers(&self) -> Vec<u16> {
+        let len = (self.servers.len() / SERVER_WORDS).min(usize::from(SERVER_ID_MAX) + 1);
+        let state = |id: &usize| self.servers.load(id * SERVER_WORDS + SERVER_STATE_WORD);
+        (1..len).filter(|id| state(id) != 0).map(|id| id as u16).collect()
+    }
+
+    fn bank(&self) -> usize {
+        (self.control.load(CONTROL_BANK as usize) & 1) as usize
+    }
+
+    fn hop(&self, hop: NextHop) -> Hop {
+        match self.ports.get(usize::from(hop.port)) {
+            Some(ifindex) => Hop::new(hop.mac, *ifindex),
+            None => Hop::UNKNOWN,
+        }
+    }
+
+    fn store_server(&mut self, id: u16, word: usize, value: u64) -> Result<(), TablesError> {
+        let base = self.server_base(id)?;
+        self.servers.store(base + word, value);
+        Ok(())
+    }
+
+    fn server_base(&self, id: u16) -> Result<usize, TablesError> {
+        let base = usize::from(id) * SERVER_WORDS;
+        if id == 0 || id > SERVER_ID_MAX || base >= self.servers.len() {
+            let len = self.servers.len() / SERVER_WORDS;
+            let (what, limit) = ("server", "servers_max");
+            return Err(TablesError::OutOfRange { what, id: u32::from(id), len, limit });
+        }
+        Ok(base)
+    }
+
+    fn check_device(&self, id: u32) -> Result<(), TablesError> {
+        let len = self.associations.len() / 2;
+        if id as usize >= len {
+            let (what, limit) = ("device", "devices_max");
+            return Err(TablesError::OutOfRange { what, id, len, limit });
+        }
+        Ok(())
+    }
+}
+
+fn wire_word(word: &AssociationWord) -> Association {
+    Association::new(word.server, word.previous, word.backup, word.epoch, word.epochs_open)
+}
+
+fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => PROTOCOL_TCP,
+        Protocol::Udp => PROTOCOL_UDP,
+    }
+}
+
+fn ipv4(address: IpAddr) -> Result<Ipv4Addr, TablesError> {
+    match address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(TablesError::Ipv6(address)),
+    }
+}
+
+fn address_bytes(address: IpAddr) -> Result<[u8; 16], TablesError> {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&ipv4(address)?.octets());
+    Ok(bytes)
+}
+
+fn endpoint(endpoint: &Endpoint) -> Result<Endpoint4, TablesError> {
+    Ok(Endpoint4 {
+        address: Be32::new(u32::from(ipv4(endpoint.address)?)),
+        port: Be16::new(endpoint.port),
+        protocol: protocol_number(endpoint.protocol),
+        pad: 0,
+    })
+}
+
+fn sum(counts: impl Iterator<Item = wire::Count>) -> Count {
+    counts.fold(Count::default(), |all, one| Count {
+        packets: all.packets + one.packets,
+        bytes: all.bytes + one.bytes,
+    })
+}
+
+/// What is gone already is as good as removed.
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn map_error(attempt: String, source: MapError) -> TablesError {
+    TablesError::Map { attempt, source }
+}
+
+fn max_entries(name: &str, map: &MapData) -> Result<u32, TablesError> {
+    map.info()
+        .map(|info| info.max_entries())
+        .map_err(|source| map_error(format!("read the size of map {name}"), source))
+}
+
+fn map_words(name: &str, map: &MapData, value_len: usize) -> Result<MappedWords, TablesError> {
+    let entries = max_entries(name, map)?;
+    MappedWords::new(map, entries, value_len)
+        .map_err(|source| TablesError::Io { attempt: format!("map {name} into memory"), source })
+}
+
+fn open<T: TryFrom<Map, Error = MapError>>(name: &str, map: Map) -> Result<T, TablesError> {
+    T::try_from(map).map_err(|source| map_error(format!("open map {name}"), source))
+}

@@ -1,0 +1,154 @@
+//! Flows: counted and reaped in one pass over the flow table, a batch of entries at a time.
+
+use std::collections::BTreeMap;
+
+use redirector_common::headers::PROTOCOL_UDP;
+use redirector_common::wire::{Association, SERVER_STATE_WORD};
+
+use super::raw::BatchReader;
+use super::{CLOCK_SHIFT, FLOW_CLOSING, Flow, FlowKey4, ServerWord, Tables, TablesError, Wire};
+use super::{HashMap, Map, gone, map_error};
+
+/// Entries read by one system call.
+const BATCH_LEN: u32 = 4096;
+
+/// What a sweep takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// Monotonic clock, in ns: the clock of `bpf_ktime_get_ns`.
+    pub now_ns: u64,
+    /// TCP flows without a packet for so long go, in ms.
+    pub tcp_idle_ms: u64,
+    /// UDP flows without a packet for so long go, in ms.
+    pub udp_idle_ms: u64,
+    /// Flows of which one end has closed and that had no packet for so long go, in ms.
+    pub closing_ms: u64,
+}
+
+/// What a sweep met.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FlowCensus {
+    /// Proven flows left.
+    pub flows_len: u64,
+    /// Candidates; an estimate, as they come and go.
+    pub candidates_len: u64,
+    /// Flows, candidates too, that may go on: (device, epoch, server) -> how many.
+    pub by_epoch: BTreeMap<(u32, u16, u16), u64>,
+    /// Flows taken away.
+    pub reaped: u64,
+}
+
+/// Why a flow goes, or that it stays.
+enum Fate {
+    Stays,
+    /// Its server is dead, lives another life, or its epoch is retired. The entry stays while it is fresh, because
+    /// it is what the client's next segment is answered by.
+    Refused,
+    Idle,
+}
+
+impl Tables {
+    /// Counts all flows and takes away those that are over.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; flows taken away before stay away.
+    pub fn sweep_flows(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {
+        let mut census = FlowCensus::default();
+        let mut over: Vec<FlowKey4> = Vec::new();
+        let mut reader = BatchReader::<FlowKey4, Flow>::new();
+        while let Some(batch) = self.read(&mut reader, false)? {
+            for (key, flow) in batch {
+                match self.fate(&key, &flow, sweep) {
+                    Fate::Stays => {
+                        census.flows_len += 1;
+                        let owner = owner(&flow);
+                        *census.by_epoch.entry((owner.0, owner.1, owner.2)).or_default() += 1;
+                    }
+                    Fate::Refused => census.flows_len += 1,
+                    Fate::Idle => over.push(key),
+                }
+            }
+        }
+        self.count_candidates(sweep, &mut census)?;
+        census.reaped = self.reap(&over)?;
+        Ok(census)
+    }
+
+    fn reap(&mut self, over: &[FlowKey4]) -> Result<u64, TablesError> {
+        let failed = |source| map_error("reap a flow".to_owned(), source);
+        let mut flows: HashMap<_, Wire<FlowKey4>, Wire<Flow>> =
+            HashMap::try_from(&mut self.flows).map_err(failed)?;
+        for key in over {
+            gone(flows.remove(&Wire(*key))).map_err(failed)?;
+        }
+        Ok(over.len() as u64)
+    }
+
+    fn count_candidates(&self, sweep: &Sweep, census: &mut FlowCensus) -> Result<(), TablesError> {
+        let mut reader = BatchReader::<FlowKey4, Flow>::new();
+        while let Some(batch) = self.read(&mut reader, true)? {
+            for (key, flow) in batch {
+                census.candidates_len += 1;
+                if matches!(self.fate(&key, &flow, sweep), Fate::Stays) {
+                    let owner = owner(&flow);
+                    *census.by_epoch.entry((owner.0, owner.1, owner.2)).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        reader: &mut BatchReader<FlowKey4, Flow>,
+        candidates: bool,
+    ) -> Result<Option<Vec<(FlowKey4, Flow)>>, TablesError> {
+        let map = if candidates { &self.candidates } else { &self.flows };
+        let (Map::HashMap(data) | Map::LruHashMap(data)) = map else { return Ok(None) };
+        reader.next(data, BATCH_LEN).map_err(|source| TablesError::Io {
+            attempt: "read a batch of the flow table".to_owned(),
+            source,
+        })
+    }
+
+    fn fate(&self, key: &FlowKey4, flow: &Flow, sweep: &Sweep) -> Fate {
+        let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(flow.word_at(4));
+        let idle_ms = (idle_ticks << CLOCK_SHIFT) / 1_000_000;
+        let closing = flow.word_at(3) >> 32 & u64::from(FLOW_CLOSING) != 0;
+        let open = self.may_go_on(flow);
+        let limit_ms = match key.protocol {
+            // A refused flow is kept as long as a closing one: long enough for its client's next segment.
+            _ if closing || !open => sweep.closing_ms,
+            PROTOCOL_UDP => sweep.udp_idle_ms,
+            _ => sweep.tcp_idle_ms,
+        };
+        match (idle_ms > limit_ms, open) {
+            (true, _) => Fate::Idle,
+            (false, true) => Fate::Stays,
+            (false, false) => Fate::Refused,
+        }
+    }
+
+    /// The packet path's own rule (`decide::standing`), read from the same words.
+    fn may_go_on(&self, flow: &Flow) -> bool {
+        let (device, epoch, server) = owner(flow);
+        let Ok(base) = self.server_base(server) else { return false };
+        let state = ServerWord(self.servers.load(base + SERVER_STATE_WORD));
+        let incarnation = flow.word_at(1) as u32;
+        if !state.is_alive() || state.incarnation() != incarnation {
+            return false;
+        }
+        if self.check_device(device).is_err() {
+            return false;
+        }
+        let word = Association(self.associations.load(device as usize * 2 + self.bank()));
+        word.accepts(epoch)
+    }
+}
+
+/// Device, epoch and server of a flow.
+fn owner(flow: &Flow) -> (u32, u16, u16) {
+    let identity = flow.word_at(0);
+    (identity as u32, (identity >> 48) as u16, (identity >> 32) as u16)
+}

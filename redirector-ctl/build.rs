@@ -7,8 +7,9 @@
 
 use std::env;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya_build::{Package, Toolchain};
@@ -58,11 +59,10 @@ fn run() -> Result<()> {
     println!("cargo::rerun-if-changed={}", compiler.sysroot.join("bin/rustc").display());
     println!("cargo::rerun-if-changed={}", linker.display());
 
-    let started_again = env::args().nth(1).as_deref() == Some(STARTED_AGAIN);
-    if compiler.released && !started_again {
-        return start_again_with_bootstrap();
+    if env::args().nth(1).as_deref() == Some(STARTED_AGAIN) {
+        return build(&compiler);
     }
-    build(&compiler)
+    start_again(&compiler)
 }
 
 /// Tells cargo what the objects are made of.
@@ -102,8 +102,8 @@ fn choose_compiler() -> Result<Compiler> {
     if let Ok(name) = env::var(TOOLCHAIN_VARIABLE) {
         return inspect(&name)?.with_context(|| {
             format!(
-                "{TOOLCHAIN_VARIABLE}={name}: rustup has no such toolchain, or it has neither a core \
-                 for {target} nor rust-src; unset the variable and {REMEDY}",
+                "{TOOLCHAIN_VARIABLE}={name}: rustup has no such toolchain, or it has neither a \
+                 core for {target} nor rust-src; unset the variable and {REMEDY}",
                 target = bpf_target(),
             )
         });
@@ -138,20 +138,40 @@ fn inspect(name: &str) -> Result<Option<Compiler>> {
     Ok((released || has_sources).then(|| Compiler { name: name.to_owned(), sysroot, released }))
 }
 
-/// Runs this very script once more with `RUSTC_BOOTSTRAP=aya_ebpf`.
+/// Runs this very script once more, as a child whose environment and output are ours to shape.
 ///
-/// aya-build reads the variable from its process and hands it on. Changing the environment of a
-/// running process is unsafe, and an `[env]` entry in cargo's configuration would reach the build
-/// of every crate on the host.
-fn start_again_with_bootstrap() -> Result<()> {
-    let myself = env::current_exe().context("cannot find the running build script")?;
-    let status = Command::new(myself)
-        .arg(STARTED_AGAIN)
-        .env("RUSTC_BOOTSTRAP", "aya_ebpf")
-        .status()
-        .context("cannot start the build script again")?;
+/// A released compiler needs `RUSTC_BOOTSTRAP`, which aya-build takes from its process and hands
+/// on. Changing the environment of a running process is unsafe, and an `[env]` entry in cargo's
+/// configuration would reach the build of every crate on the host.
+fn start_again(compiler: &Compiler) -> Result<()> {
+    let mut command = Command::new(env::current_exe().context("cannot find this build script")?);
+    command.arg(STARTED_AGAIN).stdout(Stdio::piped());
+    if compiler.released {
+        command.env("RUSTC_BOOTSTRAP", "aya_ebpf");
+    }
+    let mut child = command.spawn().context("cannot start the build script again")?;
+    let stdout = child.stdout.take().context("the child's output was asked to be a pipe")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read what the build prints")?;
+        if !is_progress(&line) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait().context("cannot wait for the build")?;
     ensure!(status.success(), "the build of the BPF objects failed ({status})");
     Ok(())
+}
+
+/// The inner cargo's progress, which aya-build hands on as warnings: cargo right-aligns its verb in
+/// twelve columns, a compiler's message never looks like that.
+fn is_progress(line: &str) -> bool {
+    let Some(message) = line.strip_prefix("cargo:warning=") else {
+        return false;
+    };
+    let verb = message.trim_start().split(' ').next().unwrap_or_default();
+    message.len() > 12
+        && message.find(verb).is_some_and(|indent| indent + verb.len() == 12)
+        && verb.starts_with(|first: char| first.is_ascii_uppercase())
 }
 
 fn build(compiler: &Compiler) -> Result<()> {

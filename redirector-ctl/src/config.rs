@@ -20,9 +20,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::change::SpecLimits;
 use crate::core::seed::{Seed, SeedDevice, SeedServer};
+use crate::core::spec::FlowPolicy;
 
 use problem::Report;
 pub use problem::{ConfigError, ConfigProblem};
+
+/// How long open flows stay after a move, where nothing else is said: one hour, in ms.
+pub const DEADLINE_MS: u64 = 3_600_000;
+
+/// What happens to open flows on a planned move, where nothing else is said.
+pub const DEFAULT_POLICY: FlowPolicy = FlowPolicy::Drain { deadline_ms: DEADLINE_MS };
+
+/// Longest time that open flows may stay after a move before they are reset: 30 days, in ms.
+pub const DEADLINE_MAX_MS: u64 = 30 * 24 * 3_600_000;
 
 /// A whole configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]

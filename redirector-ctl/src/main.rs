@@ -1,2 +1,5 @@
-//! The program.
-fn main() {}
+//! The binary: hands the command line to [`redirector_ctl::cli`], nothing else.
+
+fn main() {
+    print!("{}", redirector_ctl::api::openapi_document());
+}

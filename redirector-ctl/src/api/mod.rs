@@ -1,1 +1,77 @@
-//! The REST API.
+//! The REST API: HTTP outside, the daemon's handle inside.
+//!
+//! One file per resource; each has its wire types, which are apart from the types of `core`, and
+//! its handlers, which turn a body into a [`Change`](crate::core::change::Change) and a snapshot
+//! into a body. Every error, also one of the framework, leaves as an RFC 9457 problem. Nothing here
+//! decides what may be changed, and nothing here touches a table.
+
+pub mod associations;
+mod decode;
+pub mod devices;
+mod edge;
+pub mod events;
+mod extract;
+mod flows;
+mod limits;
+mod listen;
+mod openapi;
+pub mod problem;
+mod reply;
+pub mod servers;
+pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::{Config, LimitsConfig};
+use crate::daemon::DaemonHandle;
+
+pub use listen::ApiError;
+pub use openapi::document as openapi_document;
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+struct Api {
+    daemon: DaemonHandle,
+    /// Sizes of the kernel's tables, shown beside what is used of them.
+    limits: LimitsConfig,
+}
+
+/// Answers on the configured unix socket and address until `stop` resolves; then answers what is
+/// under way, for a few seconds at most.
+///
+/// # Errors
+/// When it cannot listen. Nothing is left behind then.
+pub fn serve<F>(
+    daemon: DaemonHandle,
+    config: &Config,
+    stop: F,
+) -> impl Future<Output = Result<(), ApiError>> + Send + use<F>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let router = router(Api { daemon, limits: config.limits });
+    listen::serve(router, config.api.clone(), stop)
+}
+
+/// All routes, with what guards them.
+fn router(api: Api) -> Router {
+    let (router, document) = openapi::routes().split_for_parts();
+    let text: Arc<str> = openapi::to_json(&document).into();
+    router
+        .route("/openapi.json", get(async move || openapi::answer(&text)))
+        .fallback(edge::no_such_resource)
+        .method_not_allowed_fallback(edge::no_such_method)
+        .with_state(api)
+        .layer(DefaultBodyLimit::max(limits::BODY_LEN_MAX))
+        .layer(CatchPanicLayer::custom(edge::panicked))
+        .layer(axum::middleware::from_fn(edge::guard))
+}

@@ -8,8 +8,8 @@ use toml::de::DeTable;
 use super::problem::Report;
 use super::reader::Section;
 use super::{
-    ApiConfig, Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig,
-    XdpMode,
+    ApiConfig, Config, DEADLINE_MAX_MS, DEADLINE_MS, DEFAULT_POLICY, FlowsConfig, HealthConfig,
+    InterfaceConfig, LimitsConfig, RedirectorConfig, XdpMode,
 };
 use crate::core::change::DeviceSpec;
 use crate::core::seed::{SeedDevice, SeedServer};
@@ -257,7 +257,7 @@ fn device(
     let check = section.word("check", &CHECKS, report).unwrap_or_default();
     let on_planned = section.inline_table("on_planned", report);
     let on_planned = on_planned.and_then(|section| policy(section, report));
-    let on_planned = on_planned.unwrap_or(FlowPolicy::Drain { deadline_ms: HOUR_MS });
+    let on_planned = on_planned.unwrap_or(DEFAULT_POLICY);
     let device = DeviceSpec {
         address: address?,
         port: port?,
@@ -275,10 +275,10 @@ fn policy(mut section: Section<'_>, report: &mut Report<'_>) -> Option<FlowPolic
     let words = [("keep", 0), ("drain", 1), ("reset", 2)];
     let kind = section.word("kind", &words, report);
     let kind = section.require("kind", kind, "write one of: keep, drain, reset", report);
-    let deadline_ms = section.number("deadline_ms", 1..=IDLE_MAX_MS, report);
+    let deadline_ms = section.number("deadline_ms", 1..=DEADLINE_MAX_MS, report);
     let policy = match kind? {
         0 => FlowPolicy::Keep,
-        1 => FlowPolicy::Drain { deadline_ms: deadline_ms.unwrap_or(HOUR_MS) },
+        1 => FlowPolicy::Drain { deadline_ms: deadline_ms.unwrap_or(DEADLINE_MS) },
         _ => FlowPolicy::Reset,
     };
     if deadline_ms.is_some() && !matches!(policy, FlowPolicy::Drain { .. }) {

@@ -1,0 +1,235 @@
+//! `/v1/devices`: what clients reach at one address, whichever server is behind it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::associations::Association;
+use super::extract::{Body, IfMatch, PathName};
+use super::flows::Flows;
+use super::openapi::{ChangeProblems, ReadProblems};
+use super::problem::Problem;
+use super::reply::Reply;
+use super::wire::{self, Count, Policy, PolicyBody};
+use crate::config::DEFAULT_POLICY;
+use crate::core::change::{Change, DeviceSpec};
+use crate::core::spec::{Check, Protocol};
+use crate::daemon::Snapshot;
+
+/// A device: where clients reach it, through which server, and what flows it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// Its name.
+    #[schema(example = "disk-a")]
+    pub name: String,
+    /// Address at which clients reach it.
+    #[schema(value_type = String, example = "10.0.1.100")]
+    pub address: IpAddr,
+    /// Port at which clients reach it.
+    #[schema(example = 10809)]
+    pub port: u16,
+    /// Protocol of the service address.
+    pub protocol: Protocol,
+    /// Port at which its servers serve it.
+    #[schema(example = 10901)]
+    pub server_port: u16,
+    /// Servers that can reach it, in order of preference.
+    pub servers: Vec<String>,
+    /// What happens to open flows on a planned move.
+    #[schema(value_type = PolicyBody)]
+    pub on_planned: Policy,
+    /// How a server is asked whether it serves the device.
+    pub check: Check,
+    /// Through which server it is reached.
+    pub association: Association,
+    /// Its open flows.
+    pub flows_len: u64,
+    /// Its open flows on each server that has some.
+    pub flows_by_server: BTreeMap<String, u64>,
+    /// What went to its servers.
+    pub to_server: Count,
+    /// What went to its clients.
+    pub to_client: Count,
+    /// Flows opened since the tables were made.
+    pub flows_opened: u64,
+}
+
+/// All devices, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceList {
+    /// The devices.
+    pub items: Vec<Device>,
+}
+
+/// A device to create or replace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutDevice {
+    /// Address at which clients reach it.
+    #[serde(deserialize_with = "wire::address")]
+    #[schema(value_type = String, example = "10.0.1.100")]
+    pub address: IpAddr,
+    /// Port at which clients reach it, from 1.
+    #[serde(deserialize_with = "wire::port")]
+    #[schema(minimum = 1, example = 10809)]
+    pub port: u16,
+    /// Protocol of the service address; `tcp` when left out.
+    #[serde(default = "tcp")]
+    pub protocol: Protocol,
+    /// Port at which its servers serve it; the same as `port` when left out. No other device may
+    /// have the same port at the same server.
+    #[serde(
+        default,
+        deserialize_with = "wire::port_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 1, example = 10901)]
+    pub server_port: Option<u16>,
+    /// Servers that can reach it, in order of preference; at least one.
+    #[schema(min_items = 1)]
+    pub servers: Vec<String>,
+    /// What happens to open flows on a planned move; `drain` for one hour when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PolicyBody>)]
+    pub on_planned: Option<Policy>,
+    /// How a server is asked whether it serves the device; `connect` when left out.
+    #[serde(default)]
+    pub check: Check,
+    /// The server through which it is to be reached. Left out: the present one where it is still in
+    /// `servers`, otherwise the first that is fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
+fn tcp() -> Protocol {
+    Protocol::Tcp
+}
+
+impl From<PutDevice> for DeviceSpec {
+    fn from(body: PutDevice) -> Self {
+        Self {
+            address: body.address,
+            port: body.port,
+            protocol: body.protocol,
+            server_port: body.server_port.unwrap_or(body.port),
+            servers: body.servers,
+            on_planned: body.on_planned.map_or(DEFAULT_POLICY, |policy| policy.0),
+            check: body.check,
+            server: body.server,
+        }
+    }
+}
+
+/// Lists all devices.
+#[utoipa::path(get, path = "/v1/devices", tag = "devices",
+    responses((status = 200, body = DeviceList), ReadProblems))]
+pub(super) async fn list_devices(State(api): State<Api>) -> Result<Reply<DeviceList>, Problem> {
+    let snapshot = api.daemon.snapshot().await?;
+    let view = View::of(&snapshot);
+    let items = snapshot.spec.devices.keys().filter_map(|name| view.device(name)).collect();
+    Ok(Reply::ok(snapshot.spec.generation, DeviceList { items }))
+}
+
+/// Shows one device.
+#[utoipa::path(get, path = "/v1/devices/{name}", tag = "devices",
+    params(("name" = String, Path, description = "Name of the device")),
+    responses((status = 200, body = Device), ReadProblems))]
+pub(super) async fn get_device(
+    State(api): State<Api>,
+    PathName(name): PathName,
+) -> Result<Reply<Device>, Problem> {
+    show(&api, &name, StatusCode::OK).await
+}
+
+/// Creates or replaces a device. With another address, port or protocol its open flows are reset,
+/// because they name the old ones.
+#[utoipa::path(put, path = "/v1/devices/{name}", tag = "devices", request_body = PutDevice,
+    params(
+        ("name" = String, Path, description = "Name of the device"),
+        ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+    ),
+    responses((status = 200, body = Device), (status = 201, body = Device), ChangeProblems))]
+pub(super) async fn put_device(
+    State(api): State<Api>,
+    PathName(name): PathName,
+    IfMatch(seen): IfMatch,
+    Body(body): Body<PutDevice>,
+) -> Result<Reply<Device>, Problem> {
+    let before = api.daemon.snapshot().await?;
+    let known = before.spec.devices.contains_key(&name);
+    let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+    let change = Change::PutDevice { name: name.clone(), device: body.into() };
+    api.daemon.change(change, seen).await?;
+    show(&api, &name, status).await
+}
+
+/// Removes a device. Its open flows are reset.
+#[utoipa::path(delete, path = "/v1/devices/{name}", tag = "devices",
+    params(
+        ("name" = String, Path, description = "Name of the device"),
+        ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+    ),
+    responses((status = 204, description = "It is gone"), ChangeProblems))]
+pub(super) async fn delete_device(
+    State(api): State<Api>,
+    PathName(name): PathName,
+    IfMatch(seen): IfMatch,
+) -> Result<StatusCode, Problem> {
+    api.daemon.change(Change::RemoveDevice { name }, seen).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Device>, Problem> {
+    let snapshot = api.daemon.snapshot().await?;
+    let body = View::of(&snapshot).device(name).ok_or_else(|| Problem::unknown("device", name))?;
+    Ok(Reply { status, generation: snapshot.spec.generation, body })
+}
+
+/// A snapshot, with what devices need of it.
+struct View<'s> {
+    snapshot: &'s Snapshot,
+    flows: Flows,
+    /// Server id -> name.
+    server_names: BTreeMap<u16, &'s str>,
+}
+
+impl<'s> View<'s> {
+    fn of(snapshot: &'s Snapshot) -> Self {
+        let servers = snapshot.spec.servers.iter();
+        let server_names = servers.map(|(name, server)| (server.id, name.as_str())).collect();
+        Self { snapshot, flows: Flows::of(&snapshot.census), server_names }
+    }
+
+    fn device(&self, name: &str) -> Option<Device> {
+        let device = self.snapshot.spec.devices.get(name)?;
+        let count = self.snapshot.counters.devices.get(&device.id).copied().unwrap_or_default();
+        let flows_by_server = self.flows_by_server(device.id);
+        Some(Device {
+            name: name.to_owned(),
+            address: device.address,
+            port: device.port,
+            protocol: device.protocol,
+            server_port: device.server_port,
+            servers: device.servers.clone(),
+            on_planned: Policy(device.on_planned),
+            check: device.check,
+            association: Association::of(device, &self.flows),
+            flows_len: flows_by_server.values().sum(),
+            flows_by_server,
+            to_server: count.to_server.into(),
+            to_client: count.to_client.into(),
+            flows_opened: count.flows_opened,
+        })
+    }
+
+    /// A server that is gone has no name; its flows are about to be reaped.
+    fn flows_by_server(&self, device: u32) -> BTreeMap<String, u64> {
+        let named = |(server, len)| Some((self.server_names.get(&server)?.to_string(), len));
+        self.flows.of_device(device).filter_map(named).collect()
+    }
+}

@@ -1,0 +1,41 @@
+//! The flow census, sorted by what the resources show. Not the flows themselves.
+
+use std::collections::BTreeMap;
+
+use crate::platform::tables::FlowCensus;
+
+/// Open flows by server, by device and by association.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    by_server: BTreeMap<u16, u64>,
+    by_device: BTreeMap<u32, BTreeMap<u16, u64>>,
+    by_epoch: BTreeMap<(u32, u16), u64>,
+}
+
+impl Flows {
+    /// Sorts a census.
+    pub fn of(census: &FlowCensus) -> Self {
+        let mut flows = Self::default();
+        for (&(device, epoch, server), &len) in &census.by_epoch {
+            *flows.by_server.entry(server).or_default() += len;
+            *flows.by_device.entry(device).or_default().entry(server).or_default() += len;
+            *flows.by_epoch.entry((device, epoch)).or_default() += len;
+        }
+        flows
+    }
+
+    /// Flows on a server.
+    pub fn on_server(&self, server: u16) -> u64 {
+        self.by_server.get(&server).copied().unwrap_or_default()
+    }
+
+    /// Flows of a device on each server that has some.
+    pub fn of_device(&self, device: u32) -> impl Iterator<Item = (u16, u64)> {
+        self.by_device.get(&device).into_iter().flatten().map(|(server, len)| (*server, *len))
+    }
+
+    /// Flows of one association of a device.
+    pub fn of_epoch(&self, device: u32, epoch: u16) -> u64 {
+        self.by_epoch.get(&(device, epoch)).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,120 @@
+//! The routes and the OpenAPI document, from one list: neither can have what the other lacks.
+
+use std::sync::Arc;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::{IntoResponses, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::ProblemBody;
+use super::{Api, associations, devices, events, servers, status};
+
+/// What the document says of the API as a whole.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Redirector",
+        description = "Servers, devices and through which server each device is reached.\n\n\
+            Every answer carries the generation of the desired state as its `ETag`. Send it back \
+            as `If-Match` with a change, and the change is refused with 412 if somebody else was \
+            faster. A change is on disk and in the packet path when it is answered. A refused \
+            change leaves everything as it was. Times are RFC 3339 in UTC; durations end in \
+            `_ms`.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "status", description = "The daemon and the packet path"),
+        (name = "servers", description = "Heads through which devices are reached"),
+        (name = "devices", description = "What clients reach at one address"),
+        (name = "associations", description = "Through which server each device is reached"),
+        (name = "events", description = "What happened"),
+    )
+)]
+struct Document;
+
+/// Problems that a reading request may meet with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) enum ReadProblems {
+    /// The request makes no sense.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody),
+    /// There is no such thing.
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(ProblemBody),
+    /// The daemon is stopping or does not answer.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody),
+}
+
+/// Problems that a change may meet with; nothing has changed then, unless the detail says so.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) enum ChangeProblems {
+    /// The request makes no sense.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody),
+    /// There is no such thing.
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(ProblemBody),
+    /// The body did not arrive in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(ProblemBody),
+    /// It collides with something that exists.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(ProblemBody),
+    /// The state has changed since the generation in `If-Match`.
+    #[response(status = 412, content_type = "application/problem+json")]
+    Stale(ProblemBody),
+    /// The body is longer than 1 MiB.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemBody),
+    /// The body is not declared as JSON.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(ProblemBody),
+    /// It is well-formed, but it cannot be done.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Refused(ProblemBody),
+    /// The daemon is stopping or cannot write.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody),
+}
+
+/// All routes with their descriptions.
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(status::get_status))
+        .routes(routes!(servers::list_servers))
+        .routes(routes!(
+            servers::get_server,
+            servers::put_server,
+            servers::patch_server,
+            servers::delete_server
+        ))
+        .routes(routes!(devices::list_devices))
+        .routes(routes!(devices::get_device, devices::put_device, devices::delete_device))
+        .routes(routes!(associations::list_associations, associations::patch_associations))
+        .routes(routes!(associations::get_association, associations::put_association))
+        .routes(routes!(events::list_events))
+}
+
+/// The OpenAPI document as text; `openapi.json` in the crate's directory is this.
+#[must_use]
+pub fn document() -> String {
+    to_json(&routes().into_openapi())
+}
+
+/// The text of a document, with a final line break.
+pub(super) fn to_json(document: &utoipa::openapi::OpenApi) -> String {
+    let mut text =
+        document.to_pretty_json().expect("a document of texts, numbers and lists is always JSON");
+    text.push('\n');
+    text
+}
+
+/// Answers `GET /openapi.json`.
+pub(super) fn answer(text: &Arc<str>) -> impl IntoResponse + use<> {
+    ([(header::CONTENT_TYPE, "application/json")], text.to_string())
+}

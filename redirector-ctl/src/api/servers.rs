@@ -1,0 +1,222 @@
+//! `/v1/servers`: the heads through which devices are reached.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::extract::{Body, IfMatch, PathName};
+use super::flows::Flows;
+use super::openapi::{ChangeProblems, ReadProblems};
+use super::problem::Problem;
+use super::reply::Reply;
+use super::wire;
+use crate::core::change::Change;
+use crate::core::health::Health;
+use crate::core::spec::AdminState;
+use crate::daemon::Snapshot;
+
+/// A server: what is wanted of it, what is measured of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    /// Its name.
+    #[schema(example = "s1")]
+    pub name: String,
+    /// Address on which it serves its devices.
+    #[schema(value_type = String, example = "10.0.2.11")]
+    pub address: IpAddr,
+    /// What the operator wants of it.
+    pub state: AdminState,
+    /// Its measured health.
+    pub health: Health,
+    /// Since when; RFC 3339.
+    #[schema(format = DateTime)]
+    pub health_since: Option<String>,
+    /// What the last failed probe met with.
+    pub health_detail: Option<String>,
+    /// How long the last answered probe took, in ms.
+    pub probe_ms: Option<f64>,
+    /// Health for each device that it may serve: a server's process for one device can die alone.
+    pub paths: BTreeMap<String, Health>,
+    /// The way to it; null while its neighbour is unresolved.
+    pub next_hop: Option<NextHop>,
+    /// Devices that are reached through it now.
+    pub devices: Vec<String>,
+    /// Open flows on it.
+    pub flows_len: u64,
+    /// Packets sent to it.
+    pub packets: u64,
+    /// Bytes sent to it.
+    pub bytes: u64,
+}
+
+/// Where frames for a server leave, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NextHop {
+    /// Ethernet address.
+    #[schema(example = "02:00:00:00:00:01")]
+    pub mac: String,
+    /// Name of the interface.
+    pub interface: String,
+}
+
+/// All servers, by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServerList {
+    /// The servers.
+    pub items: Vec<Server>,
+}
+
+/// A server to create or replace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutServer {
+    /// Address on which it serves its devices. A new address begins a new life of the server.
+    #[serde(deserialize_with = "wire::address")]
+    #[schema(value_type = String, example = "10.0.2.11")]
+    pub address: IpAddr,
+    /// What is wanted of it. Left out: what was wanted before, `active` for a new server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<AdminState>,
+}
+
+/// A change of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchServer {
+    /// What is wanted of it.
+    pub state: AdminState,
+}
+
+/// Lists all servers.
+#[utoipa::path(get, path = "/v1/servers", tag = "servers",
+    responses((status = 200, body = ServerList), ReadProblems))]
+pub(super) async fn list_servers(State(api): State<Api>) -> Result<Reply<ServerList>, Problem> {
+    let snapshot = api.daemon.snapshot().await?;
+    let view = View::of(&snapshot);
+    let items = snapshot.spec.servers.keys().filter_map(|name| view.server(name)).collect();
+    Ok(Reply::ok(snapshot.spec.generation, ServerList { items }))
+}
+
+/// Shows one server.
+#[utoipa::path(get, path = "/v1/servers/{name}", tag = "servers",
+    params(("name" = String, Path, description = "Name of the server")),
+    responses((status = 200, body = Server), ReadProblems))]
+pub(super) async fn get_server(
+    State(api): State<Api>,
+    PathName(name): PathName,
+) -> Result<Reply<Server>, Problem> {
+    show(&api, &name, StatusCode::OK).await
+}
+
+/// Creates or replaces a server.
+#[utoipa::path(put, path = "/v1/servers/{name}", tag = "servers", request_body = PutServer,
+    params(
+        ("name" = String, Path, description = "Name of the server"),
+        ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+    ),
+    responses((status = 200, body = Server), (status = 201, body = Server), ChangeProblems))]
+pub(super) async fn put_server(
+    State(api): State<Api>,
+    PathName(name): PathName,
+    IfMatch(seen): IfMatch,
+    Body(body): Body<PutServer>,
+) -> Result<Reply<Server>, Problem> {
+    let before = api.daemon.snapshot().await?;
+    let known = before.spec.servers.get(&name);
+    let state = body.state.or(known.map(|server| server.state)).unwrap_or_default();
+    let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let change = Change::PutServer { name: name.clone(), address: body.address, state };
+    api.daemon.change(change, seen).await?;
+    show(&api, &name, status).await
+}
+
+/// Changes what is wanted of a server: `draining` moves its devices away and keeps its open flows,
+/// `inactive` also resets its open flows.
+#[utoipa::path(patch, path = "/v1/servers/{name}", tag = "servers", request_body = PatchServer,
+    params(
+        ("name" = String, Path, description = "Name of the server"),
+        ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+    ),
+    responses((status = 200, body = Server), ChangeProblems))]
+pub(super) async fn patch_server(
+    State(api): State<Api>,
+    PathName(name): PathName,
+    IfMatch(seen): IfMatch,
+    Body(body): Body<PatchServer>,
+) -> Result<Reply<Server>, Problem> {
+    let change = Change::SetServerState { name: name.clone(), state: body.state };
+    api.daemon.change(change, seen).await?;
+    show(&api, &name, StatusCode::OK).await
+}
+
+/// Removes a server that no device lists and on which no flows drain.
+#[utoipa::path(delete, path = "/v1/servers/{name}", tag = "servers",
+    params(
+        ("name" = String, Path, description = "Name of the server"),
+        ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+    ),
+    responses((status = 204, description = "It is gone"), ChangeProblems))]
+pub(super) async fn delete_server(
+    State(api): State<Api>,
+    PathName(name): PathName,
+    IfMatch(seen): IfMatch,
+) -> Result<StatusCode, Problem> {
+    api.daemon.change(Change::RemoveServer { name }, seen).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Server>, Problem> {
+    let snapshot = api.daemon.snapshot().await?;
+    let body = View::of(&snapshot).server(name).ok_or_else(|| Problem::unknown("server", name))?;
+    Ok(Reply { status, generation: snapshot.spec.generation, body })
+}
+
+/// A snapshot, with what servers need of it sorted by server.
+struct View<'s> {
+    snapshot: &'s Snapshot,
+    flows: Flows,
+    /// Server -> devices that are reached through it.
+    devices: BTreeMap<&'s str, Vec<String>>,
+}
+
+impl<'s> View<'s> {
+    fn of(snapshot: &'s Snapshot) -> Self {
+        let mut devices: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, device) in &snapshot.spec.devices {
+            devices.entry(&device.association.server).or_default().push(name.clone());
+        }
+        Self { snapshot, flows: Flows::of(&snapshot.census), devices }
+    }
+
+    fn server(&self, name: &str) -> Option<Server> {
+        let server = self.snapshot.spec.servers.get(name)?;
+        let health = self.snapshot.health.get(name);
+        let count = self.snapshot.counters.servers.get(&server.id).copied().unwrap_or_default();
+        Some(Server {
+            name: name.to_owned(),
+            address: server.address,
+            state: server.state,
+            health: health.map(|health| health.health).unwrap_or_default(),
+            health_since: health.map(|health| wire::time(health.since_ms)),
+            health_detail: health.and_then(|health| health.last_error.clone()),
+            probe_ms: health.and_then(|health| health.probe_ms),
+            paths: self.snapshot.paths.get(name).cloned().unwrap_or_default(),
+            next_hop: self.next_hop(name),
+            devices: self.devices.get(name).cloned().unwrap_or_default(),
+            flows_len: self.flows.on_server(server.id),
+            packets: count.packets,
+            bytes: count.bytes,
+        })
+    }
+
+    fn next_hop(&self, name: &str) -> Option<NextHop> {
+        let hop = self.snapshot.next_hops.get(name)?;
+        let interface = self.snapshot.interfaces.get(usize::from(hop.port))?;
+        Some(NextHop { mac: wire::mac(hop.mac), interface: interface.name.clone() })
+    }
+}

@@ -1,0 +1,121 @@
+//! `/v1/status`: the daemon and the packet path as a whole.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::openapi::ReadProblems;
+use super::problem::Problem;
+use super::reply::Reply;
+use super::wire::{self, Usage};
+use crate::config::LimitsConfig;
+use crate::daemon::{InterfaceStatus, Snapshot};
+
+/// The daemon and the packet path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Generation of the desired state.
+    pub generation: u64,
+    /// Generation that the kernel's tables hold; smaller than `generation` only for moments.
+    pub applied_generation: u64,
+    /// When the daemon started; RFC 3339. The packet path may have been at work for longer.
+    #[schema(format = DateTime)]
+    pub started_at: String,
+    /// How long ago that was, in ms.
+    pub uptime_ms: u64,
+    /// Why the daemon holds its decisions back; null in the normal case.
+    pub frozen: Option<String>,
+    /// Where the program is attached.
+    pub interfaces: Vec<Interface>,
+    /// Servers.
+    pub servers_len: usize,
+    /// Devices.
+    pub devices_len: usize,
+    /// The table of proven flows.
+    pub flows: Usage,
+    /// The table of flows not yet proven.
+    pub candidates: Usage,
+    /// What became of every packet seen; each is counted under one reason.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// An interface on which the program is attached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index in the kernel.
+    pub index: u32,
+    /// Its Ethernet address.
+    #[schema(example = "02:00:00:00:00:01")]
+    pub mac: String,
+    /// The mode in force: `native` or `generic`.
+    pub mode: String,
+    /// Whether it has a carrier.
+    pub link_up: bool,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+}
+
+/// Packets that had one verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReasonCount {
+    /// Stable name of the reason.
+    pub name: String,
+    /// What it means.
+    pub help: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of these packets.
+    pub bytes: u64,
+}
+
+/// Shows the daemon and the packet path.
+#[utoipa::path(get, path = "/v1/status", tag = "status",
+    responses((status = 200, body = Status), ReadProblems))]
+pub(super) async fn get_status(State(api): State<Api>) -> Result<Reply<Status>, Problem> {
+    let snapshot = api.daemon.snapshot().await?;
+    Ok(Reply::ok(snapshot.spec.generation, Status::of(&snapshot, api.limits)))
+}
+
+impl Status {
+    fn of(snapshot: &Snapshot, limits: LimitsConfig) -> Self {
+        let reasons = snapshot.counters.reasons.iter().map(|(reason, count)| ReasonCount {
+            name: reason.name().to_owned(),
+            help: reason.help().to_owned(),
+            packets: count.packets,
+            bytes: count.bytes,
+        });
+        let census = &snapshot.census;
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: snapshot.spec.generation,
+            applied_generation: snapshot.applied_generation,
+            started_at: wire::time(snapshot.started_at_ms),
+            uptime_ms: snapshot.now_ms.saturating_sub(snapshot.started_at_ms),
+            frozen: snapshot.frozen.clone(),
+            interfaces: snapshot.interfaces.iter().map(Interface::of).collect(),
+            servers_len: snapshot.spec.servers.len(),
+            devices_len: snapshot.spec.devices.len(),
+            flows: Usage { used: census.flows_len, max: limits.flows_max.into() },
+            candidates: Usage { used: census.candidates_len, max: limits.candidates_max.into() },
+            reasons: reasons.collect(),
+        }
+    }
+}
+
+impl Interface {
+    fn of(status: &InterfaceStatus) -> Self {
+        Self {
+            name: status.name.clone(),
+            index: status.index,
+            mac: wire::mac(status.mac),
+            mode: status.mode.clone(),
+            link_up: status.link_up,
+            mtu: status.mtu,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Good requests: what each resource shows and how it changes.
+
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use serde_json::json;
+
+use super::harness::{Lab, request};
+
+#[tokio::test]
+async fn the_status_shows_interfaces_and_how_full_the_tables_are() {
+    let answer = Lab::new().get("/v1/status").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let status = answer.json();
+    assert_eq!(status["servers_len"], 3);
+    assert_eq!(status["devices_len"], 2);
+    assert_eq!(status["uptime_ms"], 5000);
+    assert_eq!(status["started_at"], "2026-01-31T11:59:55.000Z");
+    assert_eq!(status["flows"], json!({"used": 6, "max": 262_144}));
+    assert_eq!(status["interfaces"][1]["name"], "servers0");
+    assert_eq!(status["interfaces"][1]["mac"], "02:00:00:00:00:01");
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_generation_and_an_id() {
+    let lab = Lab::new();
+    let generation = lab.spec().await.generation;
+    let paths = ["status", "servers", "servers/s1", "devices", "devices/disk-a", "associations"];
+    for path in paths.into_iter().chain(["associations/disk-a", "events"]) {
+        let answer = lab.get(&format!("/v1/{path}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert_eq!(answer.header(header::ETAG), format!("\"{generation}\""), "{path}");
+        assert!(!answer.header("x-request-id").is_empty(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_id_that_its_client_gave_it_if_it_is_plain() {
+    let lab = Lab::new();
+    for (given, kept) in [("trace-17:a", true), ("a b", false), (&"x".repeat(65), false)] {
+        let mut asked = request("GET", "/v1/status", Body::empty());
+        asked.headers_mut().insert("x-request-id", given.parse().expect("a header value"));
+        let answer = lab.send(asked).await;
+        assert_eq!(answer.header("x-request-id") == given, kept, "{given}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_shows_its_health_its_way_and_its_devices() {
+    let server = Lab::new().get("/v1/servers/s1").await.json();
+    assert_eq!(server["address"], "10.0.2.11");
+    assert_eq!(server["state"], "active");
+    assert_eq!(server["health"], "healthy");
+    assert_eq!(server["probe_ms"], 0.5);
+    assert_eq!(server["next_hop"], json!({"mac": "02:00:00:00:00:07", "interface": "servers0"}));
+    assert_eq!(server["devices"], json!(["disk-a"]));
+    assert_eq!(server["flows_len"], 3);
+}
+
+#[tokio::test]
+async fn a_server_is_created_replaced_and_removed() {
+    let lab = Lab::new();
+    let created = lab.put("/v1/servers/s4", json!({"address": "10.0.2.14"})).await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    assert_eq!(created.json()["state"], "active");
+    let drained = lab.patch("/v1/servers/s4", json!({"state": "draining"})).await;
+    assert_eq!(drained.json()["state"], "draining");
+    let replaced = lab.put("/v1/servers/s4", json!({"address": "10.0.2.15"})).await;
+    assert_eq!(replaced.status, StatusCode::OK);
+    assert_eq!(replaced.json()["address"], "10.0.2.15");
+    assert_eq!(replaced.json()["state"], "draining", "a new address does not undo the drain");
+    assert_eq!(lab.delete("/v1/servers/s4").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(lab.get("/v1/servers/s4").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_device_is_created_with_defaults_replaced_and_removed() {
+    let lab = Lab::new();
+    let body = json!({"address": "10.0.1.102", "port": 3260, "servers": ["s3", "s1"]});
+    let created = lab.put("/v1/devices/disk-c", body).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{:?}", created.json());
+    let device = created.json();
+    assert_eq!(device["server_port"], 3260);
+    assert_eq!(device["protocol"], "tcp");
+    assert_eq!(device["on_planned"], json!({"kind": "drain", "deadline_ms": 3_600_000}));
+    assert_eq!(device["association"]["server"], "s3");
+    assert_eq!(device["flows_by_server"], json!({"s3": 3}));
+    let body = json!({
+        "address": "10.0.1.102", "port": 3260, "servers": ["s1"], "protocol": "udp",
+        "on_planned": {"kind": "reset"}, "check": "greeting", "server_port": 3261, "server": "s1"
+    });
+    let replaced = lab.put("/v1/devices/disk-c", body).await;
+    assert_eq!(replaced.status, StatusCode::OK, "{:?}", replaced.json());
+    assert_eq!(replaced.json()["on_planned"], json!({"kind": "reset"}));
+    assert_eq!(replaced.json()["check"], "greeting");
+    assert_eq!(lab.delete("/v1/devices/disk-c").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(lab.get("/v1/devices/disk-c").await.problem()["code"], "unknown_device");
+}
+
+#[tokio::test]
+async fn what_the_api_shows_of_a_policy_it_also_takes() {
+    let lab = Lab::new();
+    for policy in [json!({"kind": "keep"}), json!({"kind": "drain", "deadline_ms": 5000})] {
+        let body = json!({"server": "s2", "policy": policy});
+        assert_eq!(lab.put("/v1/associations/disk-a", body).await.status, StatusCode::OK);
+        let body = json!({"server": "s1"});
+        assert_eq!(lab.put("/v1/associations/disk-a", body).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_move_drains_the_old_server_until_the_deadline() {
+    let lab = Lab::new();
+    let policy = json!({"kind": "drain", "deadline_ms": 1500});
+    let body = json!({"server": "s2", "policy": policy});
+    let answer = lab.put("/v1/associations/disk-a", body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.json());
+    let moved = answer.json();
+    assert_eq!(moved["generation"], lab.spec().await.generation);
+    assert_eq!(moved["associations"][0]["device"], "disk-a");
+    assert_eq!(moved["associations"][0]["server"], "s2");
+    assert_eq!(moved["associations"][0]["cause"], "planned");
+    let drain = &moved["associations"][0]["drains"][0];
+    assert_eq!(drain["server"], "s1");
+    assert_eq!(drain["deadline_at"], "2026-01-31T12:00:01.500Z");
+    assert_eq!(drain["flows_len"], 3);
+    let device = lab.get("/v1/devices/disk-a").await.json();
+    assert_eq!(device["flows_by_server"], json!({"s1": 3, "s2": 3}));
+    assert_eq!(device["flows_len"], 6);
+}
+
+#[tokio::test]
+async fn a_bulk_move_happens_as_a_whole() {
+    let lab = Lab::new();
+    let before = lab.spec().await.generation;
+    let associations =
+        json!([{"device": "disk-a", "server": "s3"}, {"device": "disk-b", "server": "s3"}]);
+    let answer = lab.patch("/v1/associations", json!({"associations": associations})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.json());
+    assert_eq!(answer.json()["generation"], before + 1);
+    let items = lab.get("/v1/associations").await.json()["items"].clone();
+    assert_eq!((&items[0]["server"], &items[1]["server"]), (&json!("s3"), &json!("s3")));
+}
+
+#[tokio::test]
+async fn a_move_to_where_the_device_is_changes_nothing() {
+    let lab = Lab::new();
+    let before = lab.spec().await;
+    let answer = lab.put("/v1/associations/disk-a", json!({"server": "s1"})).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json()["generation"], before.generation);
+    assert_eq!(lab.spec().await, before);
+}
+
+#[tokio::test]
+async fn a_change_with_the_present_generation_is_taken_and_with_an_older_one_refused() {
+    let lab = Lab::new();
+    let tag = lab.get("/v1/status").await.header(header::ETAG).to_owned();
+    let change = |server: &str| {
+        let body = Body::from(json!({ "server": server }).to_string());
+        let mut asked = request("PUT", "/v1/associations/disk-a", body);
+        asked.headers_mut().insert(header::IF_MATCH, tag.parse().expect("a header value"));
+        asked
+    };
+    assert_eq!(lab.send(change("s2")).await.status, StatusCode::OK);
+    let before = lab.spec().await;
+    let stale = lab.send(change("s3")).await;
+    assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(stale.problem()["code"], "stale");
+    assert_eq!(stale.header(header::ETAG), format!("\"{}\"", before.generation));
+    assert_eq!(lab.spec().await, before);
+}
+
+#[tokio::test]
+async fn events_can_be_followed_from_the_last_one_seen() {
+    let lab = Lab::new();
+    for server in ["s2", "s3", "s1"] {
+        lab.put("/v1/associations/disk-a", json!({ "server": server })).await;
+    }
+    let all = lab.get("/v1/events").await.json()["items"].clone();
+    assert_eq!(all.as_array().map(Vec::len), Some(3));
+    let rest = lab.get("/v1/events?after=1&limit=1").await.json()["items"].clone();
+    assert_eq!(rest[0]["id"], 2);
+    assert_eq!(rest[0]["kind"], "change");
+    assert_eq!(rest.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn the_api_describes_itself() {
+    let answer = Lab::new().get("/openapi.json").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header(header::CONTENT_TYPE), "application/json");
+    assert!(answer.json()["paths"]["/v1/devices/{name}"]["put"].is_object());
+}

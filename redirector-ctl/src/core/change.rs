@@ -132,6 +132,14 @@ pub struct SpecLimits {
     pub servers_max: u16,
 }
 
+impl SpecLimits {
+    /// Ways back (server and device together) at most: four servers a device on average.
+    #[must_use]
+    pub fn returns_max(&self) -> usize {
+        usize::try_from(self.devices_max).unwrap_or(usize::MAX).saturating_mul(4)
+    }
+}
+
 /// What kind of problem it is, for the API's status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProblemKind {

@@ -64,6 +64,9 @@ pub enum CheckResult {
         /// How long it took, in microseconds.
         took_us: u64,
     },
+    /// Nobody refused, which is as good an answer as a UDP service gives. It says nothing about our
+    /// own side of the network.
+    NotRefused,
     /// Somebody answered that it cannot be done: connection refused, unreachable. A failure of the
     /// server, and at the same time proof that our own side of the network works.
     Refused(String),
@@ -116,6 +119,11 @@ impl PathHealth {
             CheckResult::Answered { took_us } => {
                 self.answer_at_ms = Some(now_ms);
                 self.took_us = Some(*took_us);
+                self.last_error = None;
+                self.failing_since_ms = None;
+                self.answered(now_ms, thresholds)
+            }
+            CheckResult::NotRefused => {
                 self.last_error = None;
                 self.failing_since_ms = None;
                 self.answered(now_ms, thresholds)

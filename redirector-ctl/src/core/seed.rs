@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{DevicePut, ServerPut, put_device, put_server};
 use super::change::{Context, DeviceSpec, SpecError};
-use super::spec::{AdminState, Name, Spec};
+use super::spec::{AdminState, Device, Name, Server, Spec};
 use super::validate::Problems;
 
 /// The servers and devices of a configuration, in its order.
@@ -41,6 +41,33 @@ pub struct SeedDevice {
 }
 
 impl Seed {
+    /// The configuration that a spec could have come from.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let server = |(name, server): (&Name, &Server)| SeedServer {
+            name: name.clone(),
+            address: server.address,
+            state: Some(server.state),
+        };
+        let device = |(name, device): (&Name, &Device)| SeedDevice {
+            name: name.clone(),
+            device: DeviceSpec {
+                address: device.address,
+                port: device.port,
+                protocol: device.protocol,
+                server_port: device.server_port,
+                servers: device.servers.clone(),
+                on_planned: device.on_planned,
+                check: device.check,
+                server: Some(device.association.server.clone()),
+            },
+        };
+        Self {
+            servers: spec.servers.iter().map(server).collect(),
+            devices: spec.devices.iter().map(device).collect(),
+        }
+    }
+
     /// The spec that this configuration asks for. Names that `earlier` has keep their ids, lives,
     /// epochs, and where the configuration still allows it their administrative states and
     /// associations.
@@ -68,6 +95,21 @@ impl Seed {
             spec.generation = spec.generation.saturating_add(1);
         }
         problems.into_result(spec)
+    }
+
+    /// Whether a spec that comes from outside, a file, is one that changes could have made.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn verify(spec: &Spec, ctx: &Context<'_>) -> Result<(), SpecError> {
+        let again = Self::of(spec).spec(spec, ctx)?;
+        let mut problems = Problems::default();
+        if again != *spec {
+            let detail =
+                "its ids, associations or limits do not fit together: were limits lowered?";
+            problems.refused("inconsistent", "spec", detail);
+        }
+        problems.into_result(())
     }
 
     fn put_servers(

@@ -1,1 +1,69 @@
-//! Time: the one place that reads the clocks.
+//! Time: the only place of the daemon that reads the clocks.
+//!
+//! [`Clock`] gives ms since the Unix epoch that never jump while the daemon lives: the wall clock is read once, at
+//! the start, and the monotonic clock carries it on. A step of the wall clock would otherwise end
+//! all drains at once.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A clock that never goes back. Cheap to copy; copies agree.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    started_at_ms: u64,
+}
+
+impl Clock {
+    /// Starts from the present wall clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the home of the wall clock")]
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { started: Instant::now(), started_at_ms: millis(since_epoch) }
+    }
+
+    /// Now, in ms since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.started_at_ms.saturating_add(millis(self.started.elapsed()))
+    }
+
+    /// When the clock was started: ms since the Unix epoch.
+    #[must_use]
+    pub fn started_at_ms(&self) -> u64 {
+        self.started_at_ms
+    }
+}
+
+/// Now, in ns of the monotonic clock, which the packet path reads as `bpf_ktime_get_ns`.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let ns = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
+    u64::try_from(ns).unwrap_or_default()
+}
+
+/// A stop watch.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the home of the monotonic clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since its start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,1 +1,290 @@
-//! The kernel's interfaces, routes and neighbours.
+//! The kernel's view of the network: interfaces, routes, neighbours and their changes; and the one
+//! thing that the daemon changes there, service addresses on an announcing interface.
+//!
+//! Values in, values out. What to watch and what to announce is decided by the daemon.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{StreamExt, TryStreamExt};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::NeighbourState;
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::sys::SocketAddr;
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
+use tokio::sync::mpsc;
+
+/// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows
+/// anyway.
+const EVENTS_MAX: usize = 256;
+
+/// What was attempted and what the kernel said.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {attempt}: {source}")]
+pub struct NetlinkError {
+    /// What was attempted on which object.
+    pub attempt: String,
+    /// The cause.
+    pub source: rtnetlink::Error,
+}
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its index in the kernel.
+    pub index: u32,
+    /// Its Ethernet address; zero where it has none.
+    pub mac: [u8; 6],
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// It is up and has a carrier.
+    pub carrier: bool,
+}
+
+/// How a packet to some address would leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the interface.
+    pub out: u32,
+    /// The gateway; None: the address itself is a neighbour.
+    pub gateway: Option<IpAddr>,
+}
+
+/// A neighbour whose Ethernet address is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub out: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+}
+
+/// Something changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetEvent {
+    /// An interface came, went or changed.
+    Links,
+    /// A route or an address of ours came, went or changed.
+    Routes,
+    /// A neighbour came, went or changed.
+    Neighbours,
+}
+
+/// A way to ask the kernel. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Netlink {
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Opens a socket and subscribes to changes. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel gives no socket.
+    pub fn open() -> std::io::Result<(Self, mpsc::Receiver<NetEvent>)> {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Ifaddr,
+        ];
+        let (connection, handle, messages) = new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        let (events, queue) = mpsc::channel(EVENTS_MAX);
+        tokio::spawn(forward(messages, events));
+        Ok((Self { handle }, queue))
+    }
+
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let messages: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(failed("list interfaces"))?;
+        Ok(messages.iter().map(link).collect())
+    }
+
+    /// All IPv4 neighbours with a known Ethernet address.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
+        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        let messages: Vec<NeighbourMessage> =
+            request.execute().try_collect().await.map_err(failed("list neighbours"))?;
+        Ok(messages.iter().filter_map(neighbour).collect())
+    }
+
+    /// How a packet to `address` would leave; None when there is no route.
+    ///
+    /// # Errors
+    /// When the kernel fails otherwise than by having no route.
+    pub async fn route_to(&self, address: Ipv4Addr) -> Result<Option<Route>, NetlinkError> {
+        let message =
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+        let mut replies = std::pin::pin!(self.handle.route().get(message).execute());
+        match replies.next().await {
+            Some(Ok(message)) => Ok(route(&message)),
+            None => Ok(None),
+            Some(Err(error)) if is_unreachable(&error) => Ok(None),
+            Some(Err(error)) => Err(failed(&format!("look up the route to {address}"))(error)),
+        }
+    }
+
+    /// IPv4 addresses of the interface with index `out`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn addresses(&self, out: u32) -> Result<Vec<IpAddr>, NetlinkError> {
+        let request = self.handle.address().get().set_link_index_filter(out);
+        let messages: Vec<AddressMessage> =
+            request.execute().try_collect().await.map_err(failed("list addresses"))?;
+        Ok(messages.iter().filter_map(local_address).collect())
+    }
+
+    /// Adds `address` as a /32 to an interface: the kernel answers ARP for it, and nothing is
+    /// routed differently.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn add_address(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let mut request = self.handle.address().add(out, address, 32);
+        let flags = AddressAttribute::Flags(AddressFlags::Noprefixroute);
+        request.message_mut().attributes.push(flags);
+        request.execute().await.map_err(failed(&format!("add address {address}")))
+    }
+
+    /// Removes `address`/32 from an interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn remove_address(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let mut wanted = AddressMessage::default();
+        wanted.header.family = AddressFamily::Inet;
+        wanted.header.index = out;
+        wanted.header.prefix_len = 32;
+        wanted.attributes.push(AddressAttribute::Local(address));
+        let request = self.handle.address().del(wanted);
+        request.execute().await.map_err(failed(&format!("remove address {address}")))
+    }
+}
+
+/// Passes on that something changed. When nobody takes it any more, it ends.
+async fn forward(
+    mut messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    events: mpsc::Sender<NetEvent>,
+) {
+    use RouteNetlinkMessage as Message;
+    while let Some((message, _)) = messages.next().await {
+        let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
+        let event = match message {
+            Message::NewLink(_) | Message::DelLink(_) => NetEvent::Links,
+            Message::NewNeighbour(_) | Message::DelNeighbour(_) => NetEvent::Neighbours,
+            Message::NewRoute(_)
+            | Message::DelRoute(_)
+            | Message::NewAddress(_)
+            | Message::DelAddress(_) => NetEvent::Routes,
+            _ => continue,
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let (mut name, mut mac, mut mtu) = (String::new(), [0; 6], 0);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(value) => name.clone_from(value),
+            LinkAttribute::Address(value) => {
+                mac = <[u8; 6]>::try_from(value.as_slice()).unwrap_or_default();
+            }
+            LinkAttribute::Mtu(value) => mtu = *value,
+            _ => {}
+        }
+    }
+    let carrier = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+    Link { name, index: message.header.index, mac, mtu, carrier }
+}
+
+fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    // What the kernel keeps of a neighbour that answers no more is not its address any longer.
+    if matches!(message.header.state, NeighbourState::Failed | NeighbourState::Incomplete) {
+        return None;
+    }
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => {
+                address = Some(IpAddr::V4(*value));
+            }
+            NeighbourAttribute::LinkLayerAddress(value) => {
+                mac = <[u8; 6]>::try_from(value.as_slice()).ok();
+            }
+            _ => {}
+        }
+    }
+    Some(Neighbour { out: message.header.ifindex, address: address?, mac: mac? })
+}
+
+fn route(message: &RouteMessage) -> Option<Route> {
+    let (mut out, mut gateway) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => out = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
+                gateway = Some(IpAddr::V4(*address));
+            }
+            _ => {}
+        }
+    }
+    Some(Route { out: out?, gateway })
+}
+
+fn local_address(message: &AddressMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    })
+}
+
+fn is_unreachable(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else { return false };
+    let code = message.code.map_or(0, |code| code.get().abs());
+    [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL].contains(&code)
+}
+
+fn failed(attempt: &str) -> impl FnOnce(rtnetlink::Error) -> NetlinkError {
+    let attempt = attempt.to_owned();
+    move |source| NetlinkError { attempt, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_loopback_interface_is_there_and_routes_to_itself() {
+        let (netlink, _events) = Netlink::open().unwrap();
+        let links = netlink.links().await.unwrap();
+        let lo = links.iter().find(|link| link.name == "lo").unwrap();
+        let route = netlink.route_to(Ipv4Addr::LOCALHOST).await.unwrap();
+        assert_eq!(route, Some(Route { out: lo.index, gateway: None }));
+    }
+}

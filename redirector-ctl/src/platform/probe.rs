@@ -1,1 +1,219 @@
-//! Checks of servers.
+//! Checks of servers: one task a path (server and device), results over a channel. It asks and
+//! measures; what the results mean is `core::health`'s.
+//!
+//! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time; with more paths than that allows,
+//! intervals get longer.
+
+mod check;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+
+use super::clock::Clock;
+use crate::core::health::CheckResult;
+use crate::core::spec::{Check, Name, Protocol};
+
+/// Most checks under way at a time. Each holds a socket.
+pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
+
+/// When to ask and how long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeTiming {
+    /// From the end of one check to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// By how much an interval may be longer or shorter by chance, in percent.
+    pub jitter_pct: u8,
+}
+
+/// A path: a server for a device.
+pub type Path = (Name, Name);
+
+/// Where and how to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The server's address, the device's port there.
+    pub address: SocketAddr,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// What counts as an answer.
+    pub check: Check,
+}
+
+/// The result of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which path.
+    pub path: Path,
+    /// Which target of that path; see [`Prober::is_current`].
+    pub serial: u64,
+    /// When it was asked: ms since the Unix epoch.
+    pub asked_at_ms: u64,
+    /// What came of it.
+    pub result: CheckResult,
+}
+
+/// All paths that are being asked.
+#[derive(Debug)]
+pub struct Prober {
+    asker: Asker,
+    tasks: BTreeMap<Path, Task>,
+    next_serial: u64,
+}
+
+/// What the tasks share.
+#[derive(Debug, Clone)]
+struct Asker {
+    timing: ProbeTiming,
+    clock: Clock,
+    turns: Arc<Semaphore>,
+    reports: mpsc::Sender<Report>,
+}
+
+#[derive(Debug)]
+struct Task {
+    target: Target,
+    serial: u64,
+    nudge: Arc<Notify>,
+    abort: AbortHandle,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl Prober {
+    /// Nothing is asked yet. Results will come over `reports`.
+    #[must_use]
+    pub fn new(timing: ProbeTiming, clock: Clock, reports: mpsc::Sender<Report>) -> Self {
+        let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
+        let asker = Asker { timing, clock, turns, reports };
+        Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
+    }
+
+    /// Asks these paths from now on, and no others. Paths whose target stays go on undisturbed.
+    /// Returns the paths that begin anew. Must be called within a tokio runtime.
+    pub fn set_targets(&mut self, targets: &BTreeMap<Path, Target>) -> Vec<Path> {
+        self.tasks.retain(|path, task| targets.get(path) == Some(&task.target));
+        let mut begun = Vec::new();
+        for (path, target) in targets {
+            if self.tasks.contains_key(path) {
+                continue;
+            }
+            let (serial, nudge) = (self.next_serial, Arc::new(Notify::new()));
+            self.next_serial += 1;
+            let ask = ask_on(self.asker.clone(), path.clone(), serial, *target, nudge.clone());
+            let abort = tokio::spawn(ask).abort_handle();
+            self.tasks.insert(path.clone(), Task { target: *target, serial, nudge, abort });
+            begun.push(path.clone());
+        }
+        begun
+    }
+
+    /// Asks a path again at once, or right after the check that is under way.
+    pub fn nudge(&self, path: &Path) {
+        if let Some(task) = self.tasks.get(path) {
+            task.nudge.notify_one();
+        }
+    }
+
+    /// Whether a report is about what is being asked now, and not about an earlier address of the
+    /// same path.
+    #[must_use]
+    pub fn is_current(&self, report: &Report) -> bool {
+        self.tasks.get(&report.path).is_some_and(|task| task.serial == report.serial)
+    }
+}
+
+/// Asks one path for ever.
+async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, nudge: Arc<Notify>) {
+    let mut chance = Chance::new();
+    loop {
+        let Ok(turn) = asker.turns.acquire().await else { return };
+        let asked_at_ms = asker.clock.now_ms();
+        let result = check::check(&target, asker.timing.timeout).await;
+        drop(turn);
+        let report = Report { path: path.clone(), serial, asked_at_ms, result };
+        if asker.reports.send(report).await.is_err() {
+            return;
+        }
+        let pause = chance.jittered(asker.timing.interval, asker.timing.jitter_pct);
+        // Over when somebody nudges or the pause ends, whichever is first: both mean to ask again.
+        let _ = tokio::time::timeout(pause, nudge.notified()).await;
+    }
+}
+
+/// Chance good enough to keep many checks from marching in step.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        Self(RandomState::new().hash_one(0_u8) | 1)
+    }
+
+    /// Xorshift: https://www.jstatsoft.org/article/view/v008i14
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// `duration`, longer or shorter by up to `pct` percent.
+    fn jittered(&mut self, duration: Duration, pct: u8) -> Duration {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let reach = us / 100 * u64::from(pct.min(100));
+        let shift = self.next() % (2 * reach + 1);
+        Duration::from_micros((us - reach).saturating_add(shift))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_bounds_and_varies() {
+        let mut chance = Chance::new();
+        let interval = Duration::from_millis(200);
+        let pauses: Vec<_> = (0..1000).map(|_| chance.jittered(interval, 10)).collect();
+        assert!(pauses.iter().all(|p| (180..=220).contains(&p.as_millis())), "{pauses:?}");
+        assert!(pauses.iter().any(|p| *p < interval) && pauses.iter().any(|p| *p > interval));
+        assert_eq!(chance.jittered(interval, 0), interval);
+    }
+
+    #[tokio::test]
+    async fn a_nudge_asks_again_at_once_and_a_new_target_begins_anew() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (reports, mut results) = mpsc::channel(8);
+        let hour = Duration::from_secs(3600);
+        let timing = ProbeTiming { interval: hour, timeout: Duration::from_secs(5), jitter_pct: 0 };
+        let mut prober = Prober::new(timing, Clock::start(), reports);
+        let path: Path = ("s1".into(), "disk-a".into());
+        let target = Target { address, protocol: Protocol::Tcp, check: Check::Connect };
+        let targets = BTreeMap::from([(path.clone(), target)]);
+        assert_eq!(prober.set_targets(&targets), [path.clone()]);
+        let first = results.recv().await.unwrap();
+        assert!(matches!(first.result, CheckResult::Answered { .. }), "{first:?}");
+
+        assert_eq!(prober.set_targets(&targets), Vec::<Path>::new());
+        drop(listener);
+        prober.nudge(&path);
+        let second = results.recv().await.unwrap();
+        assert!(matches!(second.result, CheckResult::Refused(_)), "{second:?}");
+
+        let elsewhere = Target { check: Check::Greeting, ..target };
+        prober.set_targets(&BTreeMap::from([(path, elsewhere)]));
+        assert!(!prober.is_current(&second));
+    }
+}

@@ -30,6 +30,7 @@ pub(in crate::core) fn put(
     check_service(spec, put.device, problems);
     check_servers(spec, put.device, problems);
     check_returns(spec, put.device, problems);
+    check_room(spec, put.device, ctx, problems);
     let kept = was.as_ref().map(|was| was.id).filter(|id| *id < ctx.limits.devices_max);
     let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.devices_max)) else {
         let detail = format!(
@@ -202,6 +203,19 @@ fn check_returns(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
             );
             problems.add(ProblemKind::Conflict, "duplicate_server_port", "server_port", detail);
         }
+    }
+}
+
+/// Whether the table of the ways back has room.
+fn check_room(spec: &Spec, wish: &DeviceSpec, ctx: &Context<'_>, problems: &mut Problems) {
+    let others: usize = spec.devices.values().map(|device| device.serving().count()).sum();
+    let (len, max) = (others + wish.servers.len(), ctx.limits.returns_max());
+    if len > max {
+        let detail = format!(
+            "{len} pairs of device and server do not fit into the table of {max}: list fewer \
+             servers or raise limits.devices_max"
+        );
+        problems.refused("returns_full", "servers", detail);
     }
 }
 

@@ -64,9 +64,7 @@ fn server(id: u16, was: Option<&ServerLine>, line: &ServerLine, ops: &mut Vec<Op
     if was.is_none() {
         ops.push(Op::SetServerAddress { id, address });
     }
-    let known = was.and_then(|was| was.next_hop);
-    // A way that is not known is not a reason to forget one that works.
-    if next_hop != known && (next_hop.is_some() || was.is_some()) {
+    if was.map(|was| was.next_hop) != Some(next_hop) {
         ops.push(Op::SetNextHop { id, next_hop });
     }
     let dies = was.is_some_and(|was| was.state == ServerState::Alive && state == ServerState::Dead);

@@ -63,7 +63,7 @@ fn build_linker(llvm_major: u32) -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
     command
 }
 

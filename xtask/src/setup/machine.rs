@@ -32,18 +32,17 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
 }
 
 pub(super) const TOOLS: &[Tool] = &[
-    tool("ip", "iproute2", "network namespaces and links"),
-    tool("nsenter", "util-linux", "entering a network namespace without hiding bpffs"),
-    tool("setpriv", "util-linux", "ending helpers together with their starter"),
-    tool("mount", "mount", "a private bpffs for each run"),
+    tool("ip", "iproute2", "network namespaces, links and sockets"),
+    tool("ss", "iproute2", "network namespaces, links and sockets"),
+    tool("nsenter", "util-linux", "entering namespaces, ending helpers with their starter"),
+    tool("setpriv", "util-linux", "entering namespaces, ending helpers with their starter"),
+    tool("kill", "procps", "taking a server away without warning"),
     tool("ethtool", "ethtool", "checksum offload of the end hosts' links"),
     tool("nbdkit", "nbdkit", "the storage behind the servers"),
-    tool("qemu-nbd", "qemu-utils", "the servers' NBD export"),
-    tool("qemu-img", "qemu-utils", "making and comparing disks"),
-    tool("qemu-io", "qemu-utils", "a client that reads and writes patterns"),
+    tool("qemu-nbd", "qemu-utils", "the servers' NBD exports"),
     tool("fio", "fio", "clients that verify every byte"),
-    tool("nbdinfo", "libnbd-bin", "a client that asks for an export's size"),
-    tool("nbdcopy", "libnbd-bin", "a client that copies a whole device"),
+    tool("nbdinfo", "libnbd-bin", "clients that ask for a device or copy it"),
+    tool("nbdcopy", "libnbd-bin", "clients that ask for a device or copy it"),
 ];
 
 /// A compiler that can build for BPF.

@@ -208,15 +208,15 @@ mod tests {
             compiler: None,
             distribution_core: false,
             linker: Linker::Missing,
-            missing_tools: BTreeSet::from(["fio", "qemu-io", "qemu-img"]),
+            missing_tools: BTreeSet::from(["fio", "nbdinfo", "nbdcopy"]),
             ..complete_machine()
         };
         assert_eq!(
             plan(&machine).to_string(),
             "  package cargo-web: a Rust compiler for BPF\n\
              \x20 package fio: clients that verify every byte\n\
+             \x20 package libnbd-bin: clients that ask for a device or copy it\n\
              \x20 package libstd-rust-web-dev-bpf: a Rust compiler for BPF\n\
-             \x20 package qemu-utils: a client that reads and writes patterns\n\
              \x20 package rustc-web: a Rust compiler for BPF\n\
              \x20 rustup toolchain redirector-bpf: a link to the compiler in /usr\n\
              \x20 then bpf-linker, with the development files of the LLVM that the compiler says\n"

@@ -29,7 +29,7 @@ static CONTROL: Array<u64> = Array::with_max_entries(CONTROL_LEN, BPF_F_MMAPABLE
 /// Own Ethernet address by interface index, as a [`Hop`]; zero where the program is not attached. Writer:
 /// daemon, at attach. Reader: program. 512 KiB.
 #[map]
-static INTERFACES: Array<u64> = Array::with_max_entries(INTERFACES_LEN, 0);
+static INTERFACES: Array<u64> = Array::with_max_entries(INTERFACES_LEN, BPF_F_MMAPABLE);
 
 /// Service address -> device. Writer: daemon. Reader: program. Full: the daemon refuses the device.
 #[map]

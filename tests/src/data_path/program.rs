@@ -1,0 +1,130 @@
+//! The loaded program, run on single packets.
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use redirector_common::verdict::Reason;
+use redirector_ctl::core::op::Op;
+use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
+use redirector_ctl::platform::tables::{Count, Tables};
+
+/// What became of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The XDP action: 1 drop, 2 pass, 3 TX, 4 redirect.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// The program over its own tables.
+pub struct Program {
+    runner: Runner,
+    /// The tables, written as the daemon writes them.
+    pub tables: Tables,
+}
+
+/// Tables that are small enough to be made for each test.
+pub const SMALL: TableLimits =
+    TableLimits { devices_max: 256, servers_max: 255, flows_max: 4096, candidates_max: 4096 };
+
+impl Program {
+    /// Loads the program, and tells it that it is attached where test packets come in.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses (needs root).
+    pub fn load(limits: &TableLimits) -> Result<Self> {
+        let (ebpf, mut tables) = load_only(limits).context("load the program")?;
+        tables.set_interfaces(&[(super::INGRESS, super::GATEWAY_MAC)]);
+        Ok(Self { runner: Runner { ebpf }, tables })
+    }
+
+    /// Carries out ops.
+    ///
+    /// # Errors
+    ///
+    /// The first refusal.
+    pub fn apply(&mut self, ops: &[Op]) -> Result<()> {
+        for op in ops {
+            self.tables.apply(op).with_context(|| op.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Runs the program on one frame.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses: frames below 14 bytes never reach an XDP program.
+    pub fn run(&self, frame: &[u8]) -> Result<Outcome> {
+        self.runner.run(frame)
+    }
+
+    /// The tables and the program, for two threads.
+    pub fn split(&mut self) -> (&mut Tables, &Runner) {
+        (&mut self.tables, &self.runner)
+    }
+
+    /// Packets and bytes of each reason so far.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn reasons(&self) -> Result<Vec<(Reason, Count)>> {
+        Ok(self.tables.counters()?.reasons)
+    }
+
+    /// Runs the program on one frame and finds out under which reason it left.
+    ///
+    /// # Errors
+    ///
+    /// When not exactly one reason counted exactly one packet (G7).
+    pub fn explain(&self, frame: &[u8]) -> Result<(Outcome, Reason)> {
+        let before = self.reasons()?;
+        let outcome = self.run(frame)?;
+        let after = self.reasons()?;
+        let mut met = Vec::new();
+        for ((reason, before), (_, after)) in before.iter().zip(&after) {
+            for _ in before.packets..after.packets {
+                met.push(*reason);
+            }
+        }
+        match met[..] {
+            [reason] => Ok((outcome, reason)),
+            _ => anyhow::bail!("one packet was counted under {met:?}"),
+        }
+    }
+}
+
+/// The loaded program without its tables.
+pub struct Runner {
+    ebpf: Ebpf,
+}
+
+impl Runner {
+    /// Runs the program on one frame.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn run(&self, frame: &[u8]) -> Result<Outcome> {
+        let mut out = vec![0_u8; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = self.xdp()?.test_run(options).context("run the program on a packet")?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Outcome { action: result.return_value, frame: out })
+    }
+
+    /// The loaded XDP program.
+    ///
+    /// # Errors
+    ///
+    /// Never, for the object that the daemon carries.
+    pub fn xdp(&self) -> Result<&Xdp> {
+        let program = self.ebpf.program(PROGRAM).context("the object has the program")?;
+        Ok(program.try_into()?)
+    }
+}

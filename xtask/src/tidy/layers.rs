@@ -67,8 +67,9 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         home: "redirector-ctl/src/api",
-        never_below: &["crate::platform::tables", "crate::platform::bpf", "crate::cli", "aya"],
-        never_ending: &[],
+        // What the tables measured are values that the API shows; the tables themselves are not.
+        never_below: &["crate::platform::bpf", "crate::platform::tables::raw", "crate::cli", "aya"],
+        never_ending: &["Tables"],
         why: "api speaks to the daemon's handle and never touches a map",
     },
     Layer {
@@ -201,8 +202,11 @@ mod tests {
 
     #[test]
     fn api_may_not_touch_a_map() {
-        let found = lines("redirector-ctl/src/api/mod.rs", "use crate::platform::{tables, clock};");
-        assert_eq!(found, ["1: layering: `crate::platform::tables`"]);
+        let found = lines(
+            "redirector-ctl/src/api/mod.rs",
+            "use crate::platform::{tables::{Count, Tables}};",
+        );
+        assert_eq!(found, ["1: layering: `Tables`"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -242,7 +242,7 @@ async fn ask(stream: &mut Stream) -> std::io::Result<String> {
 impl Flow {
     /// Name of the server it is on, without the connection's id.
     pub fn server_name(&self) -> &str {
-        self.server.split_whitespace().next().unwrap_or(&self.server)
+        server_name(&self.server)
     }
 
     /// What this flow suffered that no flow of a living server may suffer.
@@ -258,55 +258,78 @@ impl Flow {
     }
 }
 
+/// The server's name in an echo server's answer.
+pub fn server_name(answer: &str) -> &str {
+    answer.split_whitespace().next().unwrap_or(answer)
+}
+
 /// Time between two attempts of [`first_served`].
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(5);
 /// An attempt of [`first_served`] is given up after this.
 const ATTEMPT_WITHIN: Duration = Duration::from_millis(400);
 
-/// Begins a new connection to `address` every 5 ms until one is served by a server other than
-/// `not`; returns when that answer came and who gave it. Each attempt is a connection of its own,
-/// so the result does not depend on where the second's rest of a SYN's retransmission falls.
+/// A connection that was served.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// When the first bytes came.
+    pub at: Instant,
+    /// These bytes.
+    pub greeting: String,
+}
+
+/// Begins a new connection to `address` every 5 ms until one is greeted by a server whose greeting
+/// `counts`. Each attempt is a connection of its own, so the result does not depend on where the
+/// second's rest of a SYN's retransmission falls.
 ///
 /// # Errors
 /// When none is served within `within`.
 pub fn first_served(
     client: &Namespace,
     address: SocketAddr,
-    not: &str,
+    counts: impl Fn(&str) -> bool + Send,
     within: Duration,
-) -> Result<(Instant, String)> {
+) -> Result<Served> {
     client.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let (served, mut first) = mpsc::unbounded_channel();
+            let (greeted, mut greetings) = mpsc::unbounded_channel();
             let attempts = async {
                 let mut beat = interval(ATTEMPT_INTERVAL);
                 beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 loop {
                     beat.tick().await;
-                    let served = served.clone();
+                    let greeted = greeted.clone();
                     tokio::spawn(async move {
-                        if let Ok(Ok((flow, _))) = timeout(ATTEMPT_WITHIN, open(address)).await {
-                            let _ = served.send((wait::now(), flow.server_name().to_owned()));
+                        if let Ok(Ok(served)) = timeout(ATTEMPT_WITHIN, attempt(address)).await {
+                            let _ = greeted.send(served);
                         }
                     });
                 }
             };
-            let first_other = async {
-                while let Some((at, server)) = first.recv().await {
-                    if server != not {
-                        return Some((at, server));
+            let first = async {
+                while let Some(served) = greetings.recv().await {
+                    if counts(&served.greeting) {
+                        return Some(served);
                     }
                 }
                 None
             };
             tokio::select! {
                 () = attempts => bail!("the attempts ended"),
-                first = timeout(within, first_other) => first
+                first = timeout(within, first) => first
                     .ok()
                     .flatten()
-                    .with_context(|| format!("no server but {not} served {address} in {within:?}")),
+                    .with_context(|| format!("{address} was not served within {within:?}")),
             }
         })
     })
+}
+
+async fn attempt(address: SocketAddr) -> Result<Served> {
+    let mut stream = TcpStream::connect(address).await?;
+    let mut greeting = [0; 64];
+    let len = stream.read(&mut greeting).await?;
+    anyhow::ensure!(len > 0, "closed without a greeting");
+    let greeting = String::from_utf8_lossy(&greeting[..len]).trim_end().to_owned();
+    Ok(Served { at: wait::now(), greeting })
 }

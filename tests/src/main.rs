@@ -1,8 +1,11 @@
 //! `redirector-lab`: the harness's own program. `cargo xtask demo` and `cargo xtask lab` run it.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use redirector_tests::echo;
+use redirector_tests::scenario::command as lab;
+use redirector_tests::{bench, demo, echo, leftovers};
 
 /// Demo and lab of the redirector. Needs root.
 #[derive(Parser)]
@@ -14,6 +17,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The main job on real storage, shown step by step.
+    Demo(demo::Arguments),
+    /// Scenarios, repeated and measured.
+    Lab(lab::Arguments),
+    /// What a packet costs, beside floors measured in the same run.
+    Bench(bench::Arguments),
+    /// Removes what labs that have ended left behind; labs that run are left alone.
+    Clean,
     /// Serves as an echo server inside a namespace.
     #[command(hide = true)]
     EchoServer {
@@ -26,8 +37,13 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
-        Command::EchoServer { name, ports } => echo::serve(&name, &ports),
-    }
+fn main() -> Result<ExitCode> {
+    let is_good = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments)?,
+        Command::Lab(arguments) => lab::run(&arguments)?,
+        Command::Bench(arguments) => bench::run(&arguments)?,
+        Command::Clean => leftovers::clean().map(|()| true)?,
+        Command::EchoServer { name, ports } => echo::serve(&name, &ports).map(|()| true)?,
+    };
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -123,7 +123,8 @@ pub fn config_text(
         let _ = write!(
             text,
             "\n[[device]]\nname = {name:?}\naddress = \"{address}\"\nport = {port}\n\
-             server_port = {server_port}\nservers = {names:?}\nserver = {server:?}\n"
+             server_port = {server_port}\nservers = {names:?}\nserver = {server:?}\n\
+             check = \"greeting\"\n"
         );
     }
     text

@@ -1,0 +1,116 @@
+//! `redirector-lab lab SCENARIO`: scenarios on fresh labs, often enough for figures, as one report.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use super::{Outcome, daemon_kill, failover, io_load, moves};
+use crate::fault::Fault;
+use crate::lab::{Lab, Plan};
+use crate::report::Report;
+
+/// How long the daemon stays dead.
+const AWAY: Duration = Duration::from_secs(10);
+/// Disks of scenarios without I/O.
+const SMALL_DISK_BYTES: u64 = 1 << 20;
+
+/// A scenario by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Random moves of devices with open flows under verified I/O.
+    Moves,
+    /// kill -9 of the daemon under I/O, 10 s without it, restart.
+    DaemonKill,
+    /// Death of a server by kill, link cut, freeze and stop: ms until the survivor serves.
+    Failover,
+    /// All of them.
+    All,
+}
+
+/// Arguments of `redirector-lab lab`.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// The scenario.
+    scenario: Scenario,
+    /// Write the report as JSON to this file instead of a table.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
+    /// (default 30).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: Option<u64>,
+    /// Chooses moves and contents; the same seed makes the same choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Runs the scenarios and reports. True when no promise was broken.
+///
+/// # Errors
+/// When a lab cannot be built or fails.
+pub fn run(arguments: &Arguments) -> Result<bool> {
+    let mut report = Report::new();
+    let plan = Plan::standard(SMALL_DISK_BYTES);
+    let health = plan.health;
+    report.condition("seed", arguments.seed);
+    report.condition("clients_len", plan.clients_len);
+    report.condition("servers_len", plan.servers_len);
+    report.condition("devices_len", plan.devices.len());
+    report.condition("health_interval_ms", health.interval_ms);
+    report.condition("health_timeout_ms", health.timeout_ms);
+    report.condition("health_fall", health.fall);
+    report.condition("xdp_mode", "native, veth");
+
+    let scenarios: &[Scenario] = match arguments.scenario {
+        Scenario::All => &[Scenario::Moves, Scenario::DaemonKill, Scenario::Failover],
+        ref one => std::slice::from_ref(one),
+    };
+    let mut violations = Vec::new();
+    for scenario in scenarios {
+        for outcome in run_one(*scenario, arguments)? {
+            outcome.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            report.rows.extend(outcome.rows);
+            violations.extend(outcome.violations);
+        }
+    }
+    report.emit(arguments.json.as_deref())?;
+    for violation in &violations {
+        eprintln!("violation: {violation}");
+    }
+    Ok(violations.is_empty())
+}
+
+fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
+    let seed = arguments.seed;
+    match scenario {
+        Scenario::Moves => {
+            let moves = arguments.runs.unwrap_or(100);
+            eprintln!("moves: {moves} random moves under verified I/O");
+            let moves_len = u32::try_from(moves).unwrap_or(u32::MAX);
+            let span = moves::MOVE_INTERVAL.saturating_mul(moves_len) + moves::OVERHEAD;
+            let mut lab = Lab::start(Plan::standard(io_load::disk_bytes(span)))?;
+            Ok(vec![moves::run(&mut lab, moves, seed)?])
+        }
+        Scenario::DaemonKill => {
+            let kills = arguments.runs.unwrap_or(1);
+            eprintln!("daemon-kill: {kills} times kill -9, {} s without a daemon", AWAY.as_secs());
+            let kills_len = u32::try_from(kills).unwrap_or(u32::MAX);
+            let span = (AWAY + daemon_kill::OVERHEAD).saturating_mul(kills_len);
+            let mut lab = Lab::start(Plan::standard(io_load::disk_bytes(span)))?;
+            Ok(vec![daemon_kill::run(&mut lab, kills, AWAY, seed)?])
+        }
+        Scenario::Failover => {
+            let runs = arguments.runs.unwrap_or(30);
+            let mut lab = Lab::start(Plan::standard(SMALL_DISK_BYTES))?;
+            let mut outcomes = Vec::new();
+            for fault in [Fault::Kill, Fault::Cut, Fault::Freeze, Fault::Stop] {
+                eprintln!("failover: {runs} times {fault}: {}", fault.what());
+                outcomes.push(failover::run(&mut lab, fault, runs)?);
+            }
+            Ok(outcomes)
+        }
+        Scenario::All => unreachable!("resolved into the others by the caller"),
+    }
+}

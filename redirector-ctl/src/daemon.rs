@@ -7,30 +7,47 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use tokio::sync::{oneshot, watch};
+
+use crate::api;
 use crate::config::Config;
 use crate::core::change::Change;
 
+mod announce;
+mod events;
 mod handle;
+mod kernel;
+mod measure;
+mod owner;
+mod settle;
+mod show;
+mod start;
+mod tell;
+#[cfg(test)]
+mod tests;
 mod view;
+mod ways;
 
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 
+/// Questions waiting at most; then askers wait.
+const REQUESTS_MAX: usize = 64;
+
 /// What the owner task is asked for; each carries where the answer goes.
+#[derive(Debug)]
 pub(crate) enum Request {
+    /// Make a change.
     Change {
         change: Change,
         if_match: Option<u64>,
-        answer: tokio::sync::oneshot::Sender<Result<Applied, ChangeError>>,
+        answer: oneshot::Sender<Result<Applied, ChangeError>>,
     },
-    Snapshot {
-        answer: tokio::sync::oneshot::Sender<Arc<Snapshot>>,
-    },
-    Events {
-        after: u64,
-        limit: usize,
-        answer: tokio::sync::oneshot::Sender<Vec<Event>>,
-    },
+    /// Show everything.
+    Snapshot { answer: oneshot::Sender<Arc<Snapshot>> },
+    /// Tell what happened.
+    Events { after: u64, limit: usize, answer: oneshot::Sender<Vec<Event>> },
 }
 
 /// Runs the daemon until `stop` resolves. Program, maps and links stay in the kernel when it ends:
@@ -38,7 +55,23 @@ pub(crate) enum Request {
 ///
 /// # Errors
 /// When the program cannot be attached, the state file cannot be read or the API cannot listen.
-pub async fn run(_config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    stop.await;
-    Ok(())
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let (owner, inputs) = start::start(&config).await?;
+    let (handle, requests) = DaemonHandle::new(REQUESTS_MAX);
+    let (stopping, mut stopped) = watch::channel(false);
+    let api_stop = async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let mut api = tokio::spawn(api::serve(handle, &config, api_stop));
+    tokio::select! {
+        () = owner.run(inputs, requests, stop) => {}
+        ended = &mut api => {
+            ended.context("the API's task failed")?.context("the API cannot go on")?;
+            anyhow::bail!("the API ended by itself");
+        }
+    }
+    tracing::info!("stopping: program and tables stay in the kernel, packets go on");
+    stopping.send_replace(true);
+    api.await.context("the API's task failed")?.context("the API did not end well")
 }

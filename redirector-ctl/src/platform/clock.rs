@@ -1,8 +1,8 @@
 //! Time: the only place of the daemon that reads the clocks.
 //!
-//! [`Clock`] gives ms since the Unix epoch that never jump while the daemon lives: the wall clock is read once, at
-//! the start, and the monotonic clock carries it on. A step of the wall clock would otherwise end
-//! all drains at once.
+//! [`Clock`] gives ms since the Unix epoch that never jump while the daemon lives: the wall clock
+//! is read once, at the start, and the monotonic clock carries it on. A step of the wall clock
+//! would otherwise end all drains at once.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

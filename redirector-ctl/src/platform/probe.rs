@@ -202,7 +202,7 @@ mod tests {
         let path: Path = ("s1".into(), "disk-a".into());
         let target = Target { address, protocol: Protocol::Tcp, check: Check::Connect };
         let targets = BTreeMap::from([(path.clone(), target)]);
-        assert_eq!(prober.set_targets(&targets), [path.clone()]);
+        assert_eq!(prober.set_targets(&targets).len(), 1);
         let first = results.recv().await.unwrap();
         assert!(matches!(first.result, CheckResult::Answered { .. }), "{first:?}");
 

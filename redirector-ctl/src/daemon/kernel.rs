@@ -1,0 +1,28 @@
+//! What the owner needs of the kernel's tables, so that the loop can be tested without a kernel.
+
+use crate::core::op::Op;
+use crate::platform::tables::{Counters, FlowCensus, Sweep, Tables, TablesError};
+
+/// The kernel's tables. Calls block, but not for long; see [`super::measure`] for the sweep.
+pub(super) trait Kernel {
+    /// Carries out one op; idempotent.
+    fn apply(&mut self, op: &Op) -> Result<(), TablesError>;
+    /// All counters.
+    fn counters(&self) -> Result<Counters, TablesError>;
+    /// Counts flows and takes away those that are over.
+    fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError>;
+}
+
+impl Kernel for Tables {
+    fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
+        Self::apply(self, op)
+    }
+
+    fn counters(&self) -> Result<Counters, TablesError> {
+        Self::counters(self)
+    }
+
+    fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {
+        self.sweep_flows(sweep)
+    }
+}

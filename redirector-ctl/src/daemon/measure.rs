@@ -1,0 +1,197 @@
+//! Measurement comes in: checks, ways, counters, flows.
+//!
+//! A sweep over the flow table blocks the loop for as long as it takes (about 0.5 us a flow). So
+//! that it takes at most a twentieth of the loop's time, the next one waits for twenty times as
+//! long.
+
+use super::events::About;
+use super::kernel::Kernel;
+use super::owner::Owner;
+use super::ways::Ways;
+use super::{EventKind, InterfaceStatus};
+use crate::core::health::{CheckResult, Health, Transition};
+use crate::core::observed::Census;
+use crate::core::spec::Name;
+use crate::platform::clock::{Stopwatch, monotonic_ns};
+use crate::platform::netlink::Link;
+use crate::platform::probe::Report;
+use crate::platform::tables::Sweep;
+
+/// How much longer than itself a sweep keeps the next one away.
+const SWEEP_REST: u64 = 20;
+
+impl<K: Kernel> Owner<K> {
+    /// Takes in the result of a check. True when there may be something to decide.
+    pub(super) fn take_report(&mut self, report: &Report) -> bool {
+        if !self.prober.is_current(report) {
+            return false;
+        }
+        if let CheckResult::NotAsked(why) = &report.result {
+            tracing::warn!(server = report.path.0, device = report.path.1, why, "no check");
+        }
+        let (server, device) = &report.path;
+        let (now_ms, thresholds) = (self.now_ms(), self.settings.thresholds);
+        let of = self.observed.paths.entry(server.clone()).or_default();
+        let path = of.entry(device.clone()).or_default();
+        let transition = path.record(&report.result, report.asked_at_ms, now_ms, thresholds);
+        if path.health == Health::Suspect {
+            self.prober.nudge(&report.path);
+        }
+        if let Some(transition) = transition {
+            self.changed(server, device, transition);
+        }
+        // While decisions are held back any answer may set them free.
+        transition.is_some() || self.shown.frozen.is_some()
+    }
+
+    /// The health of a path changed: tell, and on a suspicion ask around at once.
+    fn changed(&mut self, server: &Name, device: &Name, transition: Transition) {
+        if transition.to == Health::Suspect {
+            self.ask_around(server);
+        }
+        let now_ms = self.now_ms();
+        let path = self.observed.paths.get(server).and_then(|of| of.get(device));
+        let error = path.and_then(|path| path.last_error.clone());
+        let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+        let whole = self.observed.server(server);
+        let known = self.shown.health.get(server).map_or(Health::Unknown, |known| known.0);
+        let (about, text) = if whole != known {
+            self.shown.health.insert(server.clone(), (whole, now_ms));
+            (About::server(server), format!("server {server} is {}{error}", whole.name()))
+        } else if matches!(transition, Transition { from: Health::Dead, .. })
+            || transition.to == Health::Dead
+        {
+            let about = About { device: Some(device.clone()), ..About::server(server) };
+            let to = transition.to.name();
+            (about, format!("server {server} is {to} for device {device}{error}"))
+        } else {
+            return;
+        };
+        let kind = match if about.device.is_some() { transition.to } else { whole } {
+            Health::Healthy => EventKind::ServerHealthy,
+            Health::Dead => EventKind::ServerDead,
+            Health::Suspect => EventKind::ServerSuspect,
+            Health::Unknown => return,
+        };
+        self.events.record(now_ms, kind, about, text);
+    }
+
+    /// Asks the suspect's other paths, to know sooner whether all of it is dead, and one path of
+    /// each other server, to know whether our own side works.
+    fn ask_around(&self, suspect: &Name) {
+        for (server, of) in &self.observed.paths {
+            let len = if server == suspect { of.len() } else { 1 };
+            for device in of.keys().take(len) {
+                self.prober.nudge(&(server.clone(), device.clone()));
+            }
+        }
+    }
+
+    /// Takes in what the network looks like.
+    pub(super) async fn take_ways(&mut self, ways: Ways) {
+        let now_ms = self.now_ms();
+        for (name, server) in &self.spec.servers {
+            let Some(hop) = ways.hops.get(&server.address) else { continue };
+            if self.observed.next_hops.insert(name.clone(), *hop) != Some(*hop) {
+                let text = format!("the way to server {name} is {hop}");
+                self.events.record(now_ms, EventKind::Neighbour, About::server(name), text);
+            }
+        }
+        for (address, problem) in &ways.problems {
+            if self.shown.way_problems.get(address) != Some(problem) {
+                self.events.record(now_ms, EventKind::Error, About::default(), problem.clone());
+            }
+        }
+        self.shown.way_problems = ways.problems;
+        self.take_links(&ways.links);
+        self.replan().await;
+    }
+
+    fn take_links(&mut self, links: &[Link]) {
+        let now_ms = self.now_ms();
+        let mut lost = Vec::new();
+        for (port, shown) in self.shown.interfaces.iter_mut().enumerate() {
+            let link = links.iter().find(|link| link.index == shown.index);
+            let carrier = link.is_some_and(|link| link.carrier);
+            if let Some(link) = link {
+                shown.mtu = link.mtu;
+            }
+            if shown.link_up == carrier {
+                continue;
+            }
+            shown.link_up = carrier;
+            let text = link_text(shown, link.is_some());
+            self.events.record(now_ms, EventKind::Link, About::default(), text);
+            if !carrier {
+                lost.push(port);
+            }
+        }
+        // The kernel knows before any check does: those behind a lost link are asked at once.
+        for (server, hop) in &self.observed.next_hops {
+            if lost.contains(&usize::from(hop.port)) {
+                self.ask_all(server);
+            }
+        }
+    }
+
+    fn ask_all(&self, server: &Name) {
+        for device in self.observed.paths.get(server).into_iter().flatten().map(|(name, _)| name) {
+            self.prober.nudge(&(server.clone(), device.clone()));
+        }
+    }
+
+    /// Reads the counters, and tries again what could not be written.
+    pub(super) async fn take_stats(&mut self) {
+        match self.kernel.counters() {
+            Ok(counters) => self.shown.counters = counters,
+            Err(error) => tracing::warn!(%error, "the counters cannot be read"),
+        }
+        self.pay().await;
+    }
+
+    /// Counts flows and takes away those that are over.
+    pub(super) async fn sweep(&mut self) {
+        let began_at_ms = self.now_ms();
+        if began_at_ms < self.sweep_not_before_ms {
+            return;
+        }
+        let flows = &self.settings.flows;
+        let sweep = Sweep {
+            now_ns: monotonic_ns(),
+            tcp_idle_ms: flows.tcp_idle_timeout_ms,
+            udp_idle_ms: flows.udp_idle_timeout_ms,
+            closing_ms: flows.closing_timeout_ms,
+        };
+        let watch = Stopwatch::start();
+        let swept = self.kernel.sweep(&sweep);
+        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.sweep_not_before_ms = began_at_ms.saturating_add(took_ms.saturating_mul(SWEEP_REST));
+        let census = match swept {
+            Ok(census) => census,
+            Err(error) => {
+                tracing::warn!(%error, "the flows cannot be swept");
+                return;
+            }
+        };
+        let mut counted = Census { began_at_ms, ..Census::default() };
+        for ((device, epoch, _), len) in &census.by_epoch {
+            *counted.flows.entry((*device, *epoch)).or_default() += len;
+        }
+        self.shown.census = census;
+        self.observed.census = Some(counted);
+        if self.spec.devices.values().any(|device| !device.association.drains.is_empty()) {
+            self.replan().await;
+        }
+    }
+}
+
+fn link_text(shown: &InterfaceStatus, exists: bool) -> String {
+    let name = &shown.name;
+    match (shown.link_up, exists) {
+        (true, _) => format!("interface {name} has a carrier"),
+        (false, true) => format!("interface {name} has no carrier"),
+        (false, false) => format!(
+            "interface {name} is gone: when it is back, restart the daemon to attach to it again"
+        ),
+    }
+}

@@ -1,0 +1,169 @@
+//! The owner of all state, and its loop: one thing at a time, and whatever it was, the same
+//! question afterwards: what is to be done now?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::announce::Announcer;
+use super::events::Events;
+use super::kernel::Kernel;
+use super::ways::Ways;
+use super::{InterfaceStatus, Request};
+use crate::config::FlowsConfig;
+use crate::core::change::{Context, SpecLimits};
+use crate::core::health::{Health, Thresholds};
+use crate::core::image::Image;
+use crate::core::observed::Observed;
+use crate::core::plan::Blocked;
+use crate::core::seed::Seed;
+use crate::core::spec::{Name, Spec};
+use crate::platform::clock::Clock;
+use crate::platform::probe::{Prober, Report};
+use crate::platform::store::Store;
+use crate::platform::tables::{Counters, FlowCensus};
+
+/// Reports taken in before anything else is looked at; so that a burst is judged as a whole.
+const REPORTS_AT_ONCE_MAX: usize = 256;
+
+/// What does not change while the daemon runs.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) limits: SpecLimits,
+    pub(super) thresholds: Thresholds,
+    pub(super) flows: FlowsConfig,
+    pub(super) stats_interval: Duration,
+    pub(super) seed: Seed,
+    pub(super) clock: Clock,
+}
+
+/// What was measured besides [`Observed`], for showing.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) interfaces: Vec<InterfaceStatus>,
+    pub(super) counters: Counters,
+    pub(super) census: FlowCensus,
+    /// Server -> its health and since when.
+    pub(super) health: BTreeMap<Name, (Health, u64)>,
+    pub(super) frozen: Option<String>,
+    pub(super) blocked: Vec<Blocked>,
+    /// Server address -> why no frames can be sent to it.
+    pub(super) way_problems: BTreeMap<IpAddr, String>,
+}
+
+/// All state.
+#[derive(Debug)]
+pub(super) struct Owner<K> {
+    pub(super) settings: Settings,
+    pub(super) kernel: K,
+    pub(super) store: Arc<Store>,
+    pub(super) prober: Prober,
+    pub(super) announcer: Announcer,
+    pub(super) addresses: watch::Sender<BTreeSet<IpAddr>>,
+    pub(super) events: Events,
+    /// Intent, measurement, and what the tables hold.
+    pub(super) spec: Spec,
+    pub(super) observed: Observed,
+    pub(super) applied: Image,
+    pub(super) applied_generation: u64,
+    pub(super) shown: Shown,
+    /// Something could not be written, to disk or to the tables: it is tried again with every tick.
+    pub(super) owed: Option<String>,
+    pub(super) wake_at_ms: Option<u64>,
+    pub(super) sweep_not_before_ms: u64,
+}
+
+/// What comes in besides requests.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) ways: mpsc::Receiver<Ways>,
+}
+
+impl<K: Kernel> Owner<K> {
+    /// Runs until `stop` resolves. What is in the kernel stays there.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: Inputs,
+        mut requests: mpsc::Receiver<Request>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        let mut stats = ticks(self.settings.stats_interval);
+        let mut sweeps = ticks(Duration::from_millis(self.settings.flows.sweep_interval_ms));
+        loop {
+            let wake = self.until_wake();
+            // In this order: what may have died is looked at before anything else.
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                Some(report) = inputs.reports.recv() => {
+                    self.take_reports(report, &mut inputs.reports).await;
+                }
+                Some(ways) = inputs.ways.recv() => self.take_ways(ways).await,
+                Some(request) = requests.recv() => self.answer(request).await,
+                _ = stats.tick() => self.take_stats().await,
+                _ = sweeps.tick() => self.sweep().await,
+                () = wake => self.replan().await,
+            }
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.settings.clock.now_ms()
+    }
+
+    /// What a change is judged against now.
+    pub(super) fn context(&self) -> Context<'_> {
+        let (now_ms, limits) = (self.now_ms(), self.settings.limits);
+        Context { now_ms, limits, observed: &self.observed }
+    }
+
+    /// One report and those that have come with it.
+    async fn take_reports(&mut self, first: Report, more: &mut mpsc::Receiver<Report>) {
+        let mut think = self.take_report(&first);
+        for _ in 1..REPORTS_AT_ONCE_MAX {
+            let Ok(report) = more.try_recv() else { break };
+            think |= self.take_report(&report);
+        }
+        if think {
+            self.replan().await;
+        }
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // Whoever asked may have gone: then nobody wants the answer, and that is fine.
+        match request {
+            Request::Change { change, if_match, answer } => {
+                let _ = answer.send(self.change(&change, if_match).await);
+            }
+            Request::Snapshot { answer } => {
+                let _ = answer.send(Arc::new(self.snapshot()));
+            }
+            Request::Events { after, limit, answer } => {
+                let _ = answer.send(self.events.after(after, limit));
+            }
+        }
+    }
+
+    fn until_wake(&self) -> impl Future<Output = ()> + use<K> {
+        let wait_ms = self.wake_at_ms.map(|at| at.saturating_sub(self.now_ms()));
+        async move {
+            match wait_ms {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

@@ -1,0 +1,215 @@
+//! Changes and what follows from them: apply, plan, journal, write to the tables, in this order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::events::About;
+use super::kernel::Kernel;
+use super::owner::Owner;
+use super::tell::{Done, tell};
+use super::{Applied, ChangeError, EventKind};
+use crate::core::change::Change;
+use crate::core::image::{Image, diff};
+use crate::core::plan::{Blocked, Decision, Plan, plan};
+use crate::core::spec::Spec;
+use crate::platform::probe::{Path, Target};
+use crate::platform::store::State;
+
+impl<K: Kernel> Owner<K> {
+    /// A change that somebody wishes. It is journalled and in the tables when this returns `Ok`.
+    pub(super) async fn change(
+        &mut self,
+        change: &Change,
+        if_match: Option<u64>,
+    ) -> Result<Applied, ChangeError> {
+        let current = self.spec.generation;
+        if if_match.is_some_and(|seen| seen != current) {
+            return Err(ChangeError::Stale { current });
+        }
+        let next = self.spec.apply(change, &self.context()).map_err(ChangeError::Refused)?;
+        if next.generation == current {
+            return Ok(Applied { generation: current, events: Vec::new() });
+        }
+        // What the planner makes of it goes with it, so that one commit does both.
+        let plan = plan(&next, &self.context());
+        self.journal(&plan.spec).await.map_err(ChangeError::Unavailable)?;
+        let (before, now_ms) = (self.spec.clone(), self.now_ms());
+        let done = Done { before: &before, after: &next, change, why: "", now_ms };
+        let events = tell(&mut self.events, &done);
+        self.carry_out(next, plan).await;
+        match &self.owed {
+            Some(what) => Err(ChangeError::NotApplied(what.clone())),
+            None => Ok(Applied { generation: self.spec.generation, events }),
+        }
+    }
+
+    /// What is to be done now? Deaths go to the tables first: they are measured, not desired, and
+    /// must not wait for the disk.
+    pub(super) async fn replan(&mut self) {
+        self.write_tables();
+        let plan = plan(&self.spec, &self.context());
+        if plan.decisions.is_empty() {
+            self.note(&plan);
+            return;
+        }
+        if let Err(what) = self.journal(&plan.spec).await {
+            // A full disk must not stop a failover. The next tick tries to journal again.
+            self.owe(what);
+        }
+        self.carry_out(self.spec.clone(), plan).await;
+    }
+
+    /// Brings a journalled plan into force, `from` being the spec that it was made for.
+    async fn carry_out(&mut self, from: Spec, plan: Plan) {
+        self.note(&plan);
+        let mut before = from;
+        for Decision { change, why } in &plan.decisions {
+            let Ok(after) = before.apply(change, &self.context()) else { continue };
+            let (now_ms, before_ref) = (plan.now_ms, &before);
+            let done = Done { before: before_ref, after: &after, change, why, now_ms };
+            tell(&mut self.events, &done);
+            before = after;
+        }
+        self.spec = plan.spec;
+        self.settle().await;
+    }
+
+    /// Brings everything in line with the spec: what is asked and watched, the tables, the
+    /// addresses.
+    pub(super) async fn settle(&mut self) {
+        self.watch();
+        self.write_tables();
+        for error in self.announcer.reconcile(&self.spec).await {
+            self.error(error.to_string());
+        }
+    }
+
+    /// Writes to disk what is to be. On an error nothing has changed.
+    pub(super) async fn journal(&mut self, spec: &Spec) -> Result<(), String> {
+        let announced = self.announcer.prepare(spec);
+        let state = State::new(self.settings.seed.clone(), spec.clone(), announced);
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || store.save(&state)).await {
+            Ok(saved) => saved.map_err(|error| error.to_string()),
+            Err(error) => Err(format!("the journal's task failed: {error}")),
+        }
+    }
+
+    /// Writes to the tables what differs from what they hold.
+    pub(super) fn write_tables(&mut self) {
+        let desired = Image::of(&self.spec, &self.observed);
+        for op in diff(&self.applied, &desired) {
+            if let Err(error) = self.kernel.apply(&op) {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.owe(format!("the tables refuse `{op}`: {error}{cause}"));
+                return;
+            }
+            tracing::debug!("{op}");
+            self.applied.take(&op);
+        }
+        self.applied_generation = self.spec.generation;
+    }
+
+    /// Tries again what could not be written.
+    pub(super) async fn pay(&mut self) {
+        if self.owed.take().is_none() {
+            return;
+        }
+        let spec = self.spec.clone();
+        match self.journal(&spec).await {
+            Ok(()) => self.write_tables(),
+            Err(what) => self.owe(what),
+        }
+        if self.owed.is_none() {
+            let text = "what could not be written before is written now".to_owned();
+            self.events.record(
+                self.settings.clock.now_ms(),
+                EventKind::Change,
+                About::default(),
+                text,
+            );
+        }
+    }
+
+    /// Notes something that could not be written; an event tells of it once.
+    fn owe(&mut self, what: String) {
+        if self.owed.as_ref() != Some(&what) {
+            self.error(format!("{what}; it is tried again"));
+        }
+        self.owed = Some(what);
+    }
+
+    pub(super) fn error(&mut self, text: String) {
+        let now_ms = self.now_ms();
+        self.events.record(now_ms, EventKind::Error, About::default(), text);
+    }
+
+    /// Takes over what a plan says besides decisions, and tells what is new of it.
+    fn note(&mut self, plan: &Plan) {
+        self.wake_at_ms = plan.wake_at_ms;
+        if self.shown.frozen != plan.held_back {
+            let text = plan.held_back.clone().unwrap_or_else(|| {
+                "servers answer again: decisions are no longer held back".to_owned()
+            });
+            self.events.record(plan.now_ms, EventKind::Frozen, About::default(), text);
+            self.shown.frozen.clone_from(&plan.held_back);
+        }
+        for Blocked { what, by } in &plan.blocked {
+            if !self.shown.blocked.iter().any(|known| known.what == *what) {
+                self.events.record(
+                    plan.now_ms,
+                    EventKind::Error,
+                    About::default(),
+                    format!("{what}: {by}"),
+                );
+            }
+        }
+        self.shown.blocked.clone_from(&plan.blocked);
+    }
+
+    /// Asks and watches what the spec names, and forgets what it does not name any more.
+    fn watch(&mut self) {
+        let addresses: BTreeSet<IpAddr> = self.spec.servers.values().map(|s| s.address).collect();
+        self.addresses.send_if_modified(|known| {
+            let differs = *known != addresses;
+            *known = addresses;
+            differs
+        });
+        let targets = targets(&self.spec);
+        let begun = self.prober.set_targets(&targets);
+        for of in self.observed.paths.iter_mut() {
+            let server = of.0;
+            of.1.retain(|device, _| targets.contains_key(&(server.clone(), device.clone())));
+        }
+        self.observed.paths.retain(|_, of| !of.is_empty());
+        for (server, device) in begun {
+            self.observed.paths.entry(server).or_default().insert(device, Default::default());
+        }
+        let spec = &self.spec;
+        self.shown.health.retain(|name, _| spec.servers.contains_key(name));
+        // A way belongs to an address: a server that has moved must be found anew.
+        let applied = &self.applied;
+        self.observed.next_hops.retain(|name, _| {
+            spec.servers.get(name).is_some_and(|server| {
+                let line = applied.servers.get(&server.id);
+                line.is_none_or(|line| line.address == server.address)
+            })
+        });
+    }
+}
+
+/// What there is to ask.
+fn targets(spec: &Spec) -> BTreeMap<Path, Target> {
+    let mut targets = BTreeMap::new();
+    for (device, wish) in &spec.devices {
+        for server in &wish.servers {
+            let Some(known) = spec.servers.get(server) else { continue };
+            let address = SocketAddr::new(known.address, wish.server_port);
+            let target = Target { address, protocol: wish.protocol, check: wish.check };
+            targets.insert((server.clone(), device.clone()), target);
+        }
+    }
+    targets
+}

@@ -1,0 +1,122 @@
+//! Which spec to begin with: the state's, the configuration's, or the configuration's with what the
+//! state knows.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+
+use crate::core::change::Context;
+use crate::core::image::Image;
+use crate::core::observed::Observed;
+use crate::core::op::{NextHop, ServerState};
+use crate::core::seed::Seed;
+use crate::core::spec::{AdminState, Name, Slots, Spec};
+use crate::daemon::owner::Settings;
+use crate::platform::store::State;
+
+/// What to begin with.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) spec: Spec,
+    /// Ways that the tables know.
+    pub(super) next_hops: BTreeMap<Name, NextHop>,
+    /// What is worth telling.
+    pub(super) notes: Vec<String>,
+}
+
+/// Chooses the spec. A configuration that says what it said before yields to the state, so that
+/// changes over the API survive; one that has changed wins, and what it changes is noted.
+pub(super) fn begin(
+    settings: &Settings,
+    state: Option<State>,
+    tables: &Image,
+) -> anyhow::Result<Begun> {
+    let observed = Observed::default();
+    let (now_ms, limits) = (settings.clock.now_ms(), settings.limits);
+    let ctx = Context { now_ms, limits, observed: &observed };
+    let seed = &settings.seed;
+    let (mut spec, notes) = match state {
+        None => {
+            let earlier = Spec { slots: slots(tables), ..Spec::default() };
+            let note = "there is no state yet: servers and devices are those of the configuration";
+            (seed.spec(&earlier, &ctx)?, vec![note.to_owned()])
+        }
+        Some(state) if state.seed == *seed => {
+            Seed::verify(&state.spec, &ctx).context(
+                "the state file does not fit the configuration: raise what was lowered in [limits], \
+                 or move the state file away to start from the configuration",
+            )?;
+            (state.spec, Vec::new())
+        }
+        Some(state) => {
+            let spec = seed.spec(&state.spec, &ctx)?;
+            let notes = differences(&state.spec, &spec);
+            (spec, notes)
+        }
+    };
+    keep_ended_lives(&mut spec, tables);
+    let next_hops = known_ways(&spec, tables);
+    Ok(Begun { spec, next_hops, notes })
+}
+
+/// Lives and epochs that the tables' flows may carry, when no journal tells: new ones come after
+/// them.
+fn slots(tables: &Image) -> Slots {
+    Slots {
+        incarnations: tables.servers.iter().map(|(id, line)| (*id, line.incarnation)).collect(),
+        epochs: tables.words.iter().map(|(id, word)| (*id, word.epoch)).collect(),
+    }
+}
+
+/// A server whose death reached the tables but not the journal is dead all the same.
+fn keep_ended_lives(spec: &mut Spec, tables: &Image) {
+    for server in spec.servers.values_mut() {
+        let Some(line) = tables.servers.get(&server.id) else { continue };
+        let same_life = line.incarnation == server.incarnation && line.address == server.address;
+        let dead = line.state == ServerState::Dead && server.state != AdminState::Inactive;
+        server.life_over |= same_life && dead;
+    }
+}
+
+fn known_ways(spec: &Spec, tables: &Image) -> BTreeMap<Name, NextHop> {
+    let mut ways = BTreeMap::new();
+    for (name, server) in &spec.servers {
+        let line = tables.servers.get(&server.id).filter(|line| line.address == server.address);
+        if let Some(hop) = line.and_then(|line| line.next_hop) {
+            ways.insert(name.clone(), hop);
+        }
+    }
+    ways
+}
+
+/// What a changed configuration changes, one line each.
+fn differences(before: &Spec, after: &Spec) -> Vec<String> {
+    let mut notes = Vec::new();
+    compare("server", &before.servers, &after.servers, &mut notes);
+    compare("device", &before.devices, &after.devices, &mut notes);
+    if !notes.is_empty() {
+        notes
+            .insert(0, "the configuration has changed since the state was made from it".to_owned());
+    }
+    notes
+}
+
+fn compare<T: PartialEq>(
+    what: &str,
+    before: &BTreeMap<Name, T>,
+    after: &BTreeMap<Name, T>,
+    notes: &mut Vec<String>,
+) {
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        notes.push(format!("the configuration has no {what} {name} any more: it is removed"));
+    }
+    for (name, now) in after {
+        match before.get(name) {
+            None => notes.push(format!("the configuration has a new {what} {name}")),
+            Some(was) if was != now => {
+                notes.push(format!("the configuration changes {what} {name}"));
+            }
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Events about changes of the spec: what moved where, why, and what becomes of open flows.
+
+use super::EventKind;
+use super::events::{About, Events};
+use crate::core::change::Change;
+use crate::core::spec::{Cause, Device, Name, Spec};
+
+/// A change that has happened.
+pub(super) struct Done<'a> {
+    pub(super) before: &'a Spec,
+    pub(super) after: &'a Spec,
+    pub(super) change: &'a Change,
+    pub(super) why: &'a str,
+    pub(super) now_ms: u64,
+}
+
+/// Records the events of a change; says their ids.
+pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
+    let at = done.now_ms;
+    match done.change {
+        // Backups change often and nothing follows from it for anybody until a server dies.
+        Change::SetBackups { .. } => {
+            tracing::debug!("{}", done.change);
+            Vec::new()
+        }
+        Change::Associate { .. } | Change::PutDevice { .. } => {
+            let mut ids = Vec::new();
+            if let Change::PutDevice { name, .. } = done.change {
+                let about = About { device: Some(name.clone()), ..About::default() };
+                ids.push(events.record(at, EventKind::Change, about, done.change.to_string()));
+            }
+            for (name, device) in &done.after.devices {
+                ids.extend(moved(events, done, name, device));
+            }
+            ids
+        }
+        Change::EndDrains { drains } => {
+            let one = |(name, len): (&Name, &usize)| {
+                let about = About { device: Some(name.clone()), ..About::default() };
+                let text = format!("device {name}: {len} drain(s) ended: {}", done.why);
+                events.record(at, EventKind::DrainEnded, about, text)
+            };
+            drains.iter().map(one).collect()
+        }
+        Change::EndLives { servers } => {
+            let one = |name: &Name| {
+                let text = format!("server {name} is dead, its flows are reset: {}", done.why);
+                events.record(at, EventKind::ServerDead, About::server(name), text)
+            };
+            servers.iter().map(one).collect()
+        }
+        Change::BeginLives { servers } => {
+            let one = |name: &Name| {
+                let text = format!("server {name} is back with a new life: {}", done.why);
+                events.record(at, EventKind::ServerHealthy, About::server(name), text)
+            };
+            servers.iter().map(one).collect()
+        }
+        Change::PutServer { name, .. }
+        | Change::RemoveServer { name }
+        | Change::SetServerState { name, .. } => {
+            let text = done.change.to_string();
+            vec![events.record(at, EventKind::Change, About::server(name), text)]
+        }
+        Change::RemoveDevice { name } => {
+            let about = About { device: Some(name.clone()), ..About::default() };
+            vec![events.record(at, EventKind::Change, about, done.change.to_string())]
+        }
+    }
+}
+
+fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> Option<u64> {
+    let before = &done.before.devices.get(name)?.association;
+    let after = &device.association;
+    if before.server == after.server {
+        return None;
+    }
+    let kind = match after.cause {
+        Cause::Failure => EventKind::Failover,
+        Cause::Planned | Cause::Overload => EventKind::Move,
+    };
+    let flows = match after.drains.last().filter(|drain| drain.epoch == before.epoch) {
+        None => "are reset".to_owned(),
+        Some(drain) => match drain.deadline_at_ms {
+            None => "stay".to_owned(),
+            Some(at) => format!("stay for at most {} ms", at.saturating_sub(done.now_ms)),
+        },
+    };
+    let text = format!(
+        "device {name} moved from {} to {} ({}); open flows on {} {flows}{}",
+        before.server,
+        after.server,
+        after.cause.name(),
+        before.server,
+        if done.why.is_empty() { String::new() } else { format!("; {}", done.why) },
+    );
+    let about = About {
+        device: Some(name.clone()),
+        server: Some(after.server.clone()),
+        cause: Some(after.cause),
+    };
+    Some(events.record(done.now_ms, kind, about, text))
+}

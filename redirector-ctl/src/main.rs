@@ -1,5 +1,102 @@
-//! The binary: hands the command line to [`redirector_ctl::cli`], nothing else.
+//! The binary: runs the daemon, or asks a running one. What it does on this machine is here; what
+//! it asks the daemon is in [`redirector_ctl::cli`].
 
-fn main() {
-    print!("{}", redirector_ctl::api::openapi_document());
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use redirector_ctl::cli::{self, Args, Command, Exit, Options};
+use redirector_ctl::config::Config;
+use redirector_ctl::platform::bpf;
+use redirector_ctl::{api, daemon};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Run(file) => run(&file.config),
+        Command::Check(file) => check(&file.config),
+        Command::Detach(file) => detach(&file.config),
+        Command::Openapi => print(&api::openapi_document()),
+        Command::Ask(ask) => ask_daemon(ask, &args.options),
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "redirector: {error:#}");
+        Exit::Failed.into()
+    })
+}
+
+/// Runs the daemon until it is told to stop.
+fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::load(path)?;
+    start_log();
+    runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        daemon::run(config, stop).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(path: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::load(path)?;
+    print(&format!(
+        "{} is valid: {} interfaces, {} servers, {} devices\n",
+        path.display(),
+        config.interfaces.len(),
+        config.servers.len(),
+        config.devices.len()
+    ))
+}
+
+fn detach(path: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::load(path)?;
+    let removed = bpf::detach(&config.redirector.bpffs_dir)?;
+    if removed.is_empty() {
+        let directory = config.redirector.bpffs_dir.display();
+        return print(&format!("nothing is attached: {directory} holds nothing of ours\n"));
+    }
+    print(&removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
+}
+
+fn ask_daemon(ask: cli::Ask, options: &Options) -> anyhow::Result<ExitCode> {
+    let asked = runtime()?.block_on(cli::ask(ask, options, &mut io::stdout(), &mut io::stderr()));
+    broken_pipe_is_fine(asked.map(ExitCode::from))
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let printed = io::stdout().write_all(text.as_bytes());
+    broken_pipe_is_fine(printed.map(|()| ExitCode::SUCCESS))
+}
+
+/// Whoever reads our output may have seen enough, as in `redirector events | head`.
+fn broken_pipe_is_fine(done: io::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        other => other.context("cannot write the answer"),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("cannot start threads")
+}
+
+/// The log goes to standard error; `RUST_LOG` says how much of it, `info` by default.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
 }

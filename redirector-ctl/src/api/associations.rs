@@ -227,7 +227,7 @@ fn shown<'n>(
     snapshot: &Snapshot,
     devices: impl IntoIterator<Item = &'n String>,
 ) -> Vec<DeviceAssociation> {
-    let flows = Flows::of(&snapshot.census);
+    let flows = Flows::of(snapshot);
     let known = devices.into_iter().filter_map(|name| {
         let device = snapshot.spec.devices.get(name)?;
         let association = Association::of(device, &flows);

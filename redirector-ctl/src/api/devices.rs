@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::associations::Association;
-use super::extract::{Body, IfMatch, PathName};
+use super::extract::{Body, IfMatch, OnlyNew, PathName};
 use super::flows::Flows;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -152,16 +152,21 @@ pub(super) async fn get_device(
     params(
         ("name" = String, Path, description = "Name of the device"),
         ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: do not replace"),
     ),
     responses((status = 200, body = Device), (status = 201, body = Device), ChangeProblems))]
 pub(super) async fn put_device(
     State(api): State<Api>,
     PathName(name): PathName,
     IfMatch(seen): IfMatch,
+    only_new: OnlyNew,
     Body(body): Body<PutDevice>,
 ) -> Result<Reply<Device>, Problem> {
     let before = api.daemon.snapshot().await?;
     let known = before.spec.devices.contains_key(&name);
+    only_new.check("device", &name, known)?;
+    // What was judged above must still be so when the change is made.
+    let seen = seen.or(only_new.0.then_some(before.spec.generation));
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     let change = Change::PutDevice { name: name.clone(), device: body.into() };
     api.daemon.change(change, seen).await?;
@@ -202,7 +207,7 @@ impl<'s> View<'s> {
     fn of(snapshot: &'s Snapshot) -> Self {
         let servers = snapshot.spec.servers.iter();
         let server_names = servers.map(|(name, server)| (server.id, name.as_str())).collect();
-        Self { snapshot, flows: Flows::of(&snapshot.census), server_names }
+        Self { snapshot, flows: Flows::of(snapshot), server_names }
     }
 
     fn device(&self, name: &str) -> Option<Device> {
@@ -221,8 +226,8 @@ impl<'s> View<'s> {
             association: Association::of(device, &self.flows),
             flows_len: flows_by_server.values().sum(),
             flows_by_server,
-            to_server: count.to_server.into(),
-            to_client: count.to_client.into(),
+            to_server: Count { packets: count.to_server.packets, bytes: count.to_server.bytes },
+            to_client: Count { packets: count.to_client.packets, bytes: count.to_client.bytes },
             flows_opened: count.flows_opened,
         })
     }

@@ -77,6 +77,36 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
+/// Whether the caller wants to create only (`If-None-Match: *`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OnlyNew(pub bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for OnlyNew {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        match parts.headers.get(header::IF_NONE_MATCH) {
+            None => Ok(Self(false)),
+            Some(value) if value == "*" => Ok(Self(true)),
+            Some(_) => Err(Problem::malformed(
+                "bad_if_none_match",
+                "with a change if-none-match can only be *: create, but do not replace",
+            )),
+        }
+    }
+}
+
+impl OnlyNew {
+    /// Refuses to replace what is known, if the caller wants that.
+    pub fn check(self, kind: &'static str, name: &str, is_known: bool) -> Result<(), Problem> {
+        if !self.0 || !is_known {
+            return Ok(());
+        }
+        let detail = format!("the {kind} {name} exists already: nothing was replaced");
+        Err(Problem::new(StatusCode::PRECONDITION_FAILED, "exists", detail))
+    }
+}
+
 /// The generation that the caller has seen (`If-Match`); None for any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct IfMatch(pub Option<u64>);

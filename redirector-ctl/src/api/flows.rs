@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::platform::tables::FlowCensus;
+use crate::daemon::Snapshot;
 
 /// Open flows by server, by device and by association.
 #[derive(Debug, Default)]
@@ -13,10 +13,10 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// Sorts a census.
-    pub fn of(census: &FlowCensus) -> Self {
+    /// Sorts the census of a snapshot.
+    pub fn of(snapshot: &Snapshot) -> Self {
         let mut flows = Self::default();
-        for (&(device, epoch, server), &len) in &census.by_epoch {
+        for (&(device, epoch, server), &len) in &snapshot.census.by_epoch {
             *flows.by_server.entry(server).or_default() += len;
             *flows.by_device.entry(device).or_default().entry(server).or_default() += len;
             *flows.by_epoch.entry((device, epoch)).or_default() += len;

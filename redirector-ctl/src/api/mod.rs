@@ -20,7 +20,7 @@ mod reply;
 pub mod servers;
 pub mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod wire;
 
 use std::future::Future;

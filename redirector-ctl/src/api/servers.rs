@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::extract::{Body, IfMatch, PathName};
+use super::extract::{Body, IfMatch, OnlyNew, PathName};
 use super::flows::Flows;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -118,16 +118,21 @@ pub(super) async fn get_server(
     params(
         ("name" = String, Path, description = "Name of the server"),
         ("if-match" = Option<String>, Header, description = "The generation you have seen"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: do not replace"),
     ),
     responses((status = 200, body = Server), (status = 201, body = Server), ChangeProblems))]
 pub(super) async fn put_server(
     State(api): State<Api>,
     PathName(name): PathName,
     IfMatch(seen): IfMatch,
+    only_new: OnlyNew,
     Body(body): Body<PutServer>,
 ) -> Result<Reply<Server>, Problem> {
     let before = api.daemon.snapshot().await?;
     let known = before.spec.servers.get(&name);
+    only_new.check("server", &name, known.is_some())?;
+    // What was judged above must still be so when the change is made.
+    let seen = seen.or(only_new.0.then_some(before.spec.generation));
     let state = body.state.or(known.map(|server| server.state)).unwrap_or_default();
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let change = Change::PutServer { name: name.clone(), address: body.address, state };
@@ -190,7 +195,7 @@ impl<'s> View<'s> {
         for (name, device) in &snapshot.spec.devices {
             devices.entry(&device.association.server).or_default().push(name.clone());
         }
-        Self { snapshot, flows: Flows::of(&snapshot.census), devices }
+        Self { snapshot, flows: Flows::of(snapshot), devices }
     }
 
     fn server(&self, name: &str) -> Option<Server> {

@@ -9,7 +9,10 @@ use utoipa::ToSchema;
 
 use crate::config::{DEADLINE_MAX_MS, DEADLINE_MS};
 use crate::core::spec::FlowPolicy;
-use crate::platform::tables;
+
+pub use crate::core::health::Health;
+pub use crate::core::spec::{AdminState, Cause, Check, Protocol};
+pub use crate::daemon::EventKind;
 
 /// The last moment that RFC 3339 can write, 9999-12-31T23:59:59.999Z, in ms since the Unix epoch.
 const TIME_MAX_MS: u64 = 253_402_300_799_999;
@@ -27,12 +30,6 @@ pub struct Count {
     pub packets: u64,
     /// Bytes of these packets, from the Ethernet header on.
     pub bytes: u64,
-}
-
-impl From<tables::Count> for Count {
-    fn from(count: tables::Count) -> Self {
-        Self { packets: count.packets, bytes: count.bytes }
-    }
 }
 
 /// How full a table is.

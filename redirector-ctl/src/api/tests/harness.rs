@@ -1,18 +1,22 @@
 //! A daemon without a kernel: one task that applies changes to a spec, as the real owner task does.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use super::super::{Api, router};
-use crate::config::Config;
+use super::super::{Api, listen, router};
+use crate::config::{ApiConfig, Config};
 use crate::core::change::{Change, Context, SpecLimits};
 use crate::core::health::Health;
 use crate::core::observed::Observed;
@@ -78,6 +82,21 @@ impl Lab {
         tokio::spawn(owner.run(requests));
         let router = router(Api { daemon: daemon.clone(), limits: config.limits });
         Self { router, daemon }
+    }
+
+    /// Serves the API on a socket in a new directory, which goes with the value that is returned.
+    pub async fn on_socket() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("api.sock");
+        let config = ApiConfig { unix_socket: Some(path.clone()), listen: None };
+        tokio::spawn(listen::serve(Self::new().router, config, std::future::pending()));
+        let listens = async {
+            while UnixStream::connect(&path).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), listens).await.expect("it listens in time");
+        (directory, path)
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

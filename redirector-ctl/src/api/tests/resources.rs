@@ -171,6 +171,18 @@ async fn a_change_with_the_present_generation_is_taken_and_with_an_older_one_ref
 }
 
 #[tokio::test]
+async fn what_is_only_to_be_created_replaces_nothing() {
+    let lab = Lab::new();
+    for (name, status) in [("s1", StatusCode::PRECONDITION_FAILED), ("s4", StatusCode::CREATED)] {
+        let body = Body::from(json!({"address": "10.0.2.14"}).to_string());
+        let mut asked = request("PUT", &format!("/v1/servers/{name}"), body);
+        asked.headers_mut().insert(header::IF_NONE_MATCH, "*".parse().expect("a header value"));
+        assert_eq!(lab.send(asked).await.status, status, "{name}");
+    }
+    assert_eq!(lab.spec().await.servers["s1"].address.to_string(), "10.0.2.11");
+}
+
+#[tokio::test]
 async fn events_can_be_followed_from_the_last_one_seen() {
     let lab = Lab::new();
     for server in ["s2", "s3", "s1"] {

@@ -1,0 +1,374 @@
+//! The command line as typed values. What cannot be right is refused here, with exit code 2.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use reqwest::Url;
+
+use crate::api::wire::{AdminState, Check, Policy, PolicyBody, PolicyKind, Protocol};
+
+const DEFAULT_API: &str = "unix:/run/redirector/api.sock";
+
+const EXAMPLES: &str = "\
+Examples:
+  redirector check --config /etc/redirector.toml     all mistakes of a file at once
+  redirector run --config /etc/redirector.toml       the daemon
+  redirector status                                  is it well, what happens to packets
+  redirector device list                             devices, their servers and flows
+  redirector device move disk-a --to s2              new flows to s2, open flows drain
+  redirector association set disk-a=s2 disk-b=s3     two moves in one step
+  redirector --output json device show disk-a        what the API answers
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.";
+
+/// Keeps every flow on its server and moves devices between servers under running I/O.
+#[derive(Debug, Parser)]
+#[command(name = "redirector", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to talk to the daemon and to the user.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Options {
+    /// Where the daemon answers: unix:/path/to/socket or http://127.0.0.1:7070
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(env = "REDIRECTOR_API", default_value = DEFAULT_API)]
+    pub api: Address,
+    /// A table for people, or the body of the API's answer, unchanged
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Where the daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A URL.
+    Http(Url),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host());
+        url.map(Self::Http).ok_or_else(|| {
+            "write unix:/path/to/socket or http://ADDRESS:PORT, such as http://127.0.0.1:7070"
+                .into()
+        })
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Http(url) => url.fmt(f),
+        }
+    }
+}
+
+/// What is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences for people.
+    Table,
+    /// The body of the API's answer, unchanged.
+    Json,
+}
+
+/// What to do: here on this machine, or by asking the daemon.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon until SIGTERM or SIGINT; packets go on being redirected when it ends
+    Run(ConfigFile),
+    /// Check a configuration file and report every mistake
+    Check(ConfigFile),
+    /// Take the program and its tables out of the kernel; redirecting ends
+    Detach(ConfigFile),
+    /// Print the OpenAPI document
+    Openapi,
+    /// A question or wish for the daemon.
+    #[command(flatten)]
+    Ask(Ask),
+}
+
+/// The configuration file of a command.
+#[derive(Debug, ClapArgs)]
+pub struct ConfigFile {
+    /// The configuration file; deploy/redirector.example.toml is an annotated one
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// What the daemon can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Ask {
+    /// Show the daemon, its interfaces, how full the tables are and what becomes of packets
+    Status,
+    /// Servers: the heads through which devices are reached
+    #[command(subcommand)]
+    Server(ServerCommand),
+    /// Devices: what clients reach at one address
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Associations: through which server each device is reached
+    #[command(subcommand)]
+    Association(AssociationCommand),
+    /// Show what happened, oldest first
+    Events {
+        /// Only events after this one
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+        /// At most so many, 1 to 1000
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u64,
+    },
+}
+
+/// What can be done with servers.
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// List all servers
+    List,
+    /// Show one server
+    Show(ServerName),
+    /// Move its devices away; its open flows stay
+    Drain(ServerName),
+    /// Let it take devices
+    Activate(ServerName),
+    /// Move its devices away and reset its open flows
+    Deactivate(ServerName),
+    /// Add a server
+    Add {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: String,
+        /// Address on which it serves its devices
+        #[arg(long)]
+        address: IpAddr,
+        /// What is wanted of it
+        #[arg(long, value_enum, default_value_t = StateArg::Active)]
+        state: StateArg,
+    },
+    /// Remove a server that no device lists
+    Remove(ServerName),
+}
+
+/// A server.
+#[derive(Debug, ClapArgs)]
+pub struct ServerName {
+    /// Name of the server
+    #[arg(value_parser = name)]
+    pub name: String,
+}
+
+/// What can be done with devices.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// List all devices
+    List,
+    /// Show one device
+    Show(DeviceName),
+    /// Move a device: its new flows go to another server
+    #[command(after_help = "Example:\n  redirector device move disk-a --to s2 --policy drain \
+                            --deadline-ms 60000")]
+    Move {
+        /// Name of the device
+        #[arg(value_parser = name)]
+        name: String,
+        /// The server that is to get its new flows
+        #[arg(long, value_name = "SERVER")]
+        to: String,
+        /// What happens to its open flows
+        #[command(flatten)]
+        policy: PolicyArgs,
+    },
+    /// Add a device
+    #[command(after_help = "Example:\n  redirector device add disk-c --address 10.0.1.102 \
+                            --port 10809 --server-port 10903 --servers s1,s2")]
+    Add(AddDevice),
+    /// Remove a device; its open flows are reset
+    Remove(DeviceName),
+}
+
+/// A device.
+#[derive(Debug, ClapArgs)]
+pub struct DeviceName {
+    /// Name of the device
+    #[arg(value_parser = name)]
+    pub name: String,
+}
+
+/// A new device.
+#[derive(Debug, ClapArgs)]
+pub struct AddDevice {
+    /// Its name
+    #[arg(value_parser = name)]
+    pub name: String,
+    /// Address at which clients reach it
+    #[arg(long)]
+    pub address: IpAddr,
+    /// Port at which clients reach it
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Protocol of the service address
+    #[arg(long, value_enum, default_value_t = ProtocolArg::Tcp)]
+    pub protocol: ProtocolArg,
+    /// Port at which its servers serve it; the same as --port when left out
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub server_port: Option<u16>,
+    /// Servers that can reach it, best first, separated by commas
+    #[arg(long, value_delimiter = ',', required = true, value_name = "SERVER,...")]
+    pub servers: Vec<String>,
+    /// Through which of them at first
+    #[arg(long)]
+    pub server: Option<String>,
+    /// How a server is asked whether it serves the device
+    #[arg(long, value_enum, default_value_t = CheckArg::Connect)]
+    pub check: CheckArg,
+    /// What happens to its open flows when it is moved
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// What can be done with associations.
+#[derive(Debug, Subcommand)]
+pub enum AssociationCommand {
+    /// List the associations of all devices
+    List,
+    /// Move several devices in one step: all or none
+    #[command(after_help = "Example:\n  redirector association set disk-a=s2 disk-b=s3")]
+    Set {
+        /// What goes where
+        #[arg(required = true, value_name = "DEVICE=SERVER", value_parser = pair)]
+        moves: Vec<(String, String)>,
+        /// What happens to their open flows
+        #[command(flatten)]
+        policy: PolicyArgs,
+    },
+}
+
+/// What happens to open flows.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct PolicyArgs {
+    /// What happens to open flows. Left out: what the device has; a new one drains for an hour
+    #[arg(long, value_enum)]
+    policy: Option<PolicyArg>,
+    /// How long open flows may stay, in ms; means --policy drain
+    #[arg(long, value_name = "N")]
+    deadline_ms: Option<u64>,
+}
+
+impl PolicyArgs {
+    /// The policy for the API; None where the device's own is meant.
+    ///
+    /// # Errors
+    /// What does not fit together, in words.
+    pub fn policy(self) -> Result<Option<Policy>, String> {
+        let kind = match (self.policy, self.deadline_ms) {
+            (None, None) => return Ok(None),
+            (Some(PolicyArg::Keep), _) => PolicyKind::Keep,
+            (Some(PolicyArg::Reset), _) => PolicyKind::Reset,
+            (Some(PolicyArg::Drain) | None, _) => PolicyKind::Drain,
+        };
+        Policy::try_from(PolicyBody { kind, deadline_ms: self.deadline_ms }).map(Some)
+    }
+}
+
+/// The words of the command line for a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PolicyArg {
+    /// They stay as long as they like
+    Keep,
+    /// They stay until a deadline
+    Drain,
+    /// They are reset with their next packet
+    Reset,
+}
+
+/// The words of the command line for an administrative state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StateArg {
+    /// It takes devices
+    Active,
+    /// It keeps its open flows and gets no new ones
+    Draining,
+    /// It serves nothing
+    Inactive,
+}
+
+impl From<StateArg> for AdminState {
+    fn from(state: StateArg) -> Self {
+        match state {
+            StateArg::Active => Self::Active,
+            StateArg::Draining => Self::Draining,
+            StateArg::Inactive => Self::Inactive,
+        }
+    }
+}
+
+/// The words of the command line for a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolArg {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+impl From<ProtocolArg> for Protocol {
+    fn from(protocol: ProtocolArg) -> Self {
+        match protocol {
+            ProtocolArg::Tcp => Self::Tcp,
+            ProtocolArg::Udp => Self::Udp,
+        }
+    }
+}
+
+/// The words of the command line for a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckArg {
+    /// It accepts a connection
+    Connect,
+    /// It also sends its first bytes in time, as NBD servers do
+    Greeting,
+}
+
+impl From<CheckArg> for Check {
+    fn from(check: CheckArg) -> Self {
+        match check {
+            CheckArg::Connect => Self::Connect,
+            CheckArg::Greeting => Self::Greeting,
+        }
+    }
+}
+
+/// A name that can be a piece of a path. What else a name must be, the daemon says.
+fn name(text: &str) -> Result<String, String> {
+    match text {
+        "" | "." | ".." => Err("a name has at least one letter or digit".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((device, server)) if !device.is_empty() && !server.is_empty() => {
+            Ok((device.to_owned(), server.to_owned()))
+        }
+        _ => Err("write DEVICE=SERVER, such as disk-a=s2".to_owned()),
+    }
+}

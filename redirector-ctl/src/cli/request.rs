@@ -1,0 +1,139 @@
+//! Commands into HTTP requests, each with the form in which people see its answer.
+
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::args::{AddDevice, Ask, AssociationCommand, DeviceCommand, PolicyArgs, ServerCommand};
+use super::table;
+use crate::api::associations::{MoveRequest, PatchAssociations, PutAssociation};
+use crate::api::devices::PutDevice;
+use crate::api::servers::{PatchServer, PutServer};
+use crate::api::wire::AdminState;
+
+/// A question or wish in the terms of HTTP.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub method: Method,
+    /// Pieces of the path, not yet escaped.
+    pub path: Vec<String>,
+    pub query: Vec<(&'static str, String)>,
+    pub body: Option<Value>,
+    /// Create, but do not replace (`If-None-Match: *`).
+    pub only_new: bool,
+    pub show: Show,
+}
+
+/// How people see the answer.
+#[derive(Debug)]
+pub(super) enum Show {
+    /// Made of the body.
+    Body(fn(&[u8]) -> serde_json::Result<String>),
+    /// The same whatever the body.
+    Text(String),
+}
+
+impl Request {
+    fn get(path: &[&str], show: fn(&[u8]) -> serde_json::Result<String>) -> Self {
+        Self::new(Method::GET, path, Show::Body(show))
+    }
+
+    fn new(method: Method, path: &[&str], show: Show) -> Self {
+        let path = ["v1"].iter().chain(path).map(|piece| (*piece).to_owned()).collect();
+        Self { method, path, query: Vec::new(), body: None, only_new: false, show }
+    }
+
+    fn with(mut self, body: &impl Serialize) -> Self {
+        let body = serde_json::to_value(body).expect("wire types are always JSON");
+        self.body = Some(body);
+        self
+    }
+}
+
+/// The request of a command.
+///
+/// # Errors
+/// Arguments that do not fit together, in words.
+pub(super) fn of(ask: Ask) -> Result<Request, String> {
+    match ask {
+        Ask::Status => Ok(Request::get(&["status"], table::status)),
+        Ask::Server(command) => Ok(server(command)),
+        Ask::Device(command) => device(command),
+        Ask::Association(AssociationCommand::List) => {
+            Ok(Request::get(&["associations"], table::associations))
+        }
+        Ask::Association(AssociationCommand::Set { moves, policy }) => set(moves, policy),
+        Ask::Events { after, limit } => {
+            let query = vec![("after", after.to_string()), ("limit", limit.to_string())];
+            Ok(Request { query, ..Request::get(&["events"], table::events) })
+        }
+    }
+}
+
+fn server(command: ServerCommand) -> Request {
+    match command {
+        ServerCommand::List => Request::get(&["servers"], table::servers),
+        ServerCommand::Show(server) => Request::get(&["servers", &server.name], table::server),
+        ServerCommand::Drain(server) => state(&server.name, AdminState::Draining),
+        ServerCommand::Activate(server) => state(&server.name, AdminState::Active),
+        ServerCommand::Deactivate(server) => state(&server.name, AdminState::Inactive),
+        ServerCommand::Add { name, address, state } => {
+            let body = PutServer { address, state: Some(state.into()) };
+            let show = Show::Body(table::server);
+            let request = Request::new(Method::PUT, &["servers", &name], show).with(&body);
+            Request { only_new: true, ..request }
+        }
+        ServerCommand::Remove(server) => {
+            let show = Show::Text(format!("server {} is removed\n", server.name));
+            Request::new(Method::DELETE, &["servers", &server.name], show)
+        }
+    }
+}
+
+fn state(name: &str, state: AdminState) -> Request {
+    let show = Show::Body(table::server_state);
+    Request::new(Method::PATCH, &["servers", name], show).with(&PatchServer { state })
+}
+
+fn device(command: DeviceCommand) -> Result<Request, String> {
+    match command {
+        DeviceCommand::List => Ok(Request::get(&["devices"], table::devices)),
+        DeviceCommand::Show(device) => Ok(Request::get(&["devices", &device.name], table::device)),
+        DeviceCommand::Move { name, to, policy } => {
+            let body = PutAssociation { server: to, policy: policy.policy()? };
+            let show = Show::Body(table::moved);
+            Ok(Request::new(Method::PUT, &["associations", &name], show).with(&body))
+        }
+        DeviceCommand::Add(device) => add(device),
+        DeviceCommand::Remove(device) => {
+            let show = Show::Text(format!("device {} is removed\n", device.name));
+            Ok(Request::new(Method::DELETE, &["devices", &device.name], show))
+        }
+    }
+}
+
+fn add(device: AddDevice) -> Result<Request, String> {
+    let body = PutDevice {
+        address: device.address,
+        port: device.port,
+        protocol: device.protocol.into(),
+        server_port: device.server_port,
+        servers: device.servers,
+        on_planned: device.policy.policy()?,
+        check: device.check.into(),
+        server: device.server,
+    };
+    let show = Show::Body(table::device);
+    let request = Request::new(Method::PUT, &["devices", &device.name], show).with(&body);
+    Ok(Request { only_new: true, ..request })
+}
+
+fn set(moves: Vec<(String, String)>, policy: PolicyArgs) -> Result<Request, String> {
+    let policy = policy.policy()?;
+    let moves = moves.into_iter();
+    let associations =
+        moves.map(|(device, server)| MoveRequest { device, server, policy }).collect();
+    let show = Show::Body(table::moved);
+    Ok(Request::new(Method::PATCH, &["associations"], show)
+        .with(&PatchAssociations { associations }))
+}

@@ -1,0 +1,228 @@
+//! The API's answers as people read them: aligned tables and plain sentences.
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::de::DeserializeOwned;
+
+use super::words::{bytes, duration, health, join, or_dash, policy, state, word};
+use crate::api::associations::{Association, AssociationList, Moved};
+use crate::api::devices::{Device, DeviceList};
+use crate::api::events::EventList;
+use crate::api::servers::{Server, ServerList};
+use crate::api::status::Status;
+
+type Shown = serde_json::Result<String>;
+
+/// `redirector status`.
+pub(super) fn status(body: &[u8]) -> Shown {
+    let status: Status = parse(body)?;
+    let mut facts = pairs(&[
+        ("version", status.version),
+        ("up for", duration(status.uptime_ms)),
+        ("generation", status.generation.to_string()),
+        ("in the tables", status.applied_generation.to_string()),
+        ("servers", status.servers_len.to_string()),
+        ("devices", status.devices_len.to_string()),
+        ("flows", format!("{} of {}", status.flows.used, status.flows.max)),
+        ("candidates", format!("{} of {}", status.candidates.used, status.candidates.max)),
+    ]);
+    if let Some(why) = status.frozen {
+        facts.push_str(&format!("decisions are held back: {why}\n"));
+    }
+    let mut interfaces = table(["INTERFACE", "INDEX", "MAC", "MODE", "LINK", "MTU"], &[1, 5]);
+    for each in status.interfaces {
+        let link = if each.link_up { "up" } else { "down" };
+        let (index, mtu) = (each.index.to_string(), each.mtu.to_string());
+        interfaces.add_row([each.name, index, each.mac, each.mode, link.to_owned(), mtu]);
+    }
+    let mut reasons = table(["REASON", "PACKETS", "BYTES", "MEANING"], &[1, 2]);
+    for each in status.reasons.into_iter().filter(|reason| reason.packets > 0) {
+        reasons.add_row([each.name, each.packets.to_string(), bytes(each.bytes), each.help]);
+    }
+    Ok(format!("{facts}\n{}\n{}", text(&interfaces), text(&reasons)))
+}
+
+/// `redirector server list`.
+pub(super) fn servers(body: &[u8]) -> Shown {
+    let list: ServerList = parse(body)?;
+    let head = ["SERVER", "ADDRESS", "STATE", "HEALTH", "PROBE MS", "FLOWS", "SENT", "DEVICES"];
+    let mut table = table(head, &[4, 5, 6]);
+    for each in list.items {
+        table.add_row([
+            each.name,
+            each.address.to_string(),
+            state(each.state),
+            health(each.health),
+            or_dash(each.probe_ms.map(|ms| format!("{ms:.2}"))),
+            each.flows_len.to_string(),
+            bytes(each.bytes),
+            join(&each.devices),
+        ]);
+    }
+    Ok(text(&table))
+}
+
+/// `redirector server show`.
+pub(super) fn server(body: &[u8]) -> Shown {
+    let server: Server = parse(body)?;
+    let next_hop = server.next_hop.map(|hop| format!("{} on {}", hop.mac, hop.interface));
+    let paths = server.paths.iter();
+    let paths: Vec<String> =
+        paths.map(|(device, found)| format!("{device} {}", health(*found))).collect();
+    Ok(pairs(&[
+        ("server", server.name),
+        ("address", server.address.to_string()),
+        ("state", state(server.state)),
+        ("health", health(server.health)),
+        ("since", or_dash(server.health_since)),
+        ("last failure", or_dash(server.health_detail)),
+        ("last probe", or_dash(server.probe_ms.map(|ms| format!("{ms:.2} ms")))),
+        ("health for", join(&paths)),
+        ("next hop", next_hop.unwrap_or_else(|| "unresolved".to_owned())),
+        ("devices", join(&server.devices)),
+        ("open flows", server.flows_len.to_string()),
+        ("sent", format!("{} packets, {}", server.packets, bytes(server.bytes))),
+    ]))
+}
+
+/// `redirector server drain` and its like.
+pub(super) fn server_state(body: &[u8]) -> Shown {
+    let server: Server = parse(body)?;
+    Ok(format!(
+        "server {} is {}: it has {} open flows and these devices: {}\n",
+        server.name,
+        state(server.state),
+        server.flows_len,
+        join(&server.devices)
+    ))
+}
+
+/// `redirector device list`.
+pub(super) fn devices(body: &[u8]) -> Shown {
+    let list: DeviceList = parse(body)?;
+    let head = ["DEVICE", "SERVICE", "SERVER", "BACKUP", "FLOWS", "SENT", "RECEIVED", "DRAINING"];
+    let mut table = table(head, &[4, 5, 6]);
+    for each in list.items {
+        let (service, draining) = (service(&each), draining(&each.association));
+        table.add_row([
+            each.name,
+            service,
+            each.association.server,
+            or_dash(each.association.backup),
+            each.flows_len.to_string(),
+            bytes(each.to_server.bytes),
+            bytes(each.to_client.bytes),
+            draining,
+        ]);
+    }
+    Ok(text(&table))
+}
+
+/// `redirector device show`.
+pub(super) fn device(body: &[u8]) -> Shown {
+    let device: Device = parse(body)?;
+    let by_server = device.flows_by_server.iter();
+    let by_server: Vec<String> =
+        by_server.map(|(server, len)| format!("{len} on {server}")).collect();
+    let count = |packets: u64, len: u64| format!("{packets} packets, {}", bytes(len));
+    Ok(pairs(&[
+        ("device", device.name.clone()),
+        ("service", service(&device)),
+        ("server port", device.server_port.to_string()),
+        ("servers", join(&device.servers)),
+        ("server", device.association.server.clone()),
+        ("backup", or_dash(device.association.backup.clone())),
+        ("since", device.association.changed_at.clone()),
+        ("cause", word(&device.association.cause)),
+        ("epoch", device.association.epoch.to_string()),
+        ("draining", draining(&device.association)),
+        ("when moved", policy(device.on_planned)),
+        ("check", word(&device.check)),
+        ("open flows", join(&by_server)),
+        ("flows so far", device.flows_opened.to_string()),
+        ("to servers", count(device.to_server.packets, device.to_server.bytes)),
+        ("to clients", count(device.to_client.packets, device.to_client.bytes)),
+    ]))
+}
+
+/// `redirector association list`.
+pub(super) fn associations(body: &[u8]) -> Shown {
+    let list: AssociationList = parse(body)?;
+    let head = ["DEVICE", "SERVER", "BACKUP", "EPOCH", "CAUSE", "SINCE", "DRAINING"];
+    let mut table = table(head, &[3]);
+    for each in list.items {
+        let draining = draining(&each.association);
+        table.add_row([
+            each.device,
+            each.association.server,
+            or_dash(each.association.backup),
+            each.association.epoch.to_string(),
+            word(&each.association.cause),
+            each.association.changed_at,
+            draining,
+        ]);
+    }
+    Ok(text(&table))
+}
+
+/// `redirector device move` and `redirector association set`.
+pub(super) fn moved(body: &[u8]) -> Shown {
+    let moved: Moved = parse(body)?;
+    let lines = moved.associations.iter().map(|each| {
+        let drains = match draining(&each.association).as_str() {
+            "-" => String::new(),
+            flows => format!("; open flows: {flows}"),
+        };
+        format!("device {} is reached through {}{drains}\n", each.device, each.association.server)
+    });
+    Ok(format!("{}generation {}\n", lines.collect::<String>(), moved.generation))
+}
+
+/// `redirector events`.
+pub(super) fn events(body: &[u8]) -> Shown {
+    let list: EventList = parse(body)?;
+    let mut table = table(["ID", "AT", "KIND", "WHAT"], &[0]);
+    for each in list.items {
+        table.add_row([each.id.to_string(), each.at, word(&each.kind), each.text]);
+    }
+    Ok(text(&table))
+}
+
+fn service(device: &Device) -> String {
+    let at = std::net::SocketAddr::new(device.address, device.port);
+    format!("{at}/{}", word(&device.protocol))
+}
+
+fn draining(association: &Association) -> String {
+    let drains = association.drains.iter().map(|drain| match &drain.deadline_at {
+        Some(deadline) => format!("{} on {} until {deadline}", drain.flows_len, drain.server),
+        None => format!("{} on {}", drain.flows_len, drain.server),
+    });
+    join(&drains.collect::<Vec<_>>())
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(body)
+}
+
+/// An empty table without lines, the columns `right` set to the right.
+fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(head);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn text(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Names and values, one pair a line.
+fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+}

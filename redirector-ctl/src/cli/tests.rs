@@ -1,0 +1,204 @@
+//! The command line against the real API on a real socket.
+
+use std::path::Path;
+
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+
+use super::{Args, Command, Exit, ask};
+use crate::api::tests::harness::Lab;
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+struct Ran {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+/// Runs `redirector --api unix:SOCKET WORDS`.
+async fn run(socket: &Path, words: &str) -> Ran {
+    let api = format!("unix:{}", socket.display());
+    let typed = ["redirector", "--api", &api].into_iter().chain(words.split_whitespace());
+    let args = Args::try_parse_from(typed).unwrap_or_else(|error| panic!("{words}: {error}"));
+    let Command::Ask(command) = args.command else { panic!("{words} asks nobody") };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit =
+        ask(command, &args.options, &mut out, &mut err).await.expect("memory can be written");
+    let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
+    Ran { exit, out: text(out), err: text(err) }
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn wrong_usage_is_refused_with_exit_code_2_and_a_hint() {
+    for (words, hint) in [
+        ("device move disk-a", "--to <SERVER>"),
+        ("device list --output yaml", "possible values: table, json"),
+        ("association set disk-a", "write DEVICE=SERVER"),
+        ("--api ftp://x status", "write unix:/path/to/socket or http://"),
+        ("--api unix: status", "write unix:/path/to/socket or http://"),
+        ("server add s4 --address nowhere", "invalid IP address"),
+        ("device add d --address 10.0.0.1 --port 0 --servers s1", "0 is not in 1.."),
+        ("device show ..", "a name has at least"),
+        ("run", "--config <FILE>"),
+        ("fly", "unrecognized subcommand"),
+    ] {
+        let typed = ["redirector"].into_iter().chain(words.split_whitespace());
+        let error = Args::try_parse_from(typed).expect_err(words);
+        assert_eq!(error.exit_code(), 2, "{words}");
+        assert!(error.to_string().contains(hint), "{words}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_aligned_tables() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let devices = run(&socket, "device list").await;
+    assert_eq!(
+        devices.out,
+        "DEVICE  SERVICE               SERVER  BACKUP  FLOWS    SENT  RECEIVED  DRAINING\n\
+         disk-a  10.0.1.100:10809/tcp  s1      -           3  1000 B    1000 B  -\n\
+         disk-b  10.0.1.101:10809/tcp  s2      -           3  1000 B    1000 B  -\n"
+    );
+    assert_eq!((devices.exit, devices.err.as_str()), (Exit::Done, ""));
+    let servers = run(&socket, "server list").await;
+    assert_eq!(
+        servers.out,
+        "SERVER  ADDRESS    STATE   HEALTH   PROBE MS  FLOWS    SENT  DEVICES\n\
+         s1      10.0.2.11  active  healthy      0.50      3  1000 B  disk-a\n\
+         s2      10.0.2.12  active  healthy      0.50      3  1000 B  disk-b\n\
+         s3      10.0.2.13  active  healthy      0.50      0  1000 B  -\n"
+    );
+    let associations = run(&socket, "association list").await;
+    assert!(associations.out.starts_with("DEVICE  SERVER  BACKUP  EPOCH  CAUSE"));
+}
+
+#[tokio::test]
+async fn one_thing_is_shown_as_pairs() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let server = run(&socket, "server show s1").await;
+    assert!(server.out.contains("next hop      02:00:00:00:00:07 on servers0\n"), "{}", server.out);
+    let device = run(&socket, "device show disk-a").await;
+    assert!(device.out.contains("when moved    open flows stay for 1 h 0 min\n"), "{}", device.out);
+    let status = run(&socket, "status").await;
+    assert!(status.out.contains("flows          6 of 262144\n"), "{}", status.out);
+    assert!(status.out.contains("servers0       3  02:00:00:00:00:01  native"), "{}", status.out);
+}
+
+#[tokio::test]
+async fn a_move_says_where_the_device_is_and_what_drains() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let moved = run(&socket, "device move disk-a --to s2 --deadline-ms 60000").await;
+    assert_eq!(moved.exit, Exit::Done, "{}", moved.err);
+    let line =
+        "device disk-a is reached through s2; open flows: 3 on s1 until 2026-01-31T12:01:00.000Z\n";
+    assert!(moved.out.starts_with(line), "{}", moved.out);
+    let set = run(&socket, "association set disk-a=s3 disk-b=s3 --policy reset").await;
+    assert_eq!(set.exit, Exit::Done, "{}", set.err);
+    assert!(set.out.contains("device disk-b is reached through s3\n"), "{}", set.out);
+    let events = run(&socket, "events --after 1").await;
+    assert!(
+        events.out.starts_with("ID  AT                        KIND    WHAT\n"),
+        "{}",
+        events.out
+    );
+    assert_eq!(events.out.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn servers_and_devices_come_and_go() {
+    let (_directory, socket) = Lab::on_socket().await;
+    for (words, says) in [
+        ("server add s4 --address 10.0.2.14", "server        s4\n"),
+        ("server drain s4", "server s4 is draining"),
+        ("server activate s4", "server s4 is active"),
+        ("server deactivate s4", "server s4 is inactive"),
+        ("server remove s4", "server s4 is removed\n"),
+        (
+            "device add disk-c --address 10.0.1.102 --port 3260 --servers s1,s2 --policy keep",
+            "when moved    open flows stay\n",
+        ),
+        ("device remove disk-c", "device disk-c is removed\n"),
+    ] {
+        let ran = run(&socket, words).await;
+        assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""), "{words}");
+        assert!(ran.out.contains(says), "{words}: {}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn add_never_replaces() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let ran = run(&socket, "server add s1 --address 10.0.2.99").await;
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains("the server s1 exists already"), "{}", ran.err);
+    let ran = run(&socket, "server show s1").await;
+    assert!(ran.out.contains("10.0.2.11"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_is_wrong_on_standard_error_and_exits_1() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let ran = run(&socket, "device move disk-a --to s9").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Failed, ""));
+    assert!(ran.err.starts_with("redirector: server: there is no server s9"), "{}", ran.err);
+    let words = "device add disk-c --address 224.0.0.1 --port 3260 --servers s8,s9";
+    let ran = run(&socket, words).await;
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.starts_with("redirector: 3 mistakes:\n  address: "), "{}", ran.err);
+    assert!(ran.err.contains("\n  servers[1]: there is no server s9"), "{}", ran.err);
+    let ran = run(&socket, "device show a/b").await;
+    assert!(ran.err.contains("there is no device a/b"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn arguments_that_do_not_fit_together_exit_2() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let words = "device move disk-a --to s2 --policy keep --deadline-ms 5";
+    let ran = run(&socket, words).await;
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.err.contains("only `drain` has a deadline"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn json_output_is_the_body_of_the_api_unchanged() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let ran = run(&socket, "--output json device show disk-a").await;
+    let body: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    assert_eq!(body["association"]["server"], "s1");
+    let direct = Lab::new().get("/v1/devices/disk-a").await;
+    assert_eq!(ran.out.as_bytes(), direct.bytes);
+    let ran = run(&socket, "--output json device show disk-z").await;
+    let problem: Value = serde_json::from_str(&ran.err).expect("it is JSON");
+    assert_eq!((ran.exit, &problem["code"]), (Exit::Failed, &json!("unknown_device")));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_exits_3_and_says_where_it_was_sought() {
+    let ran = run(Path::new("/nonexistent/api.sock"), "status").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""));
+    assert!(ran.err.contains("unix:/nonexistent/api.sock: No such file"), "{}", ran.err);
+    assert!(ran.err.contains("redirector run"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn another_program_at_the_address_is_told_apart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("other.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno").await;
+    });
+    let ran = run(&socket, "status").await;
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains("is it another program?"), "{}", ran.err);
+}

@@ -6,11 +6,13 @@
 //! stay. A SIGKILL of the harness itself leaves namespaces and directories behind: see `leftovers`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
+use anyhow::Result;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -44,17 +46,27 @@ impl Undo {
             Undo::Unmount(path) => {
                 umount2(path, MntFlags::MNT_DETACH).map_err(|error| error.to_string())
             }
-            Undo::RemoveDir(path) => match fs::remove_dir_all(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(error.to_string())
-                }
-                _ => Ok(()),
-            },
+            Undo::RemoveDir(path) => remove_dir(path),
         };
         if let Err(error) = outcome {
             eprintln!("clean-up: {self:?}: {error}");
         }
     }
+}
+
+/// Removes a directory with all in it, however often another thread, about to learn that all is
+/// being undone, puts a last file there.
+fn remove_dir(path: &Path) -> Result<(), String> {
+    const TRIES: u32 = 100;
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(last)
 }
 
 /// Deletes a namespace, and before that kills what still runs in it: a program may have left its
@@ -95,25 +107,27 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let undo = {
-            let mut registry = registry();
-            let position = registry.entries.iter().position(|(id, _)| *id == self.id);
-            position.map(|position| registry.entries.remove(position).1)
-        };
-        if let Some(undo) = undo {
-            undo.run();
+        let mut registry = registry();
+        if let Some(position) = registry.entries.iter().position(|(id, _)| *id == self.id) {
+            registry.entries[position].1.run();
+            registry.entries.remove(position);
         }
     }
 }
 
-/// Registers what must be undone. The first call also makes SIGINT and SIGTERM undo everything.
-pub fn register(undo: Undo) -> Guard {
+/// Makes something and registers how to undo it, as one step. The first call also makes SIGINT,
+/// SIGTERM and SIGHUP undo everything.
+///
+/// # Errors
+/// When `create` fails; it must then have left nothing.
+pub fn make<T>(create: impl FnOnce() -> Result<(T, Undo)>) -> Result<(T, Guard)> {
     catch_signals();
     let mut registry = registry();
+    let (value, undo) = create()?;
     let id = registry.next_id;
     registry.next_id += 1;
     registry.entries.push((id, undo));
-    Guard { id }
+    Ok((value, Guard { id }))
 }
 
 /// Forgets everything registered, so that it stays when the harness ends. Used by `demo --keep`.
@@ -126,13 +140,13 @@ pub fn is_pending(guard: &Guard) -> bool {
     registry().entries.iter().any(|(id, _)| *id == guard.id)
 }
 
-/// Undoes everything registered, newest first.
-fn undo_all() {
-    // The list is taken out at once: a guard dropped meanwhile finds nothing of its own left.
-    let entries = std::mem::take(&mut registry().entries);
-    for (_, undo) in entries.iter().rev() {
+/// Undoes everything registered, newest first, and ends the process while nobody can make more.
+fn undo_all_and_exit() -> ! {
+    let registry = registry();
+    for (_, undo) in registry.entries.iter().rev() {
         undo.run();
     }
+    process::exit(EXIT_INTERRUPTED)
 }
 
 fn catch_signals() {
@@ -166,8 +180,7 @@ fn watch_signals() {
     match outcome {
         Ok(()) => {
             eprintln!("\ninterrupted: cleaning up");
-            undo_all();
-            process::exit(EXIT_INTERRUPTED);
+            undo_all_and_exit();
         }
         Err(error) => eprintln!("no clean-up after Ctrl-C: {error}"),
     }

@@ -286,7 +286,7 @@ pub struct Served {
 pub fn first_served(
     client: &Namespace,
     address: SocketAddr,
-    counts: impl Fn(&str) -> bool + Send,
+    counts: impl Fn(&str) -> bool + Send + Sync,
     within: Duration,
 ) -> Result<Served> {
     client.enter(|| {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -59,7 +60,12 @@ pub struct Lab {
     keeping: Keeping,
     plan: Plan,
     run: Run,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One lab at a time in a process: tests run in parallel threads, and figures of labs that share
+/// two cores would say nothing.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Lab {
     /// Builds the networks and starts storage and servers; the redirector is configured, not
@@ -68,6 +74,7 @@ impl Lab {
     /// # Errors
     /// When a part does not come up. What was made until then goes.
     pub fn build(plan: Plan) -> Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let run = Run::new()?;
         let keeping = Keeping { log_dir: run.subdir("logs")?, life: plan.life };
         let bpffs = Bpffs::mount(&run)?;
@@ -97,7 +104,7 @@ impl Lab {
         let config =
             config_text(run.dir(), bpffs.dir(), plan.servers_len, &plan.devices, plan.health);
         let redirector = Redirector::new(run.dir(), &config, &keeping)?;
-        Ok(Self { redirector, servers, storage, network, bpffs, keeping, plan, run })
+        Ok(Self { redirector, servers, storage, network, bpffs, keeping, plan, run, _turn: turn })
     }
 
     /// Builds a lab and starts its redirector; returns when every server is measured healthy.

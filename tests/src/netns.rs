@@ -35,9 +35,11 @@ impl Namespace {
     /// When `ip netns add` fails, most likely because we are not root.
     pub fn new(run: &Run, role: &str) -> Result<Self> {
         let name = run.name(role);
-        let guard = cleanup::register(Undo::DeleteNamespace(name.clone()));
-        run_quietly(Command::new("ip").args(["netns", "add", &name]))
-            .context("make a network namespace (needs root)")?;
+        let ((), guard) = cleanup::make(|| {
+            run_quietly(Command::new("ip").args(["netns", "add", &name]))
+                .context("make a network namespace (needs root)")?;
+            Ok(((), Undo::DeleteNamespace(name.clone())))
+        })?;
         let namespace = Self { name, _guard: guard };
         namespace.ip(&["link set lo up"])?;
         namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;

@@ -106,9 +106,12 @@ impl Process {
         };
         command.process_group(0).stdin(Stdio::null());
         command.stdout(append(&out)?).stderr(append(&log)?);
-        let child = spawn_from_lasting_thread(command).with_context(|| format!("start {name}"))?;
-        let group = Pid::from_raw(i32::try_from(child.id()).context("a pid beyond i32")?);
-        let guard = cleanup::register(Undo::KillGroup(group));
+        let (child, guard) = cleanup::make(|| {
+            let child =
+                spawn_from_lasting_thread(command).with_context(|| format!("start {name}"))?;
+            let group = Pid::from_raw(i32::try_from(child.id()).context("a pid beyond i32")?);
+            Ok((child, Undo::KillGroup(group)))
+        })?;
         Ok(Self { name: name.to_owned(), child, out, log, guard })
     }
 

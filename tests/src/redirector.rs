@@ -62,9 +62,11 @@ impl Bpffs {
     /// When the kernel refuses (needs root).
     pub fn mount(run: &Run) -> Result<Self> {
         let dir = run.subdir("bpf")?;
-        mount(Some("bpf"), &dir, Some("bpf"), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("mount a bpffs on {} (needs root)", dir.display()))?;
-        let guard = cleanup::register(Undo::Unmount(dir.clone()));
+        let ((), guard) = cleanup::make(|| {
+            mount(Some("bpf"), &dir, Some("bpf"), MsFlags::empty(), None::<&str>)
+                .with_context(|| format!("mount a bpffs on {} (needs root)", dir.display()))?;
+            Ok(((), Undo::Unmount(dir.clone())))
+        })?;
         Ok(Self { dir, _guard: guard })
     }
 
@@ -137,7 +139,7 @@ impl Redirector {
     /// When the program has not been built or the file cannot be written.
     pub fn new(dir: &Path, config: &str, keeping: &Keeping) -> Result<Self> {
         let program = programs::redirector()?;
-        fs::create_dir_all(dir.join("state")).context("make the daemon's state directory")?;
+        fs::create_dir(dir.join("state")).context("make the daemon's state directory")?;
         let path = dir.join("redirector.toml");
         fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
         Ok(Self {

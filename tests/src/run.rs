@@ -53,8 +53,10 @@ impl Run {
         let prefix = format!("{NAME_PREFIX}{}-{count}-", process::id());
         let dir =
             std::env::temp_dir().join(format!("{}{DIR_SUFFIX}", prefix.trim_end_matches('-')));
-        let guard = cleanup::register(Undo::RemoveDir(dir.clone()));
-        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        let ((), guard) = cleanup::make(|| {
+            fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+            Ok(((), Undo::RemoveDir(dir.clone())))
+        })?;
         let lock = lock(&dir)?;
         Ok(Self { prefix, dir, _guard: guard, _lock: lock })
     }
@@ -80,7 +82,8 @@ impl Run {
     /// When it cannot be made.
     pub fn subdir(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        // Not its parents: a lab's directory that has been removed stays so.
+        fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(path)
     }
 }

@@ -62,7 +62,10 @@ impl Figures {
         vec![
             line("planned move: the REST call, journalled and in force", ms(self.move_ms)),
             line("planned move: until a new flow was on the new server", ms(self.moved_flow_ms)),
-            line("failover: from the server's death to the survivor's answer", ms(self.failover_ms)),
+            line(
+                "failover: from the server's death to the survivor's answer",
+                ms(self.failover_ms),
+            ),
             line("failover: until the client of the open flow knew", ms(self.noticed_ms)),
             line("verified by the clients, block by block", mib(self.verified_bytes)),
             line("I/O errors of the moved device and of the reconnected client", {

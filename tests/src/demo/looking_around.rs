@@ -13,11 +13,8 @@ use crate::programs;
 /// When a program or namespace cannot be named.
 pub fn lines(lab: &Lab) -> Result<Vec<String>> {
     let redirector = &lab.redirector;
-    let cli = format!(
-        "{} --api unix:{}",
-        redirector.program().display(),
-        redirector.socket().display()
-    );
+    let cli =
+        format!("{} --api unix:{}", redirector.program().display(), redirector.socket().display());
     let curl = format!("curl --unix-socket {} http://redirector", redirector.socket().display());
     let enter = |host: &str| {
         let namespace = lab.network.host(host)?;

@@ -70,7 +70,8 @@ fn build(screen: &Screen, bytes: u64, life: Life) -> Result<Lab> {
     screen.chapter("A gateway between clients and storage servers");
     screen.say("making network namespaces: clients c1 and c2, the gateway, servers s1, s2 and s3,");
     screen.plain("         and a storage network behind the servers that only they reach");
-    screen.say(&format!("starting storage: two disks of {} MiB in nbdkit; each server", bytes >> 20));
+    screen
+        .say(&format!("starting storage: two disks of {} MiB in nbdkit; each server", bytes >> 20));
     screen.plain("         offers both over NBD (qemu-nbd), so any server reaches any disk");
     let mut lab = Lab::build(plan)?;
     screen.say("starting the redirector in the gateway");

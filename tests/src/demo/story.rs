@@ -1,7 +1,7 @@
 //! The demo's acts: I/O, a planned move under it, the death of a server, the last byte.
 //!
-//! Whatever is said was looked at: which server has a flow is read from the servers' own kernels, what
-//! was written is compared with the disks.
+//! Whatever is said was looked at: which server has a flow is read from the servers' own kernels,
+//! what was written is compared with the disks.
 
 use std::net::SocketAddr;
 use std::thread;

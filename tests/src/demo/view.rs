@@ -1,5 +1,5 @@
-//! The live view: who serves what, how many flows, how fast, and what changed and why; all of it asked
-//! from the daemon over REST.
+//! The live view: who serves what, how many flows, how fast, and what changed and why; all of it
+//! asked from the daemon over REST.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,10 +68,9 @@ fn run(api: &Api, screen: &Screen, mut last_event: u64, stop: &AtomicBool) {
             }
             Err(error) => screen.say(&format!("the daemon does not answer: {error:#}")),
         }
-        if screen.is_terminal() || looks % PLAIN_EVERY == 0 {
-            if let Ok(devices) = api.devices() {
-                screen.show(devices.iter().map(|device| line(device, &mut before)).collect());
-            }
+        let is_shown = screen.is_terminal() || looks % PLAIN_EVERY == 0;
+        if is_shown && let Ok(devices) = api.devices() {
+            screen.show(devices.iter().map(|device| line(device, &mut before)).collect());
         }
         looks += 1;
         pace.beat();

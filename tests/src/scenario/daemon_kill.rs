@@ -1,5 +1,5 @@
-//! kill -9 of the daemon under I/O: the kernel goes on with the last tables, and the daemon that comes
-//! back finds everything as it was.
+//! kill -9 of the daemon under I/O: the kernel goes on with the last tables, and the daemon that
+//! comes back finds everything as it was.
 
 use std::time::Duration;
 
@@ -99,8 +99,8 @@ fn open_on_each_device(lab: &Lab, flows: &Flows, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// What the daemon wants, without what it measures: generation, and each device's server, backup and
-/// epoch.
+/// What the daemon wants, without what it measures: generation, and each device's server, backup
+/// and epoch.
 fn desired_state(api: &Api) -> Result<Value> {
     let status = api.status()?;
     let devices: Vec<Value> = api

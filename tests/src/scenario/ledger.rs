@@ -1,7 +1,7 @@
 //! Who accepted whom: the clients' record of every flow beside the servers' own logs.
 //!
-//! The redirector's counters have no say here. A flow that its client believes on one server must be
-//! in that server's log and in no other's, and no server may have accepted a flow that no client
+//! The redirector's counters have no say here. A flow that its client believes on one server must
+//! be in that server's log and in no other's, and no server may have accepted a flow that no client
 //! knows.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,11 @@ pub fn differences(lab: &Lab, flows: &[Flow]) -> Result<Vec<String>> {
                 format!("{of}: {name} accepted {client}, which does not know of it")
             }));
         }
-        differences.extend(by_clients.keys().map(|name| format!("{of}: flows on unknown {name}", of = device.name)));
+        differences.extend(
+            by_clients
+                .keys()
+                .map(|name| format!("{of}: flows on unknown {name}", of = device.name)),
+        );
     }
     Ok(differences)
 }

@@ -117,8 +117,7 @@ fn new_disk_flow(
     let stream = greeted(client, device.service())?;
     let local = stream.local_addr()?;
     let is_there = lab.connections(target, &device.name)?.contains(&local);
-    Ok((!is_there)
-        .then(|| format!("{}: {target} does not have the new flow {local}", device.name)))
+    Ok((!is_there).then(|| format!("{}: {target} does not have the new flow {local}", device.name)))
 }
 
 /// Connects to an NBD device and takes the server's greeting.

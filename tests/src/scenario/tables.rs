@@ -1,5 +1,5 @@
-//! The kernel's tables as bytes, read through their pins without asking the daemon: whether a daemon
-//! that died and came back has changed any.
+//! The kernel's tables as bytes, read through their pins without asking the daemon: whether a
+//! daemon that died and came back has changed any.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,8 @@ const ENDPOINT: usize = size_of::<Endpoint4>();
 /// Entries of several tables, by table and key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// What the daemon writes: service addresses, servers' endpoints, associations, servers, devices.
+    /// What the daemon writes: service addresses, servers' endpoints, associations, servers,
+    /// devices.
     pub desired: BTreeMap<String, Vec<u8>>,
     /// Keys of the flows.
     pub flows: Vec<Vec<u8>>,
@@ -44,11 +45,14 @@ impl Tables {
         for (key, value) in hash::<ENDPOINT, { size_of::<Origin>() }>(pins, ORIGINS)? {
             tables.desired.insert(format!("{ORIGINS} {key:02x?}"), value);
         }
-        tables.flows = hash::<{ size_of::<FlowKey4>() }, { size_of::<Flow>() }>(pins, FLOWS)?.into_keys().collect();
+        tables.flows = hash::<{ size_of::<FlowKey4>() }, { size_of::<Flow>() }>(pins, FLOWS)?
+            .into_keys()
+            .collect();
         Ok(tables)
     }
 
-    /// What differs from `before`, in words: any entry of the desired tables, and flows that are gone.
+    /// What differs from `before`, in words: any entry of the desired tables, and flows that are
+    /// gone.
     pub fn differences_from(&self, before: &Self) -> Vec<String> {
         let mut keys: Vec<&String> = before.desired.keys().chain(self.desired.keys()).collect();
         keys.sort();

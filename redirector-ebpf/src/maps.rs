@@ -7,7 +7,7 @@
 use core::marker::PhantomData;
 use core::ptr::{read_volatile, write_volatile};
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use redirector_common::decide::Tables;
@@ -35,9 +35,11 @@ static INTERFACES: Array<u64> = Array::with_max_entries(INTERFACES_LEN, BPF_F_MM
 #[map]
 static SERVICES: HashMap<Endpoint4, u32> = HashMap::with_max_entries(4096, 0);
 
-/// Server's endpoint -> device and server. Writer: daemon. Reader: program. Full: the daemon refuses the device.
+/// Server's endpoint -> device and server. Writer: daemon. Reader: program. Room for 64 servers a device, which is the most
+/// that the daemon accepts; memory is taken as entries come, about 80 bytes each.
 #[map]
-static ORIGINS: HashMap<Endpoint4, Origin> = HashMap::with_max_entries(16384, 0);
+static ORIGINS: HashMap<Endpoint4, Origin> =
+    HashMap::with_max_entries(64 * 4096, BPF_F_NO_PREALLOC);
 
 /// Two banks of association words, interleaved: device d's word of bank b is at 2d + b. Writer: daemon, by
 /// single stores. Reader: program. 16 bytes a device.

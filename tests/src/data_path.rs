@@ -1,7 +1,7 @@
 //! Packets through the loaded program and through the same decision on the host.
 //!
-//! Nothing is attached: the kernel runs the program on packets given to it (BPF_PROG_TEST_RUN), over real maps that are
-//! filled by the daemon's own `Tables`.
+//! Nothing is attached: the kernel runs the program on packets given to it (BPF_PROG_TEST_RUN),
+//! over real maps that are filled by the daemon's own `Tables`.
 
 pub mod bulk;
 pub mod host;
@@ -11,7 +11,9 @@ pub mod program;
 pub use host::Host;
 pub use program::{Outcome, Program};
 
-use redirector_ctl::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
+use redirector_ctl::core::op::{
+    AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState,
+};
 use redirector_ctl::core::spec::Protocol;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -53,7 +55,8 @@ pub fn server_state(id: u16, state: ServerState) -> Op {
     Op::SetServerState { id, state, incarnation: 1 }
 }
 
-/// The ops that make `servers` (ids from 1) and `devices` (ids from 0) known for `protocol`, each device on server 1.
+/// The ops that make `servers` (ids from 1) and `devices` (ids from 0) known for `protocol`, each
+/// device on server 1.
 pub fn topology(servers: u16, devices: u32, protocol: Protocol) -> Vec<Op> {
     let mut ops = Vec::new();
     for id in 1..=servers {
@@ -71,8 +74,7 @@ pub fn topology(servers: u16, devices: u32, protocol: Protocol) -> Vec<Op> {
         ops.push(Op::SetDevice { id, settings });
         ops.push(Op::CommitAssociations { words: vec![(id, on(1))] });
         for server in 1..=servers {
-            let endpoint =
-                endpoint(server_address(server), server_port(id), protocol);
+            let endpoint = endpoint(server_address(server), server_port(id), protocol);
             ops.push(Op::AddReturn { endpoint, device: id, server });
         }
         let service = endpoint(device_address(id), SERVICE_PORT, protocol);

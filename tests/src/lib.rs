@@ -5,7 +5,10 @@
 //! would, over REST and the command line.
 
 pub mod api;
+pub mod bench;
 pub mod cleanup;
+pub mod data_path;
+pub mod demo;
 pub mod device;
 pub mod echo;
 pub mod fault;
@@ -14,11 +17,14 @@ pub mod io;
 pub mod lab;
 pub mod leftovers;
 pub mod netns;
+pub mod packets;
 pub mod process;
 pub mod programs;
+pub mod random;
 pub mod redirector;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod servers;
 pub mod storage;
 pub mod topology;

@@ -24,6 +24,10 @@ pub use log_reader::LogReader;
 /// The program, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-xdp"));
 
+/// The benchmark's programs; the daemon itself never loads them, and a binary that does not name them does not carry them.
+pub static LAB_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-lab"));
+
 /// Maps that outlive the daemon.
 const PINNED_MAPS: [&str; 12] = [
     "CONTROL",
@@ -39,6 +43,9 @@ const PINNED_MAPS: [&str; 12] = [
     "DEVICE_COUNT",
     "SERVER_COUNT",
 ];
+
+/// Most servers of one device: the room that the table of servers' endpoints has.
+pub const SERVERS_PER_DEVICE_MAX: u32 = 64;
 
 /// Name of the program in the object, for [`load_only`].
 pub const PROGRAM: &str = "redirector";
@@ -61,7 +68,8 @@ impl TableLimits {
     pub fn bytes(&self, cpus: u32) -> u64 {
         let (devices, servers) = (u64::from(self.devices_max), u64::from(self.servers_max));
         let flows = u64::from(self.flows_max) + u64::from(self.candidates_max);
-        let per_device = 16 + 32 + 80 + 4 * 80 + 40 * u64::from(cpus);
+        // Two association words, the line, the service, 64 buckets and four entries for servers' endpoints, counters.
+        let per_device = 16 + 32 + 80 + 64 * 16 + 4 * 80 + 40 * u64::from(cpus);
         flows * 121 + devices * per_device + servers * (64 + 16 * u64::from(cpus)) + 512 * 1024
     }
 }
@@ -292,7 +300,7 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
         .map_max_entries("DEVICES", limits.devices_max)
         .map_max_entries("DEVICE_COUNT", limits.devices_max)
         .map_max_entries("SERVICES", limits.devices_max)
-        .map_max_entries("ORIGINS", limits.devices_max.saturating_mul(4))
+        .map_max_entries("ORIGINS", limits.devices_max.saturating_mul(SERVERS_PER_DEVICE_MAX))
         .map_max_entries("SERVERS", servers_len)
         .map_max_entries("SERVER_COUNT", servers_len)
         .map_max_entries("FLOWS", limits.flows_max)

@@ -1,8 +1,9 @@
-//! G1 under test: one CPU commits the associations of many devices, another runs the program over them.
+//! G1 under test: one CPU commits the associations of many devices, another runs the program over
+//! them.
 //!
-//! Generation g puts every device on server 1 + g mod [`SERVERS`]. Packets for the devices are run one after another, so
-//! the generation that each of them met may never be older than that of the packet before: that would be a mixture of two
-//! commits.
+//! Generation g puts every device on server 1 + g mod [`SERVERS`]. Packets for the devices are run
+//! one after another, so the generation that each of them met may never be older than that of the
+//! packet before: that would be a mixture of two commits.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,7 +93,8 @@ fn commit_until(
     Ok(())
 }
 
-/// Runs packets for one device after another; gives how many were decided and how many went back in time.
+/// Runs packets for one device after another; gives how many were decided and how many went back in
+/// time.
 fn decide(
     decisions: u64,
     done: &AtomicBool,

@@ -1,4 +1,5 @@
-//! The same tables as ordinary collections, the same frame handling on a vector of bytes, and the very same decision.
+//! The same tables as ordinary collections, the same frame handling on a vector of bytes, and the
+//! very same decision.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -144,13 +145,8 @@ impl Host {
             }
             Op::CommitAssociations { words } => {
                 for (device, w) in words {
-                    let word = Association::new(
-                        w.server,
-                        w.previous,
-                        w.backup,
-                        w.epoch,
-                        w.epochs_open,
-                    );
+                    let word =
+                        Association::new(w.server, w.previous, w.backup, w.epoch, w.epochs_open);
                     self.associations.insert(*device, word);
                 }
             }
@@ -205,11 +201,17 @@ fn parse_frame(frame: &[u8]) -> Result<Packet<V4>, Reason> {
     }
     let (source, destination, segment) = match ip.protocol {
         PROTOCOL_TCP => {
-            let tcp = Tcp::read_from_prefix(rest).map(|(tcp, _)| tcp).map_err(|_| ()).map_err(truncated)?;
+            let tcp = Tcp::read_from_prefix(rest)
+                .map(|(tcp, _)| tcp)
+                .map_err(|_| ())
+                .map_err(truncated)?;
             (tcp.source, tcp.destination, Some(parse::tcp(&tcp, ip_len)?))
         }
         PROTOCOL_UDP => {
-            let udp = Udp::read_from_prefix(rest).map(|(udp, _)| udp).map_err(|_| ()).map_err(truncated)?;
+            let udp = Udp::read_from_prefix(rest)
+                .map(|(udp, _)| udp)
+                .map_err(|_| ())
+                .map_err(truncated)?;
             parse::udp(&udp, ip_len)?;
             (udp.source, udp.destination, None)
         }
@@ -260,7 +262,9 @@ fn rewrite(verdict: &Verdict<V4>, ip: &mut Ipv4, transport: &mut impl nat::Trans
     }
 }
 
-fn split<T: FromBytes + IntoBytes + zerocopy::KnownLayout>(bytes: &mut [u8]) -> (&mut T, &mut [u8]) {
+fn split<T: FromBytes + IntoBytes + zerocopy::KnownLayout>(
+    bytes: &mut [u8],
+) -> (&mut T, &mut [u8]) {
     T::mut_from_prefix(bytes).expect("the frame was parsed, so its headers are there")
 }
 

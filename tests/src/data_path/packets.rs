@@ -105,12 +105,8 @@ impl Packet {
                 .write(&mut bytes, &self.payload)
                 .expect("a vector takes everything"),
             Transport::Tcp { flags, sequence, acknowledgement } => {
-                let mut header = etherparse::TcpHeader::new(
-                    self.source.1,
-                    self.destination.1,
-                    sequence,
-                    8192,
-                );
+                let mut header =
+                    etherparse::TcpHeader::new(self.source.1, self.destination.1, sequence, 8192);
                 header.acknowledgment_number = acknowledgement;
                 header.fin = flags & 1 != 0;
                 header.syn = flags & 2 != 0;
@@ -132,7 +128,8 @@ impl Packet {
     /// What is wrong with it, in words.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let sliced = SlicedPacket::from_ethernet(bytes).map_err(|error| error.to_string())?;
-        let (ethernet, _) = Ethernet2Header::from_slice(bytes).map_err(|error| error.to_string())?;
+        let (ethernet, _) =
+            Ethernet2Header::from_slice(bytes).map_err(|error| error.to_string())?;
         let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net else {
             return Err("no IPv4 header".to_owned());
         };

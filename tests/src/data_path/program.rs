@@ -61,6 +61,11 @@ impl Program {
         self.runner.run(frame)
     }
 
+    /// The program alone.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
     /// The tables and the program, for two threads.
     pub fn split(&mut self) -> (&mut Tables, &Runner) {
         (&mut self.tables, &self.runner)

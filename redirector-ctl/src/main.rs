@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use redirector_ctl::cli::{self, Args, Command, Exit, Options};
-use redirector_ctl::config::Config;
+use redirector_ctl::config::{Config, ConfigError};
 use redirector_ctl::platform::bpf;
 use redirector_ctl::{api, daemon};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,9 +24,19 @@ fn main() -> ExitCode {
         Command::Ask(ask) => ask_daemon(ask, &args.options),
     };
     done.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "redirector: {error:#}");
+        tell(&error);
         Exit::Failed.into()
     })
+}
+
+/// Says what went wrong. The mistakes of a file are one line each, as compilers do it.
+fn tell(error: &anyhow::Error) {
+    let mut err = io::stderr();
+    // Where standard error cannot be written there is nobody left to tell.
+    let _ = match error.downcast_ref() {
+        Some(mistakes @ ConfigError::Invalid { .. }) => writeln!(err, "{mistakes}"),
+        _ => writeln!(err, "redirector: {error:#}"),
+    };
 }
 
 /// Runs the daemon until it is told to stop.

@@ -49,7 +49,7 @@ pub enum ApiError {
         path: PathBuf,
     },
     /// The socket cannot be made.
-    #[error("cannot listen on {}: {source}; see api.unix_socket", path.display())]
+    #[error("cannot listen on {}, see api.unix_socket", path.display())]
     Socket {
         /// The socket.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum ApiError {
         source: io::Error,
     },
     /// The port cannot be opened.
-    #[error("cannot listen on {address}: {source}; see api.listen")]
+    #[error("cannot listen on {address}, see api.listen")]
     Port {
         /// Address and port.
         address: SocketAddr,

@@ -19,8 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum AskError {
     /// Nobody answers.
     #[error(
-        "cannot reach the daemon at {address}: {reason}\n  is it running (`redirector run`)? it may \
-         also answer elsewhere: see --api and REDIRECTOR_API"
+        "cannot reach the daemon at {address}: {reason}\n  is it running (`redirector run`)? it \
+         may also answer elsewhere: see --api and REDIRECTOR_API"
     )]
     Unreachable {
         /// Where it was sought.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How much of a broken line is shown.
 const LINE_SHOWN_MAX: usize = 60;
@@ -12,14 +12,14 @@ const LINE_SHOWN_MAX: usize = 60;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
+    #[error("cannot read the configuration file {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file has mistakes. Prints as one line for each.
+    /// The file has mistakes. Prints as one line for each, `FILE:LINE: FIELD: what and what to do`.
     #[error("{}", lines_of(path, problems))]
     Invalid {
         /// The file.
@@ -40,22 +40,31 @@ pub struct ConfigProblem {
     pub detail: String,
 }
 
+impl ConfigProblem {
+    /// The problem without its line.
+    fn in_words(&self) -> String {
+        match self.field.as_str() {
+            "" => self.detail.clone(),
+            field => format!("{field}: {}", self.detail),
+        }
+    }
+}
+
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        f.write_str(&self.detail)
+        f.write_str(&self.in_words())
     }
 }
 
-fn lines_of(path: &std::path::Path, problems: &[ConfigProblem]) -> String {
-    let lines: Vec<String> =
-        problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-    lines.join("\n")
+fn lines_of(path: &Path, problems: &[ConfigProblem]) -> String {
+    let lines = problems.iter().map(|problem| match problem.line {
+        Some(line) => format!("{}:{line}: {}", path.display(), problem.in_words()),
+        None => format!("{}: {}", path.display(), problem.in_words()),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The mistakes found so far, and the line of every field seen so far.

@@ -4,6 +4,7 @@ mod bad_input;
 pub(crate) mod harness;
 mod listening;
 mod resources;
+mod slow;
 
 use super::openapi_document;
 

@@ -8,6 +8,8 @@ mod devices;
 mod lives;
 mod moves;
 mod servers;
+#[cfg(test)]
+mod tests;
 
 pub(super) use devices::{DevicePut, put as put_device};
 pub(super) use servers::{ServerPut, put as put_server};

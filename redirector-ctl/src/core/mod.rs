@@ -7,8 +7,12 @@
 mod apply;
 pub mod change;
 pub mod fitness;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod health;
 pub mod image;
+#[cfg(test)]
+mod laws;
 pub mod observed;
 pub mod op;
 mod op_text;

@@ -11,6 +11,7 @@ use super::ways::Ways;
 use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Transition};
 use crate::core::observed::Census;
+use crate::core::op::NextHop;
 use crate::core::spec::Name;
 use crate::platform::clock::{Stopwatch, monotonic_ns};
 use crate::platform::netlink::Link;
@@ -34,7 +35,9 @@ impl<K: Kernel> Owner<K> {
         let of = self.observed.paths.entry(server.clone()).or_default();
         let path = of.entry(device.clone()).or_default();
         let transition = path.record(&report.result, report.asked_at_ms, now_ms, thresholds);
-        if path.health == Health::Suspect {
+        // A path that has answered before is asked again at once. One that never has may belong to
+        // a server that is still starting, and nothing is lost by asking in its turn.
+        if path.health == Health::Suspect && path.took_us.is_some() {
             self.prober.nudge(&report.path);
         }
         if let Some(transition) = transition {
@@ -126,17 +129,27 @@ impl<K: Kernel> Owner<K> {
                 lost.push(port);
             }
         }
-        // The kernel knows before any check does: those behind a lost link are asked at once.
-        for (server, hop) in &self.observed.next_hops {
-            if lost.contains(&usize::from(hop.port)) {
-                self.ask_all(server);
-            }
+        let behind = |hop: &NextHop| lost.contains(&usize::from(hop.port));
+        let hops = self.observed.next_hops.iter().filter(|(_, hop)| behind(hop));
+        let cut_off: Vec<Name> = hops.map(|(server, _)| server.clone()).collect();
+        for server in cut_off {
+            self.lose_link(&server);
         }
     }
 
-    fn ask_all(&self, server: &Name) {
-        for device in self.observed.paths.get(server).into_iter().flatten().map(|(name, _)| name) {
+    /// The kernel knows of a lost link before any check does. It counts as one failed check, so
+    /// that one more confirms it.
+    fn lose_link(&mut self, server: &Name) {
+        let (now_ms, thresholds) = (self.now_ms(), self.settings.thresholds);
+        let result = CheckResult::Silent("its interface has no carrier".to_owned());
+        let mut changes = Vec::new();
+        for (device, path) in self.observed.paths.get_mut(server).into_iter().flatten() {
+            let transition = path.record(&result, now_ms, now_ms, thresholds);
+            changes.extend(transition.map(|transition| (device.clone(), transition)));
             self.prober.nudge(&(server.clone(), device.clone()));
+        }
+        for (device, transition) in changes {
+            self.changed(server, &device, transition);
         }
     }
 

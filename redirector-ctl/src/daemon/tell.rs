@@ -44,14 +44,15 @@ pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
         }
         Change::EndLives { servers } => {
             let one = |name: &Name| {
-                let text = format!("server {name} is dead, its flows are reset: {}", done.why);
+                let text =
+                    format!("the life of server {name} is over: its flows are reset; {}", done.why);
                 events.record(at, EventKind::ServerDead, About::server(name), text)
             };
             servers.iter().map(one).collect()
         }
         Change::BeginLives { servers } => {
             let one = |name: &Name| {
-                let text = format!("server {name} is back with a new life: {}", done.why);
+                let text = format!("server {name} begins a new life: {}", done.why);
                 events.record(at, EventKind::ServerHealthy, About::server(name), text)
             };
             servers.iter().map(one).collect()
@@ -79,7 +80,8 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> 
         Cause::Failure => EventKind::Failover,
         Cause::Planned | Cause::Overload => EventKind::Move,
     };
-    let flows = match after.drains.last().filter(|drain| drain.epoch == before.epoch) {
+    let drain = after.drains.last().filter(|drain| drain.epoch == before.epoch);
+    let flows = match drain.filter(|_| after.cause != Cause::Failure) {
         None => "are reset".to_owned(),
         Some(drain) => match drain.deadline_at_ms {
             None => "stay".to_owned(),

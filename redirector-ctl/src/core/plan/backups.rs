@@ -9,6 +9,9 @@ use super::super::spec::{Device, Name, Spec};
 use super::{Planner, leave};
 
 pub(super) fn pass(planner: &mut Planner<'_>) {
+    if planner.plan.held_back.is_some() {
+        return; // Who is fit is not known now: the backups chosen in better times are the best guess.
+    }
     let spec = planner.plan.spec.clone();
     let mut spread = Spread::new(&spec);
     let mut backups = BTreeMap::new();
@@ -48,7 +51,9 @@ fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread) -> O
 
 /// How many devices each server would get from each other.
 struct Spread {
+    /// Server -> devices that it has or is promised.
     loads: BTreeMap<Name, usize>,
+    /// Server and backup -> devices that the one would give to the other.
     pairs: BTreeMap<(Name, Name), usize>,
 }
 
@@ -65,6 +70,7 @@ impl Spread {
 
     fn add(&mut self, server: &Name, backup: &Name) {
         *self.pairs.entry((server.clone(), backup.clone())).or_default() += 1;
+        *self.loads.entry(backup.clone()).or_default() += 1;
     }
 
     /// First what `backup` would get from `server`, then what it has already.

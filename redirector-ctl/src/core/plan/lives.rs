@@ -18,8 +18,7 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
         planner.decide(Change::EndLives { servers: ended }, why.join("; "));
     }
     if !begun.is_empty() {
-        let why =
-            format!("{} answer again: nothing of their earlier life resumes", begun.join(", "));
+        let why = "answering again; nothing of an earlier life resumes".to_owned();
         planner.decide(Change::BeginLives { servers: begun }, why);
     }
 }

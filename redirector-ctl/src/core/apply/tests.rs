@@ -1,0 +1,380 @@
+//! Every refusal, all problems at once, and what an accepted change keeps.
+
+use super::super::change::{Change, DeviceSpec, Move, ProblemKind, SpecError, SpecLimits};
+use super::super::fixtures::*;
+use super::super::health::Health;
+use super::super::observed::Observed;
+use super::super::spec::{AdminState, Cause, FlowPolicy, Protocol, Spec};
+
+/// The problems of a change that must be refused: code, kind, field.
+fn refused(spec: &Spec, change: &Change) -> Vec<(&'static str, ProblemKind, String)> {
+    refused_seeing(spec, change, &Observed::default())
+}
+
+fn refused_seeing(
+    spec: &Spec,
+    change: &Change,
+    observed: &Observed,
+) -> Vec<(&'static str, ProblemKind, String)> {
+    match spec.apply(change, &at(2000, observed)) {
+        Ok(_) => panic!("{change} was accepted"),
+        Err(SpecError { problems }) => {
+            problems.into_iter().map(|p| (p.code, p.kind, p.field)).collect()
+        }
+    }
+}
+
+fn problem(
+    code: &'static str,
+    kind: ProblemKind,
+    field: &str,
+) -> (&'static str, ProblemKind, String) {
+    (code, kind, field.to_owned())
+}
+
+fn move_to(device: &str, server: &str, policy: Option<FlowPolicy>) -> Change {
+    let moves = vec![Move { device: device.into(), server: server.into(), policy }];
+    Change::Associate { moves, cause: Cause::Planned }
+}
+
+fn put(name: &str, edit: impl FnOnce(&mut DeviceSpec)) -> Change {
+    let mut device = device_spec(9, &["s1", "s2"]);
+    edit(&mut device);
+    Change::PutDevice { name: name.into(), device }
+}
+
+use ProblemKind::{Conflict, Malformed, NotFound, Refused};
+
+#[test]
+fn a_server_needs_a_name_and_an_address_of_its_own() {
+    let spec = three_and_three();
+    let put = |name: &str, address: &str| Change::PutServer {
+        name: name.into(),
+        address: ip(address),
+        state: AdminState::Active,
+    };
+    for (change, expected) in [
+        (put("S 4", "10.0.2.4"), problem("bad_name", Malformed, "name")),
+        (put("s4", "127.0.0.1"), problem("bad_address", Malformed, "address")),
+        (put("s4", "2001:db8::4"), problem("ipv6_unsupported", Malformed, "address")),
+        (put("s4", "10.0.2.1"), problem("duplicate_address", Conflict, "address")),
+        (put("s4", "10.0.1.1"), problem("service_address", Conflict, "address")),
+    ] {
+        assert_eq!(refused(&spec, &change), [expected], "{change}");
+    }
+}
+
+#[test]
+fn a_device_needs_a_service_address_of_its_own_and_known_servers() {
+    let spec = three_and_three();
+    for (change, expected) in [
+        (put("-", |_| {}), problem("bad_name", Malformed, "name")),
+        (put("d9", |d| d.address = ip("224.0.0.1")), problem("bad_address", Malformed, "address")),
+        (put("d9", |d| d.port = 0), problem("bad_port", Malformed, "port")),
+        (put("d9", |d| d.server_port = 0), problem("bad_port", Malformed, "server_port")),
+        (
+            put("d9", |d| d.address = ip("10.0.1.1")),
+            problem("duplicate_service", Conflict, "address"),
+        ),
+        (put("d9", |d| d.address = ip("10.0.2.1")), problem("server_address", Conflict, "address")),
+        (put("d9", |d| d.servers.clear()), problem("no_servers", Refused, "servers")),
+        (
+            put("d9", |d| d.servers = names(&["s1", "s1"])),
+            problem("duplicate_server", Malformed, "servers[1]"),
+        ),
+        (
+            put("d9", |d| d.servers = names(&["s1", "s8"])),
+            problem("unknown_server", Refused, "servers[1]"),
+        ),
+        (
+            put("d9", |d| d.server_port = 10901),
+            problem("duplicate_server_port", Conflict, "server_port"),
+        ),
+        (
+            put("d9", |d| d.server = Some("s3".into())),
+            problem("server_not_allowed", Refused, "server"),
+        ),
+    ] {
+        assert_eq!(refused(&spec, &change), [expected], "{change}");
+    }
+}
+
+#[test]
+fn the_same_service_address_and_server_port_may_be_used_with_another_protocol() {
+    let spec = three_and_three();
+    let change = put("d9", |d| {
+        d.address = ip("10.0.1.1");
+        d.server_port = 10901;
+        d.protocol = Protocol::Udp;
+    });
+    assert!(spec.apply(&change, &at(2000, &Observed::default())).is_ok());
+}
+
+#[test]
+fn all_problems_of_a_change_are_told_together() {
+    let spec = three_and_three();
+    let change = put("Disk", |d| {
+        d.address = ip("2001:db8::1");
+        d.port = 0;
+        d.servers = names(&["s1", "nobody", "s1"]);
+        d.server = Some("s3".into());
+    });
+    assert_eq!(
+        refused(&spec, &change),
+        [
+            problem("bad_name", Malformed, "name"),
+            problem("ipv6_unsupported", Malformed, "address"),
+            problem("bad_port", Malformed, "port"),
+            problem("family_mismatch", Refused, "servers[0]"),
+            problem("unknown_server", Refused, "servers[1]"),
+            problem("duplicate_server", Malformed, "servers[2]"),
+            problem("server_not_allowed", Refused, "server"),
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_there_cannot_be_changed() {
+    let spec = three_and_three();
+    let nobody = || "nobody".to_owned();
+    for (change, expected) in [
+        (Change::RemoveServer { name: nobody() }, problem("unknown_server", NotFound, "name")),
+        (
+            Change::SetServerState { name: nobody(), state: AdminState::Draining },
+            problem("unknown_server", NotFound, "name"),
+        ),
+        (Change::RemoveDevice { name: nobody() }, problem("unknown_device", NotFound, "name")),
+        (move_to("nobody", "s1", None), problem("unknown_device", NotFound, "moves[0].device")),
+        (move_to("d1", "nobody", None), problem("unknown_server", Refused, "moves[0].server")),
+    ] {
+        assert_eq!(refused(&spec, &change), [expected], "{change}");
+    }
+}
+
+#[test]
+fn a_server_in_use_cannot_be_removed() {
+    let spec = three_and_three();
+    let found = refused(&spec, &Change::RemoveServer { name: "s1".into() });
+    let in_use = problem("server_in_use", Conflict, "name");
+    assert_eq!(found, [in_use.clone(), in_use.clone(), in_use.clone()], "one for each device");
+
+    // Flows still drain on a server that the device does not list any more.
+    let moved = changed(&spec, &[move_to("d1", "s2", None)], &at(2000, &Observed::default()));
+    let only = |n| device(n, &["s2", "s3"]);
+    let left = changed(&moved, &[only(1), only(2), only(3)], &at(2000, &Observed::default()));
+    assert_eq!(refused(&left, &Change::RemoveServer { name: "s1".into() }), [in_use]);
+}
+
+#[test]
+fn full_tables_refuse_new_holders() {
+    let spec = three_and_three();
+    let observed = Observed::default();
+    let mut ctx = at(2000, &observed);
+    ctx.limits = SpecLimits { devices_max: 3, servers_max: 3 };
+    let code = |change: &Change| match spec.apply(change, &ctx) {
+        Ok(_) => panic!("{change} was accepted"),
+        Err(refused) => refused.problems.iter().map(|p| p.code).collect::<Vec<_>>(),
+    };
+    assert_eq!(code(&server(4)), ["servers_full"]);
+    assert_eq!(code(&device(4, &["s1"])), ["devices_full"]);
+    assert_eq!(
+        code(&device(4, &["s1", "s2", "s3", "s1"])),
+        ["duplicate_server", "returns_full", "devices_full"]
+    );
+}
+
+#[test]
+fn a_device_cannot_move_to_a_server_that_is_out_of_service() {
+    let spec = three_and_three();
+    let mut observed = all_well(&spec);
+    let unfit = [problem("server_unfit", Refused, "moves[0].server")];
+    for state in [AdminState::Draining, AdminState::Inactive] {
+        let set = Change::SetServerState { name: "s2".into(), state };
+        let out = changed(&spec, &[set], &at(2000, &observed));
+        assert_eq!(refused_seeing(&out, &move_to("d1", "s2", None), &observed), unfit);
+    }
+    set_path(&mut observed, "s2", "d1", Health::Dead, 1500);
+    assert_eq!(refused_seeing(&spec, &move_to("d1", "s2", None), &observed), unfit);
+    set_path(&mut observed, "s2", "d1", Health::Healthy, 1500);
+    observed.next_hops.remove("s2");
+    assert_eq!(refused_seeing(&spec, &move_to("d1", "s2", None), &observed), unfit);
+}
+
+#[test]
+fn a_refusal_says_which_servers_would_do() {
+    let spec = three_and_three();
+    let mut observed = all_well(&spec);
+    kill(&mut observed, "s2", false, 1500);
+    let error = spec.apply(&move_to("d1", "s2", None), &at(2000, &observed)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "moves[0].server: server s2 is dead, so device d1 cannot move to it: fit would be s1, s3"
+    );
+}
+
+#[test]
+fn among_dead_servers_the_operator_chooses_freely() {
+    let spec = three_and_three();
+    let mut observed = all_well(&spec);
+    for server in ["s1", "s2", "s3"] {
+        kill(&mut observed, server, false, 1500);
+    }
+    assert!(spec.apply(&move_to("d1", "s2", None), &at(2000, &observed)).is_ok());
+}
+
+#[test]
+fn a_bulk_move_happens_as_a_whole_or_not_at_all() {
+    let spec = three_and_three();
+    let one = |device: &str, server: &str| Move {
+        device: device.into(),
+        server: server.into(),
+        policy: None,
+    };
+    let moves = vec![one("d1", "s2"), one("d2", "nobody"), one("d1", "s3"), one("d7", "s1")];
+    let change = Change::Associate { moves, cause: Cause::Planned };
+    assert_eq!(
+        refused(&spec, &change),
+        [
+            problem("unknown_server", Refused, "moves[1].server"),
+            problem("duplicate_device", Malformed, "moves[2].device"),
+            problem("unknown_device", NotFound, "moves[3].device"),
+        ]
+    );
+    let none = Change::Associate { moves: Vec::new(), cause: Cause::Planned };
+    assert_eq!(refused(&spec, &none), [problem("no_moves", Malformed, "moves")]);
+}
+
+#[test]
+fn a_move_to_the_present_server_changes_nothing() {
+    let spec = three_and_three();
+    let next =
+        spec.apply(&move_to("d1", "s1", Some(FlowPolicy::Reset)), &at(2000, &all_well(&spec)));
+    assert_eq!(next.as_ref(), Ok(&spec), "not even the generation");
+}
+
+#[test]
+fn a_move_opens_an_epoch_and_the_policy_says_what_open_flows_do() {
+    let spec = three_and_three();
+    let well = all_well(&spec);
+    let after = |policy| {
+        let moved = changed(&spec, &[move_to("d1", "s2", policy)], &at(2000, &well));
+        let now = moved.devices["d1"].association.clone();
+        assert_eq!((now.server.as_str(), now.epoch, now.changed_at_ms), ("s2", 2, 2000));
+        assert_eq!(moved.generation, spec.generation + 1);
+        now.drains.iter().map(|d| (d.server.clone(), d.epoch, d.deadline_at_ms)).collect::<Vec<_>>()
+    };
+    assert_eq!(after(None), [("s1".into(), 1, Some(2000 + HOUR_MS))]);
+    assert_eq!(after(Some(FlowPolicy::Keep)), [("s1".into(), 1, None)]);
+    assert_eq!(after(Some(FlowPolicy::Reset)), []);
+    assert_eq!(after(Some(FlowPolicy::Drain { deadline_ms: 5 })), [("s1".into(), 1, Some(2005))]);
+}
+
+#[test]
+fn a_failure_leaves_flows_alone_that_drain_elsewhere() {
+    let spec = three_and_three();
+    let well = all_well(&spec);
+    let fail = |server: &str| Change::Associate {
+        moves: vec![Move { device: "d1".into(), server: server.into(), policy: None }],
+        cause: Cause::Failure,
+    };
+    let alone = changed(&spec, &[fail("s2")], &at(2000, &well));
+    assert_eq!(alone.devices["d1"].association.drains, []);
+    let draining = changed(&spec, &[move_to("d1", "s2", None), fail("s3")], &at(2000, &well));
+    let drains = &draining.devices["d1"].association.drains;
+    let seen: Vec<_> = drains.iter().map(|d| (d.server.as_str(), d.deadline_at_ms)).collect();
+    assert_eq!(seen, [("s1", Some(2000 + HOUR_MS)), ("s2", Some(2000))]);
+}
+
+#[test]
+fn a_full_word_refuses_planned_moves_and_never_a_failover() {
+    let mut spec = three_and_three();
+    let well = all_well(&spec);
+    for n in 0..255 {
+        let to = if n % 2 == 0 { "s2" } else { "s1" };
+        spec = changed(&spec, &[move_to("d1", to, Some(FlowPolicy::Keep))], &at(2000, &well));
+    }
+    assert_eq!(spec.devices["d1"].association.epochs_open(), 255);
+    let full = [problem("too_many_drains", Refused, "moves[0].device")];
+    assert_eq!(refused_seeing(&spec, &move_to("d1", "s3", None), &well), full);
+    let moves = vec![Move { device: "d1".into(), server: "s3".into(), policy: None }];
+    let failover = Change::Associate { moves, cause: Cause::Failure };
+    let after = changed(&spec, &[failover], &at(2000, &well));
+    assert_eq!(after.devices["d1"].association.epochs_open(), 255);
+    let reset = move_to("d1", "s3", Some(FlowPolicy::Reset));
+    let after = changed(&spec, &[reset], &at(2000, &well));
+    assert_eq!(after.devices["d1"].association.epochs_open(), 0);
+}
+
+#[test]
+fn a_new_address_begins_a_new_life_and_keeps_the_id() {
+    let spec = three_and_three();
+    let put = Change::PutServer {
+        name: "s1".into(),
+        address: ip("10.0.2.77"),
+        state: AdminState::Active,
+    };
+    let after = changed(&spec, &[put], &at(2000, &Observed::default()));
+    let (was, now) = (&spec.servers["s1"], &after.servers["s1"]);
+    assert_eq!((now.id, now.incarnation), (was.id, was.incarnation + 1));
+}
+
+#[test]
+fn an_inactive_server_begins_a_new_life_when_it_serves_again() {
+    let spec = three_and_three();
+    let set = |state| Change::SetServerState { name: "s1".into(), state };
+    let off = changed(&spec, &[set(AdminState::Inactive)], &at(2000, &Observed::default()));
+    assert_eq!(off.servers["s1"].incarnation, 1);
+    let on = changed(&off, &[set(AdminState::Active)], &at(2000, &Observed::default()));
+    assert_eq!(on.servers["s1"].incarnation, 2);
+}
+
+#[test]
+fn another_holder_of_an_id_never_repeats_an_epoch_or_a_life() {
+    let spec = three_and_three();
+    let nothing = Observed::default();
+    let ids = (spec.devices["d1"].id, spec.servers["s1"].id);
+    let remove = [
+        Change::RemoveDevice { name: "d1".into() },
+        Change::RemoveDevice { name: "d2".into() },
+        Change::RemoveDevice { name: "d3".into() },
+        Change::RemoveServer { name: "s1".into() },
+    ];
+    let gone = changed(&spec, &remove, &at(2000, &nothing));
+    let again = changed(&gone, &[server(1), device(1, &["s1"])], &at(2000, &nothing));
+    assert_eq!((again.devices["d1"].id, again.servers["s1"].id), ids);
+    assert_eq!(again.devices["d1"].association.epoch, 3, "one to close, one to open");
+    assert_eq!(again.servers["s1"].incarnation, 2);
+}
+
+#[test]
+fn new_settings_keep_the_association_unless_flows_could_not_be_brought_back() {
+    let spec = three_and_three();
+    let well = all_well(&spec);
+    let with = |edit: &dyn Fn(&mut DeviceSpec)| {
+        let mut device = device_spec(1, &["s1", "s2", "s3"]);
+        edit(&mut device);
+        let put = Change::PutDevice { name: "d1".into(), device };
+        changed(&spec, &[put], &at(2000, &well)).devices["d1"].association.clone()
+    };
+    let before = &spec.devices["d1"].association;
+    assert_eq!(&with(&|d| d.on_planned = FlowPolicy::Reset), before);
+    let other_port = with(&|d| d.server_port = 12000);
+    assert_eq!((other_port.epoch, other_port.drains.len()), (2, 0), "flows are reset");
+    let not_allowed = with(&|d| d.servers = names(&["s2", "s3"]));
+    assert_eq!((not_allowed.server.as_str(), not_allowed.drains.len()), ("s2", 1));
+    let wished = with(&|d| d.server = Some("s3".into()));
+    assert_eq!((wished.server.as_str(), wished.drains.len()), ("s3", 1));
+}
+
+#[test]
+fn a_new_device_goes_to_the_first_fit_server() {
+    let spec = three_and_three();
+    let mut observed = all_well(&spec);
+    for (server, health) in [("s1", Health::Dead), ("s2", Health::Unknown), ("s3", Health::Healthy)]
+    {
+        set_path(&mut observed, server, "d4", health, 1500);
+    }
+    let put = device(4, &["s1", "s2", "s3"]);
+    let after = changed(&spec, &[put], &at(2000, &observed));
+    assert_eq!(after.devices["d4"].association.server, "s3");
+}

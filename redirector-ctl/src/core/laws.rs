@@ -1,0 +1,289 @@
+//! Laws that hold for every run of changes and measurements, tried on random runs.
+
+use proptest::prelude::*;
+
+use super::change::{Change, DeviceSpec, Move};
+use super::fixtures::{LIMITS, at, ip, set_path};
+use super::health::Health;
+use super::image::{Image, diff};
+use super::observed::{Census, Observed};
+use super::op::{NextHop, Op, ServerState};
+use super::plan::plan;
+use super::seed::Seed;
+use super::spec::{AdminState, Cause, Check, FlowPolicy, Name, Protocol, Spec};
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Step {
+    Wish(Change),
+    Path { server: Name, device: Name, health: Health, silent: bool },
+    Way { server: Name, mac: u8 },
+    Census,
+    Pass { ms: u64 },
+}
+
+fn server_name() -> impl Strategy<Value = Name> {
+    (1_u8..=4).prop_map(|n| format!("s{n}"))
+}
+
+fn device_name() -> impl Strategy<Value = Name> {
+    (1_u8..=4).prop_map(|n| format!("d{n}"))
+}
+
+fn state() -> impl Strategy<Value = AdminState> {
+    prop_oneof![
+        3 => Just(AdminState::Active),
+        1 => Just(AdminState::Draining),
+        1 => Just(AdminState::Inactive),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = FlowPolicy> {
+    prop_oneof![
+        Just(FlowPolicy::Keep),
+        Just(FlowPolicy::Reset),
+        (0_u64..5000).prop_map(|deadline_ms| FlowPolicy::Drain { deadline_ms }),
+    ]
+}
+
+fn device_spec() -> impl Strategy<Value = DeviceSpec> {
+    let servers = proptest::sample::subsequence(vec!["s1", "s2", "s3", "s4"], 1..=4).prop_shuffle();
+    (1_u8..=5, 1_u16..=6, servers, policy(), proptest::option::of(server_name())).prop_map(
+        |(n, port, servers, on_planned, server)| DeviceSpec {
+            address: ip(&format!("10.0.1.{n}")),
+            port: 10809,
+            protocol: Protocol::Tcp,
+            server_port: 10900 + port,
+            servers: servers.into_iter().map(str::to_owned).collect(),
+            on_planned,
+            check: Check::Connect,
+            server,
+        },
+    )
+}
+
+fn a_move() -> impl Strategy<Value = Move> {
+    (device_name(), server_name(), proptest::option::of(policy()))
+        .prop_map(|(device, server, policy)| Move { device, server, policy })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => (server_name(), 1_u8..=5, state()).prop_map(|(name, n, state)| {
+            Change::PutServer { name, address: ip(&format!("10.0.2.{n}")), state }
+        }),
+        1 => server_name().prop_map(|name| Change::RemoveServer { name }),
+        2 => (server_name(), state())
+            .prop_map(|(name, state)| Change::SetServerState { name, state }),
+        4 => (device_name(), device_spec())
+            .prop_map(|(name, device)| Change::PutDevice { name, device }),
+        1 => device_name().prop_map(|name| Change::RemoveDevice { name }),
+        4 => proptest::collection::vec(a_move(), 1..3)
+            .prop_map(|moves| Change::Associate { moves, cause: Cause::Planned }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let health = prop_oneof![
+        4 => Just(Health::Healthy),
+        2 => Just(Health::Dead),
+        1 => Just(Health::Suspect),
+        1 => Just(Health::Unknown),
+    ];
+    prop_oneof![
+        5 => change().prop_map(Step::Wish),
+        5 => (server_name(), device_name(), health, any::<bool>()).prop_map(
+            |(server, device, health, silent)| Step::Path { server, device, health, silent }
+        ),
+        2 => (server_name(), 1_u8..4).prop_map(|(server, mac)| Step::Way { server, mac }),
+        1 => Just(Step::Census),
+        1 => (1_u64..4000).prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+/// A run in progress: intent, measurement and tables.
+#[derive(Default)]
+struct World {
+    now_ms: u64,
+    spec: Spec,
+    observed: Observed,
+    tables: Image,
+}
+
+impl World {
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Wish(change) => {
+                let Ok(next) = self.spec.apply(change, &at(self.now_ms, &self.observed)) else {
+                    return;
+                };
+                let grown = next.generation - self.spec.generation;
+                assert_eq!(grown, u64::from(next != self.spec), "the generation of {change}");
+                self.spec = next;
+            }
+            Step::Path { server, device, health, silent } => {
+                let listed =
+                    self.spec.devices.get(device).is_some_and(|d| d.servers.contains(server));
+                if listed {
+                    set_path(&mut self.observed, server, device, *health, self.now_ms);
+                }
+                let path = self.observed.paths.get_mut(server).and_then(|of| of.get_mut(device));
+                if let Some(path) = path.filter(|_| *silent && *health == Health::Dead) {
+                    path.answer_at_ms = None;
+                }
+            }
+            Step::Way { server, mac } => {
+                let hop = NextHop { mac: [2, 0, 0, 0, 0, *mac], port: 0 };
+                self.observed.next_hops.insert(server.clone(), hop);
+            }
+            Step::Census => {
+                let began_at_ms = self.now_ms;
+                self.observed.census = Some(Census { began_at_ms, ..Census::default() });
+            }
+            Step::Pass { ms } => self.now_ms += ms,
+        }
+        // What the daemon does when the spec changes: it forgets paths that nobody asks any more.
+        let spec = &self.spec;
+        for (server, of) in &mut self.observed.paths {
+            of.retain(|device, _| {
+                spec.devices.get(device).is_some_and(|d| d.servers.contains(server))
+            });
+        }
+        self.observed
+            .paths
+            .retain(|server, of| spec.servers.contains_key(server) && !of.is_empty());
+        self.observed.next_hops.retain(|server, _| spec.servers.contains_key(server));
+    }
+
+    /// Plans, checks the plan's laws, carries it out.
+    fn plan(&mut self) {
+        let ctx = at(self.now_ms, &self.observed);
+        let made = plan(&self.spec, &ctx);
+        assert_eq!(made, plan(&self.spec, &ctx), "the same inputs give the same plan");
+        let mut carried_out = self.spec.clone();
+        for decision in &made.decisions {
+            carried_out = carried_out.apply(&decision.change, &ctx).expect("a decision is valid");
+        }
+        assert_eq!(carried_out, made.spec, "a plan's decisions lead to its spec");
+        let again = plan(&made.spec, &ctx);
+        assert!(again.decisions.is_empty(), "planning again gives nothing:\n{made}\n{again}");
+        self.spec = made.spec;
+    }
+
+    /// Brings the tables in line, and checks every single write.
+    fn write(&mut self) {
+        let desired = Image::of(&self.spec, &self.observed);
+        for op in diff(&self.tables, &desired) {
+            check_before(&self.tables, &op);
+            self.tables.take(&op);
+            check_after(&self.tables, &op);
+        }
+        self.tables.devices.retain(|id, _| desired.devices.contains_key(id));
+        assert_eq!(self.tables, desired, "the writes lead to the desired tables");
+        assert_eq!(diff(&self.tables, &desired), [], "and then there is nothing to write");
+    }
+}
+
+/// A spec that could have been made in one go.
+fn check_spec(spec: &Spec) {
+    let nothing = Observed::default();
+    Seed::verify(spec, &at(0, &nothing)).expect("the spec is valid");
+    for (name, device) in &spec.devices {
+        let now = &device.association;
+        assert!(device.servers.contains(&now.server), "{name} is on an allowed server");
+        assert_ne!(now.backup.as_ref(), Some(&now.server), "the backup of {name} is another");
+        let epochs: Vec<u16> = now.drains.iter().map(|drain| drain.epoch).collect();
+        assert!(epochs.is_sorted(), "drains of {name} are in order: {epochs:?}");
+        assert!(epochs.iter().all(|epoch| *epoch < now.epoch), "{epochs:?} < {}", now.epoch);
+    }
+    let ids = spec.servers.values().map(|server| server.id);
+    assert!(ids.clone().all(|id| (1..=LIMITS.servers_max).contains(&id)));
+    assert_eq!(ids.collect::<std::collections::BTreeSet<_>>().len(), spec.servers.len());
+}
+
+fn check_before(tables: &Image, op: &Op) {
+    match op {
+        Op::SetServerAddress { id, .. } => {
+            assert!(!tables.servers.contains_key(id), "{op}: only while the server is absent");
+        }
+        Op::SetDevice { id, settings } => {
+            let same = tables.devices.get(id) == Some(settings);
+            let named = tables.services.values().any(|device| device == id);
+            assert!(same || !named, "{op}: only while no service names the device");
+        }
+        Op::SetServerState { id, state: ServerState::Absent, .. } => {
+            // A server whose address changes is absent for a moment; one that goes must not be in
+            // use.
+            let used = |word: &super::op::AssociationWord| word.server == *id;
+            let in_use = tables.words.values().any(used);
+            let returns = tables.returns.values().any(|(_, server)| server == id);
+            assert!(!in_use || returns, "{op}: nothing may refer to a server that goes");
+        }
+        Op::RemoveReturn { endpoint } => {
+            let (device, server) = tables.returns[endpoint];
+            let line = tables.servers.get(&server);
+            let current = line.is_some_and(|line| line.address == endpoint.address)
+                && tables.words.get(&device).is_some_and(|word| word.server == server)
+                && tables.devices.get(&device).is_some_and(|d| d.server_port == endpoint.port);
+            assert!(!current, "{op}: not while new flows come back by it");
+        }
+        _ => {}
+    }
+}
+
+fn check_after(tables: &Image, op: &Op) {
+    match op {
+        Op::CommitAssociations { words } => {
+            for (device, word) in words.iter().filter(|(_, word)| word.server != 0) {
+                let line = tables.servers.get(&word.server).expect("the server is there first");
+                let port = tables.devices.get(device).expect("settings are there").server_port;
+                let back = tables.returns.iter().any(|(at, way)| {
+                    at.address == line.address && at.port == port && *way == (*device, word.server)
+                });
+                assert!(back, "{op}: the way back is there first");
+            }
+        }
+        Op::AddService { service, device } => {
+            let settings = tables.devices.get(device).expect("settings are there first");
+            let named = (settings.address, settings.port, settings.protocol);
+            assert_eq!(named, (service.address, service.port, service.protocol), "{op}");
+            assert!(tables.words.contains_key(device), "{op}: the association is there first");
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_run_keeps_the_spec_valid_the_plan_final_and_the_tables_right(
+        steps in proptest::collection::vec(step(), 1..60)
+    ) {
+        let mut world = World::default();
+        for step in &steps {
+            world.take(step);
+            check_spec(&world.spec);
+            world.plan();
+            check_spec(&world.spec);
+            world.write();
+        }
+    }
+
+    #[test]
+    fn a_restart_in_the_middle_of_any_run_writes_nothing(
+        steps in proptest::collection::vec(step(), 1..60)
+    ) {
+        let mut world = World::default();
+        for step in &steps {
+            world.take(step);
+            world.plan();
+            world.write();
+        }
+        // After a restart nothing is known of health, and ways are those of the tables.
+        let ways = world.observed.next_hops.clone();
+        let unknown = Observed { next_hops: ways, ..Observed::default() };
+        let ops = diff(&world.tables, &Image::of(&world.spec, &unknown));
+        prop_assert!(ops.is_empty(), "{ops:?}");
+    }
+}

@@ -1,7 +1,8 @@
-//! The Internet checksum as a value with a grammar: `ChecksumUpdate::new(old).remove(a).add(b).finish()`.
+//! The Internet checksum as a value with a grammar:
+//! `ChecksumUpdate::new(old).remove(a).add(b).finish()`.
 //!
-//! Source: RFC 1071 (definition), RFC 1624 equation 3 (update: HC' = ~(~HC + ~m + m')); equation 2 of RFC 1141 can
-//! yield minus zero and is not used.
+//! Source: RFC 1071 (definition), RFC 1624 equation 3 (update: HC' = ~(~HC + ~m + m')); equation 2
+//! of RFC 1141 can yield minus zero and is not used.
 
 use crate::order::{Be16, Be32};
 
@@ -103,9 +104,12 @@ mod tests {
             at in any::<prop::sample::Index>(),
             new in any::<u16>(),
         ) {
-            // A header is never all zero, which is the one case in which the two forms of zero differ.
+            // A header is never all zero, which is the one case in which the two forms of zero
+            // differ.
             words[0] |= 0x4000;
-            let bytes = |w: &[u16]| w.iter().flat_map(|x| x.to_be_bytes()).collect::<std::vec::Vec<_>>();
+            let bytes = |words: &[u16]| -> std::vec::Vec<u8> {
+                words.iter().flat_map(|word| word.to_be_bytes()).collect()
+            };
             let before = checksum(&bytes(&words));
             let at = 1 + at.index(words.len() - 1);
             let old = core::mem::replace(&mut words[at], new);

@@ -1,7 +1,7 @@
 //! The packet decision: the only place of the packet path that thinks.
 //!
-//! It sees a [`Packet`] and the [`Tables`] and gives a [`Verdict`]; it never sees the frame. The order is that of the
-//! design: known flows first, then service addresses, then the way back.
+//! It sees a [`Packet`] and the [`Tables`] and gives a [`Verdict`]; it never sees the frame. The
+//! order is that of the design: known flows first, then service addresses, then the way back.
 
 use crate::family::Family;
 use crate::flow::{Entry, FLOW_ANSWERED, FLOW_CHALLENGED, FLOW_CLOSING, Flow, Owner};
@@ -36,7 +36,8 @@ pub trait Tables<F: Family> {
     fn device(&self, device: u32) -> Option<&DeviceLine>;
     /// Enters a candidate; may evict another one.
     fn open(&self, key: &F::FlowKey, flow: &Flow);
-    /// Makes a candidate a proven flow. False if the table is full: the candidate then stays what it is.
+    /// Makes a candidate a proven flow. False if the table is full: the candidate then stays what
+    /// it is.
     fn prove(&self, key: &F::FlowKey, flow: &Flow) -> bool;
 }
 
@@ -68,7 +69,8 @@ fn known<F: Family, T: Tables<F>>(
     flow: &impl Entry,
 ) -> Verdict<F> {
     let owner = flow.owner();
-    // Somebody began anew with the same addresses and ports: if it was the client, its acknowledgement says so.
+    // Somebody began anew with the same addresses and ports: if it was the client, its
+    // acknowledgement says so.
     if flow.flags() & FLOW_CHALLENGED != 0
         && let Some(candidate) = tables.candidate(key)
         && proven_by(packet, &candidate)
@@ -137,7 +139,8 @@ fn begin<F: Family, T: Tables<F>>(
     let owner = Owner {
         device,
         server: id,
-        // What is adopted for the previous server belongs to the drain and ends with the drain's epoch.
+        // What is adopted for the previous server belongs to the drain and ends with the drain's
+        // epoch.
         epoch: word.epoch().wrapping_sub(u16::from(adopts && id == word.previous())),
         incarnation: server.state.incarnation(),
         server_port: line.server_port,
@@ -156,8 +159,8 @@ fn begin<F: Family, T: Tables<F>>(
     to_server(packet, &server, &owner, reason)
 }
 
-/// The server of a new decision: in mid-conversation the one that the device is being moved away from has the best
-/// chance; otherwise the device's own, or its backup.
+/// The server of a new decision: in mid-conversation the one that the device is being moved away
+/// from has the best chance; otherwise the device's own, or its backup.
 #[inline(always)]
 fn choose<F: Family, T: Tables<F>>(
     tables: &T,
@@ -224,8 +227,8 @@ fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin)
     }
 }
 
-/// Whether this packet of the client proves a candidate: it acknowledges what only the server could have sent, or,
-/// for datagrams, the server has been seen answering.
+/// Whether this packet of the client proves a candidate: it acknowledges what only the server could
+/// have sent, or, for datagrams, the server has been seen answering.
 #[inline(always)]
 fn proven_by<F: Family>(packet: &Packet<F>, candidate: &impl Entry) -> bool {
     let answered = candidate.flags() & FLOW_ANSWERED != 0;
@@ -240,8 +243,8 @@ fn proven_by<F: Family>(packet: &Packet<F>, candidate: &impl Entry) -> bool {
     }
 }
 
-/// Whether a flow may go on: its server lives the same life, and its epoch is open. Gives the server's line, or why
-/// not.
+/// Whether a flow may go on: its server lives the same life, and its epoch is open. Gives the
+/// server's line, or why not.
 #[inline(always)]
 fn standing<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> Result<ServerLine, Reason> {
     let Some(server) = alive(tables, owner.server) else {
@@ -313,7 +316,8 @@ fn translated<F: Family>(
     Verdict { address, port, egress, ..Verdict::plain(action, reason) }
 }
 
-/// Answers a flow that may not go on, if it can be answered: never a RST, never without ACK (RFC 9293).
+/// Answers a flow that may not go on, if it can be answered: never a RST, never without ACK (RFC
+/// 9293).
 #[inline(always)]
 fn refuse<F: Family>(packet: &Packet<F>, owner: &Owner, reason: Reason) -> Verdict<F> {
     let verdict = if packet.has(RST) || !packet.has(ACK) {

@@ -1,7 +1,8 @@
 //! Address families, so that the packet path is written once.
 //!
-//! A family says which types its addresses and map keys have. Adding IPv6 means one more implementation here, one more
-//! parser in the kernel crate's frame, and two more maps; the decision stays as it is.
+//! A family says which types its addresses and map keys have. Adding IPv6 means one more
+//! implementation here, one more parser in the kernel crate's frame, and two more maps; the
+//! decision stays as it is.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -12,8 +12,8 @@ pub const FLOW_CLOSING: u32 = 1 << 1;
 /// A new conversation with the same addresses and ports was begun while this entry lived.
 pub const FLOW_CHALLENGED: u32 = 1 << 2;
 
-/// The clock of the tables is nanoseconds of the monotonic clock shifted right by this: units of 1.07 s, without a
-/// division in the packet path.
+/// The clock of the tables is nanoseconds of the monotonic clock shifted right by this: units of
+/// 1.07 s, without a division in the packet path.
 pub const CLOCK_SHIFT: u32 = 30;
 
 /// Whose flow it is. Fixed for the entry's life, which is what keeps a flow on its server (G2).
@@ -31,12 +31,12 @@ pub struct Owner {
     pub server_port: Be16,
 }
 
-/// A flow's entry as it lies in the table. Shape: five aligned 8-byte words; the first two never change, the
-/// others are stored whole.
+/// A flow's entry as it lies in the table. Shape: five aligned 8-byte words; the first two never
+/// change, the others are stored whole.
 ///
-/// Words: 0 device (bits 0-31), server (32-47), epoch (48-63); 1 incarnation (0-31), server port in network order
-/// (32-47); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags (32-63); 4 the last packet,
-/// in units of the table's clock.
+/// Words: 0 device (bits 0-31), server (32-47), epoch (48-63); 1 incarnation (0-31), server port in
+/// network order (32-47); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags
+/// (32-63); 4 the last packet, in units of the table's clock.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -122,7 +122,8 @@ pub trait Entry {
         self.word(4)
     }
 
-    /// Notes a packet of the client; stores only what changed, so that a quiet cache line stays shared.
+    /// Notes a packet of the client; stores only what changed, so that a quiet cache line stays
+    /// shared.
     #[inline(always)]
     fn touch(&self, client_hop: Hop, now: u64) {
         if self.word(2) != client_hop.0 {

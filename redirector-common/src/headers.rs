@@ -1,7 +1,7 @@
 //! Protocol headers as they lie in a frame. Only layout and field access; no judgement of content.
 //!
-//! Alignment is 2: a frame begins at an even address (the XDP headroom is 256 bytes), and every header before the
-//! transport header has an even length (Ethernet 14, IPv4 a multiple of 4).
+//! Alignment is 2: a frame begins at an even address (the XDP headroom is 256 bytes), and every
+//! header before the transport header has an even length (Ethernet 14, IPv4 a multiple of 4).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -1,9 +1,9 @@
-//! What the kernel program and the daemon share: headers, checksums, address rewriting, the tables' wire types
-//! and the packet decision.
+//! What the kernel program and the daemon share: headers, checksums, address rewriting, the tables'
+//! wire types and the packet decision.
 //!
-//! The crate is compiled twice, into the BPF object and into the host's daemon and tests. It allocates nothing,
-//! reads no clock and has no unsafe code; every outside thing is an argument or a method of
-//! [`decide::Tables`].
+//! The crate is compiled twice, into the BPF object and into the host's daemon and tests. It
+//! allocates nothing, reads no clock and has no unsafe code; every outside thing is an argument or
+//! a method of [`decide::Tables`].
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -68,8 +68,8 @@ impl Transport for Udp {
         self.source
     }
 
-    /// A zero checksum means that none was made and stays; one that comes out as zero is sent as all ones
-    /// (RFC 768).
+    /// A zero checksum means that none was made and stays; one that comes out as zero is sent as
+    /// all ones (RFC 768).
     #[inline(always)]
     fn update_checksum(&mut self, update: impl FnOnce(ChecksumUpdate) -> ChecksumUpdate) {
         if self.checksum.raw() == 0 {
@@ -82,7 +82,8 @@ impl Transport for Udp {
 
 /// Sends a packet to a server: rewrites destination address and port, takes one hop from the TTL.
 ///
-/// Shape: `ip` without options, TTL at least 1. Errors: none. Source: RFC 1624 equation 3, RFC 3022.
+/// Shape: `ip` without options, TTL at least 1. Errors: none. Source: RFC 1624 equation 3, RFC
+/// 3022.
 #[inline(always)]
 pub fn to_server(ip: &mut Ipv4, transport: &mut impl Transport, address: Be32, port: Be16) {
     let (old_address, old_port) = (ip.destination, transport.destination());

@@ -1,4 +1,5 @@
-//! Numbers in network byte order, as types, so that one in host order can never be stored by mistake.
+//! Numbers in network byte order, as types, so that one in host order can never be stored by
+//! mistake.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -28,8 +29,8 @@ impl Be16 {
         Self(raw)
     }
 
-    /// The bits as they lie in memory: what ones' complement sums are made of, because such a sum does not
-    /// depend on the byte order (RFC 1071, section 2 B).
+    /// The bits as they lie in memory: what ones' complement sums are made of, because such a sum
+    /// does not depend on the byte order (RFC 1071, section 2 B).
     #[inline(always)]
     pub const fn raw(self) -> u16 {
         self.0

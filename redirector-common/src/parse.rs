@@ -8,12 +8,13 @@ use crate::headers::{IPV4_LEN, Ipv4, TCP_LEN, Tcp, UDP_LEN, Udp};
 use crate::tcp::{FIN, SYN, Segment};
 use crate::verdict::Reason;
 
-/// Checks an IPv4 header against itself; gives the packet's length in bytes, which the caller checks against the frame.
+/// Checks an IPv4 header against itself; gives the packet's length in bytes, which the caller
+/// checks against the frame.
 ///
 /// # Errors
 ///
-/// `BadHeader`, `IpOptions` or `Fragment`. Source: RFC 791; RFC 1812 section 5.2.2 for the checksum, which a router
-/// must not leave unchecked.
+/// `BadHeader`, `IpOptions` or `Fragment`. Source: RFC 791; RFC 1812 section 5.2.2 for the
+/// checksum, which a router must not leave unchecked.
 #[inline(always)]
 pub fn ipv4(ip: &Ipv4) -> Result<usize, Reason> {
     let ip_len = usize::from(ip.total_length.get());
@@ -39,8 +40,8 @@ pub fn ipv4(ip: &Ipv4) -> Result<usize, Reason> {
     Ok(ip_len)
 }
 
-/// The facts of a TCP segment in a packet of `ip_len` bytes; the payload's length comes from the IP header, so that
-/// padding of short frames never counts.
+/// The facts of a TCP segment in a packet of `ip_len` bytes; the payload's length comes from the IP
+/// header, so that padding of short frames never counts.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! The exact RST: a client's segment turned round, in place.
 //!
-//! Its sequence number is the segment's own acknowledgement number, which is what the client expects next by
-//! construction, so that a receiver that follows RFC 5961 accepts it at once. No state is needed.
+//! Its sequence number is the segment's own acknowledgement number, which is what the client
+//! expects next by construction, so that a receiver that follows RFC 5961 accepts it at once. No
+//! state is needed.
 
 use crate::checksum::ChecksumUpdate;
 use crate::headers::{DONT_FRAGMENT, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_TCP};
@@ -17,8 +18,9 @@ const RESET_TTL: u8 = 64;
 
 /// Turns a client's segment into the RST that answers it.
 ///
-/// Shape: headers of a frame of [`RESET_FRAME_LEN`] bytes, no IP options; the segment has ACK set and is no RST
-/// (checked by the decision). Errors: none. Source: RFC 9293 section 3.10.7.1, RFC 5961 section 3.
+/// Shape: headers of a frame of [`RESET_FRAME_LEN`] bytes, no IP options; the segment has ACK set
+/// and is no RST (checked by the decision). Errors: none. Source: RFC 9293 section 3.10.7.1, RFC
+/// 5961 section 3.
 #[inline(always)]
 pub fn reset(ethernet: &mut Ethernet, ip: &mut Ipv4, tcp: &mut Tcp) {
     (ethernet.destination, ethernet.source) = (ethernet.source, ethernet.destination);

@@ -36,8 +36,8 @@ impl Segment {
     }
 }
 
-/// How far below the peer's next sequence number an acknowledgement may lie and still prove that its sender
-/// saw the peer's segments: 64 KiB, so that a blind guess succeeds once in 65,536 tries.
+/// How far below the peer's next sequence number an acknowledgement may lie and still prove that
+/// its sender saw the peer's segments: 64 KiB, so that a blind guess succeeds once in 65,536 tries.
 pub const PROOF_WINDOW: u32 = 65_536;
 
 /// Whether `acknowledgement` acknowledges what the peer sent up to `peer_next`.

@@ -20,7 +20,8 @@ pub enum Action {
     Reset,
 }
 
-/// A packet's verdict: one flat value, because large enums returned across branches upset the verifier.
+/// A packet's verdict: one flat value, because large enums returned across branches upset the
+/// verifier.
 #[derive(Debug, Clone, Copy)]
 pub struct Verdict<F: Family> {
     /// What is done.
@@ -65,7 +66,8 @@ macro_rules! reasons {
     ($($number:literal $variant:ident $name:literal $help:literal)+) => {
         /// The one named cause of a packet's verdict.
         ///
-        /// Numbers are the wire: explicit, append-only, contiguous; a retired one stays as a comment.
+        /// Numbers are the wire: explicit, append-only, contiguous; a retired one stays as a
+        /// comment.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u32)]
         pub enum Reason {
@@ -90,29 +92,52 @@ macro_rules! reasons {
 }
 
 reasons! {
-    0 NotIp "not_ip" "Passed: not an IPv4 packet (ARP, IPv6, VLAN tags and others)."
-    1 Truncated "truncated" "Passed: the frame ends before the headers do."
-    2 BadHeader "bad_header" "Passed: a header contradicts itself or the frame (version, lengths, checksum)."
-    3 Fragment "fragment" "Passed: a fragment of an IP packet; fragments are not redirected yet."
-    4 IpOptions "ip_options" "Passed: an IPv4 header with options; these are not redirected yet."
-    5 OtherProtocol "other_protocol" "Passed: neither TCP nor UDP."
-    6 NotOurs "not_ours" "Passed: no service address and no server's endpoint."
-    7 NotConfigured "not_configured" "Passed: a table names a device that has no line; restart the daemon to reconcile."
-    8 Established "established" "To the server: a proven flow stays on its server."
-    9 Opened "opened" "To the server: a new flow, by the device's association."
-    10 Candidate "candidate" "To the server: a flow that its client has not proven yet."
-    11 Proven "proven" "To the server: the client acknowledged what only its server could have sent."
-    12 Adopted "adopted" "To the server: an unknown flow in mid-conversation, by the device's association."
-    13 FlowsFull "flows_full" "To the server: proven, but the flow table is full; raise limits.flows_max."
-    14 Returned "returned" "To the client: a server's packet of a known flow."
-    15 ReturnUnknown "return_unknown" "Passed: a server's packet that belongs to no flow (health checks do)."
-    16 ReturnStale "return_stale" "Dropped: a server's packet for a flow that is not, or no longer, its own."
-    17 NoServer "no_server" "Dropped: neither the device's server nor its backup is alive."
-    18 ResetDead "reset_dead" "Answered with RST: the flow's server is dead or has begun a new life."
-    19 ResetRetired "reset_retired" "Answered with RST: the flow's epoch is retired (drain deadline or policy reset)."
-    20 Unanswerable "unanswerable" "Dropped: would be reset, but a RST or a segment without ACK is never answered."
-    21 TtlExpired "ttl_expired" "Dropped: no hop is left for the way to the server or client."
-    22 ResetFailed "reset_failed" "Dropped: the frame could not be shortened to a RST."
+    0 NotIp "not_ip"
+        "Passed: not an IPv4 packet (ARP, IPv6, VLAN tags and others)."
+    1 Truncated "truncated"
+        "Passed: the frame ends before the headers do."
+    2 BadHeader "bad_header"
+        "Passed: a header contradicts itself or the frame (version, lengths, checksum)."
+    3 Fragment "fragment"
+        "Passed: a fragment of an IP packet; fragments are not redirected yet."
+    4 IpOptions "ip_options"
+        "Passed: an IPv4 header with options; these are not redirected yet."
+    5 OtherProtocol "other_protocol"
+        "Passed: neither TCP nor UDP."
+    6 NotOurs "not_ours"
+        "Passed: no service address and no server's endpoint."
+    7 NotConfigured "not_configured"
+        "Passed: a table names a device that has no line; restart the daemon to reconcile."
+    8 Established "established"
+        "To the server: a proven flow stays on its server."
+    9 Opened "opened"
+        "To the server: a new flow, by the device's association."
+    10 Candidate "candidate"
+        "To the server: a flow that its client has not proven yet."
+    11 Proven "proven"
+        "To the server: the client acknowledged what only its server could have sent."
+    12 Adopted "adopted"
+        "To the server: an unknown flow in mid-conversation, by the device's association."
+    13 FlowsFull "flows_full"
+        "To the server: proven, but the flow table is full; raise limits.flows_max."
+    14 Returned "returned"
+        "To the client: a server's packet of a known flow."
+    15 ReturnUnknown "return_unknown"
+        "Passed: a server's packet that belongs to no flow (health checks do)."
+    16 ReturnStale "return_stale"
+        "Dropped: a server's packet for a flow that is not, or no longer, its own."
+    17 NoServer "no_server"
+        "Dropped: neither the device's server nor its backup is alive."
+    18 ResetDead "reset_dead"
+        "Answered with RST: the flow's server is dead or has begun a new life."
+    19 ResetRetired "reset_retired"
+        "Answered with RST: the flow's epoch is retired (drain deadline or policy reset)."
+    20 Unanswerable "unanswerable"
+        "Dropped: would be reset, but a RST or a segment without ACK is never answered."
+    21 TtlExpired "ttl_expired"
+        "Dropped: no hop is left for the way to the server or client."
+    22 ResetFailed "reset_failed"
+        "Dropped: the frame could not be shortened to a RST."
 }
 
 /// How many reasons there are.

@@ -1,16 +1,16 @@
 //! Wire types: what lies in the kernel's tables, written by one side and read by the other.
 //!
-//! Rules: every value that is changed while packets flow is made of aligned 8-byte words, each of which means something
-//! by itself and is stored whole; whatever takes more than one word is written while nothing refers to it. So no
-//! reader ever sees a mixture (G1, G5).
+//! Rules: every value that is changed while packets flow is made of aligned 8-byte words, each of
+//! which means something by itself and is stored whole; whatever takes more than one word is
+//! written while nothing refers to it. So no reader ever sees a mixture (G1, G5).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::headers::Mac;
 use crate::order::Be16;
 
-/// Version of the tables' layout. Pinned tables of another version are never reused: raise it with every
-/// change to this file, `family.rs` keys or `flow.rs`.
+/// Version of the tables' layout. Pinned tables of another version are never reused: raise it with
+/// every change to this file, `family.rs` keys or `flow.rs`.
 pub const ABI_VERSION: u32 = 1;
 
 /// Index of the device in the association table; `DEVICE_NONE` for no device.
@@ -22,11 +22,13 @@ pub const SERVER_ID_MAX: u16 = 4095;
 /// Largest interface index that a [`Hop`] can hold.
 pub const IFINDEX_MAX: u32 = 65_535;
 
-/// Word of the control table: which bank of associations is in force, 0 or 1. Written by the daemon.
+/// Word of the control table: which bank of associations is in force, 0 or 1. Written by the
+/// daemon.
 pub const CONTROL_BANK: u32 = 0;
 /// Word of the control table: [`ABI_VERSION`]. Written by the daemon at first load.
 pub const CONTROL_ABI: u32 = 1;
-/// Word of the control table: number of association words in a bank. Written by the daemon at first load.
+/// Word of the control table: number of association words in a bank. Written by the daemon at first
+/// load.
 pub const CONTROL_DEVICES_MAX: u32 = 2;
 /// Words in the control table.
 pub const CONTROL_LEN: u32 = 8;
@@ -36,7 +38,8 @@ pub const INTERFACES_LEN: u32 = IFINDEX_MAX + 1;
 
 /// An association as the packet path reads it: one aligned 8-byte word, so a change is one store.
 ///
-/// Shape: bits 0-11 server, 12-23 previous, 24-35 backup, 36-51 epoch, 52-59 epochs open, 60-63 zero.
+/// Shape: bits 0-11 server, 12-23 previous, 24-35 backup, 36-51 epoch, 52-59 epochs open, 60-63
+/// zero.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -176,7 +179,8 @@ impl Hop {
 
 /// One line of the server table. Shape: 64 bytes, a cache line.
 ///
-/// The two words are stored singly at any time; the address is written only while the state is absent.
+/// The two words are stored singly at any time; the address is written only while the state is
+/// absent.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

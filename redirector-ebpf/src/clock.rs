@@ -5,7 +5,8 @@ use redirector_common::flow::CLOCK_SHIFT;
 
 /// The tables' clock, as of the last timer tick: 3.5 ns a reading where the fine clock takes 31.
 ///
-/// Its unit is about a second, so that a flow's line is written once a second, not with each packet.
+/// Its unit is about a second, so that a flow's line is written once a second, not with each
+/// packet.
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: the helper takes no argument and touches no memory of ours.

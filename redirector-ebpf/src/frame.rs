@@ -1,8 +1,8 @@
 //! The only place that touches packet memory.
 //!
-//! `parse` copies a small [`Packet`] out of the frame, `apply` writes the verdict back. Everything is checked before the
-//! first write, so no half-rewritten packet leaves (G8). What moves packet memory takes the frame by value, so that a
-//! stale reference does not compile.
+//! `parse` copies a small [`Packet`] out of the frame, `apply` writes the verdict back. Everything
+//! is checked before the first write, so no half-rewritten packet leaves (G8). What moves packet
+//! memory takes the frame by value, so that a stale reference does not compile.
 
 use core::marker::PhantomData;
 
@@ -48,7 +48,8 @@ impl<'a> Frame<'a, V4> {
         unsafe { bpf_xdp_get_buff_len(self.context.ctx) }
     }
 
-    /// Copies out what the decision needs; refuses, by name, what is not an IPv4 TCP or UDP packet in good order.
+    /// Copies out what the decision needs; refuses, by name, what is not an IPv4 TCP or UDP packet
+    /// in good order.
     #[inline(always)]
     pub fn parse(&self) -> Result<Packet<V4>, Reason> {
         let ethernet: &Ethernet = self.header(0)?;
@@ -80,8 +81,8 @@ impl<'a> Frame<'a, V4> {
         })
     }
 
-    /// Whether a packet of `ip_len` bytes is all there. The length of all buffers costs a call, so it is asked for
-    /// only if the first buffer does not do.
+    /// Whether a packet of `ip_len` bytes is all there. The length of all buffers costs a call, so
+    /// it is asked for only if the first buffer does not do.
     #[inline(always)]
     fn check_len(&self, ip_len: usize) -> Result<(), Reason> {
         let linear_len = self.context.data_end() - self.context.data();
@@ -121,7 +122,8 @@ impl<'a> Frame<'a, V4> {
         }
         match own {
             Some(own) => self.send(verdict.egress, own),
-            // Neighbour or interface unknown: the kernel's stack resolves and routes the rewritten packet.
+            // Neighbour or interface unknown: the kernel's stack resolves and routes the rewritten
+            // packet.
             None => Ok(XDP_PASS),
         }
     }
@@ -150,7 +152,8 @@ impl<'a> Frame<'a, V4> {
         Ok(XDP_TX)
     }
 
-    /// Cuts the frame's tail off. Every reference into the old frame is gone, as it is taken by value.
+    /// Cuts the frame's tail off. Every reference into the old frame is gone, as it is taken by
+    /// value.
     #[inline(always)]
     fn shorten(self, len: usize) -> Result<Self, Reason> {
         let delta = len as i64 - self.len() as i64;
@@ -169,7 +172,8 @@ impl<'a> Frame<'a, V4> {
         if start + size_of::<T>() > self.context.data_end() {
             return Err(Reason::Truncated);
         }
-        // SAFETY: in bounds by the check above; headers accept any bytes and start at even addresses.
+        // SAFETY: in bounds by the check above; headers accept any bytes and start at even
+        // addresses.
         Ok(unsafe { &*(start as *const T) })
     }
 
@@ -182,7 +186,8 @@ impl<'a> Frame<'a, V4> {
         if start + size_of::<T>() > self.context.data_end() {
             return Err(Reason::Truncated);
         }
-        // SAFETY: in bounds by the check above; headers accept any bytes and start at even addresses.
+        // SAFETY: in bounds by the check above; headers accept any bytes and start at even
+        // addresses.
         Ok(unsafe { &mut *(start as *mut T) })
     }
 }

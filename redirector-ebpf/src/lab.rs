@@ -1,9 +1,10 @@
-//! Programs of the benchmark, never of the product: a driver that hands every packet to the program under test with a
-//! five-tuple of its own, and the floors beside it.
+//! Programs of the benchmark, never of the product: a driver that hands every packet to the program
+//! under test with a five-tuple of its own, and the floors beside it.
 //!
-//! A test run with `repeat` does not restore the packet, and its clock includes the kernel's own work. So the driver restores
-//! the head of the frame, varies the flow through a bijection, stamps the clock every [`STAMP_INTERVAL`] packets, and
-//! jumps into the program under test by a tail call with a constant index.
+//! A test run with `repeat` does not restore the packet, and its clock includes the kernel's own
+//! work. So the driver restores the head of the frame, varies the flow through a bijection, stamps
+//! the clock every [`STAMP_INTERVAL`] packets, and jumps into the program under test by a tail call
+//! with a constant index.
 
 #![no_std]
 #![no_main]
@@ -80,7 +81,8 @@ fn drive(context: &XdpContext) -> Option<()> {
     // SAFETY: in bounds by the check above; any bytes will do.
     let head = unsafe { &mut *(start as *mut [u64; HEAD_LEN / 8]) };
     *head = run.head;
-    // What the upper half of the address loses the lower half gains, so that the header's checksum stays right.
+    // What the upper half of the address loses the lower half gains, so that the header's checksum
+    // stays right.
     let (further, port) = ((flow >> PORTS_BITS) as u16, (flow & ((1 << PORTS_BITS) - 1)) as u16);
     let (address, ports) = if run.reverse == 0 { (26, 34) } else { (30, 36) };
     put(start + address, 0x0a80 - further);

@@ -1,7 +1,8 @@
-//! The XDP program of the redirector: frame -> packet -> decide -> verdict -> frame, one reason counted at the one exit.
+//! The XDP program of the redirector: frame -> packet -> decide -> verdict -> frame, one reason
+//! counted at the one exit.
 //!
-//! This file only connects the parts. It knows neither packet memory (`frame`) nor maps (`maps`), and it does
-//! not think (`redirector_common::decide`).
+//! This file only connects the parts. It knows neither packet memory (`frame`) nor maps (`maps`),
+//! and it does not think (`redirector_common::decide`).
 
 #![no_std]
 #![no_main]

@@ -1,8 +1,8 @@
 //! The kernel's tables, and the only place that reads and writes them.
 //!
-//! Names have at most 15 characters, or the kernel cuts them. Sizes here are defaults; the daemon sets those of its
-//! configuration at load. Arrays that the daemon changes while packets flow can be mapped into its memory, so that
-//! a change is one aligned 8-byte store.
+//! Names have at most 15 characters, or the kernel cuts them. Sizes here are defaults; the daemon
+//! sets those of its configuration at load. Arrays that the daemon changes while packets flow can
+//! be mapped into its memory, so that a change is one aligned 8-byte store.
 
 use core::marker::PhantomData;
 use core::ptr::{read_volatile, write_volatile};
@@ -26,8 +26,8 @@ use crate::clock;
 #[map]
 static CONTROL: Array<u64> = Array::with_max_entries(CONTROL_LEN, BPF_F_MMAPABLE);
 
-/// Own Ethernet address by interface index, as a [`Hop`]; zero where the program is not attached. Writer:
-/// daemon, at attach. Reader: program. 512 KiB.
+/// Own Ethernet address by interface index, as a [`Hop`]; zero where the program is not attached.
+/// Writer: daemon, at attach. Reader: program. 512 KiB.
 #[map]
 static INTERFACES: Array<u64> = Array::with_max_entries(INTERFACES_LEN, BPF_F_MMAPABLE);
 
@@ -35,22 +35,25 @@ static INTERFACES: Array<u64> = Array::with_max_entries(INTERFACES_LEN, BPF_F_MM
 #[map]
 static SERVICES: HashMap<Endpoint4, u32> = HashMap::with_max_entries(4096, 0);
 
-/// Server's endpoint -> device and server. Writer: daemon. Reader: program. Room for 64 servers a device, which is the most
-/// that the daemon accepts; memory is taken as entries come, about 80 bytes each.
+/// Server's endpoint -> device and server. Writer: daemon. Reader: program. Room for 64 servers a
+/// device, which is the most that the daemon accepts; memory is taken as entries come, about 80
+/// bytes each.
 #[map]
 static ORIGINS: HashMap<Endpoint4, Origin> =
     HashMap::with_max_entries(64 * 4096, BPF_F_NO_PREALLOC);
 
-/// Two banks of association words, interleaved: device d's word of bank b is at 2d + b. Writer: daemon, by
-/// single stores. Reader: program. 16 bytes a device.
+/// Two banks of association words, interleaved: device d's word of bank b is at 2d + b. Writer:
+/// daemon, by single stores. Reader: program. 16 bytes a device.
 #[map]
 static ASSOCIATIONS: Array<u64> = Array::with_max_entries(2 * 4096, BPF_F_MMAPABLE);
 
-/// A line per server. Writer: daemon, state and next hop by single stores. Reader: program. 64 bytes a server.
+/// A line per server. Writer: daemon, state and next hop by single stores. Reader: program. 64
+/// bytes a server.
 #[map]
 static SERVERS: Array<ServerLine> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 
-/// A line per device. Writer: daemon, while nothing names the device. Reader: program. 32 bytes a device.
+/// A line per device. Writer: daemon, while nothing names the device. Reader: program. 32 bytes a
+/// device.
 #[map]
 static DEVICES: Array<DeviceLine> = Array::with_max_entries(4096, 0);
 
@@ -59,8 +62,8 @@ static DEVICES: Array<DeviceLine> = Array::with_max_entries(4096, 0);
 #[map]
 static FLOWS: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(262_144, 0);
 
-/// Flows not yet proven: floods live and die here. Writer: program. Full: the least recently used goes.
-/// 121 bytes a candidate at maximum size.
+/// Flows not yet proven: floods live and die here. Writer: program. Full: the least recently used
+/// goes. 121 bytes a candidate at maximum size.
 #[map]
 static CANDIDATES: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(65_536, 0);
 
@@ -94,8 +97,9 @@ impl Entry for KernelEntry<'_> {
     #[inline(always)]
     fn set_word(&self, index: usize, value: u64) {
         let word = self.words.wrapping_add(index);
-        // SAFETY: an aligned word of a value that the map gave us; the verifier bounds the index. If the entry was
-        // reused meanwhile, what it holds is wrong but never torn, and the next packet of its flow mends it.
+        // SAFETY: an aligned word of a value that the map gave us; the verifier bounds the index.
+        // If the entry was reused meanwhile, what it holds is wrong but never torn, and the next
+        // packet of its flow mends it.
         unsafe { write_volatile(word, value) }
     }
 }
@@ -103,7 +107,8 @@ impl Entry for KernelEntry<'_> {
 /// Loads an aligned word of a map's value, once and whole.
 #[inline(always)]
 fn load(word: *const u64) -> u64 {
-    // SAFETY: every caller passes an aligned word inside a value that a map lookup gave; the verifier checks both.
+    // SAFETY: every caller passes an aligned word inside a value that a map lookup gave; the
+    // verifier checks both.
     unsafe { read_volatile(word) }
 }
 
@@ -169,8 +174,8 @@ impl Tables<V4> for KernelTables {
 
     #[inline(always)]
     fn open(&self, key: &FlowKey4, flow: &Flow) {
-        // An LRU map makes room by itself; an error (no memory for the moment) leaves this packet without an
-        // entry, and the next one tries again.
+        // An LRU map makes room by itself; an error (no memory for the moment) leaves this packet
+        // without an entry, and the next one tries again.
         let _ = CANDIDATES.insert(key, flow, 0);
     }
 
@@ -192,7 +197,8 @@ pub fn own_address(ifindex: u16) -> Option<Mac> {
     hop.is_known().then(|| hop.mac())
 }
 
-/// Counts a packet under its reason, its device and its server; gives back this CPU's packets of the reason.
+/// Counts a packet under its reason, its device and its server; gives back this CPU's packets of
+/// the reason.
 #[inline(always)]
 pub fn count(verdict: &Verdict<V4>, reason: Reason, frame_len: u64) -> u64 {
     if let Some(counts) = DEVICE_COUNT.get_ptr_mut(verdict.device) {

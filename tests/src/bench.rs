@@ -1,8 +1,10 @@
-//! `redirector-lab bench`: what a packet costs in the loaded program, beside floors measured in the same run.
+//! `redirector-lab bench`: what a packet costs in the loaded program, beside floors measured in the
+//! same run.
 //!
-//! Every packet has a five-tuple of its own and a restored frame; the cost of giving it these is measured with an
-//! empty program and taken off (see `redirector-ebpf/src/lab.rs`). Cases take turns, round by round, because the machine's
-//! speed changes with its neighbours: a figure is to be believed where minimum and median agree.
+//! Every packet has a five-tuple of its own and a restored frame; the cost of giving it these is
+//! measured with an empty program and taken off (see `redirector-ebpf/src/lab.rs`). Cases take
+//! turns, round by round, because the machine's speed changes with its neighbours: a figure is to
+//! be believed where minimum and median agree.
 
 use std::path::PathBuf;
 

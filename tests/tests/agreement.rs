@@ -1,4 +1,5 @@
-//! The loaded program and the host's decision must agree, byte for byte, on every packet of random histories.
+//! The loaded program and the host's decision must agree, byte for byte, on every packet of random
+//! histories.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,7 +16,8 @@ use redirector_tests::data_path::{
 const SERVERS: u16 = 4;
 const DEVICES: u32 = 3;
 
-/// A small generator with a seed, so that a failure can be run again (SplitMix64, Steele et al. 2014).
+/// A small generator with a seed, so that a failure can be run again (SplitMix64, Steele et al.
+/// 2014).
 struct Random(u64);
 
 impl Random {
@@ -38,8 +40,7 @@ impl Random {
 
 /// A random packet of a small world, so that flows are met again and again.
 fn packet(random: &mut Random, udp: bool) -> Vec<u8> {
-    let client =
-        (Ipv4Addr::new(10, 1, 9, random.below(3) as u8), 40_000 + random.below(4) as u16);
+    let client = (Ipv4Addr::new(10, 1, 9, random.below(3) as u8), 40_000 + random.below(4) as u16);
     let device = random.below(u64::from(DEVICES)) as u32;
     let flags = random.pick(&[SYN, ACK, ACK, ACK | PSH, ACK | FIN, RST, SYN | ACK, FIN]);
     let numbers = (random.pick(&[100, 101, 102]), random.pick(&[0, 500, 501, 502, 9_000_000]));
@@ -87,15 +88,17 @@ fn op(random: &mut Random) -> Op {
             incarnation: random.below(3) as u32,
         },
         1 => Op::CommitAssociations { words: (0..DEVICES).map(|d| (d, word(random))).collect() },
-        2 => Op::SetNextHop {
-            id: 1 + random.below(u64::from(SERVERS)) as u16,
-            next_hop: None,
-        },
+        2 => Op::SetNextHop { id: 1 + random.below(u64::from(SERVERS)) as u16, next_hop: None },
         _ => {
             let device = random.below(u64::from(DEVICES)) as u32;
             Op::CommitAssociations { words: vec![(device, word(random))] }
         }
     }
+}
+
+/// A frame as fields and as bytes, for comparison by eye.
+fn side(name: &str, action: u32, frame: &[u8]) -> String {
+    format!("{name:>9}: action {action}, {:?}\n           {frame:02x?}", Packet::read(frame))
 }
 
 /// Runs a history on both; gives how often each reason was met.
@@ -119,16 +122,11 @@ fn history(seed: u64, packets: u64, udp: bool) -> BTreeMap<&'static str, u64> {
         let actual = program.run(&frame).unwrap();
         assert!(
             expected == actual,
-            "seed {seed}, step {step}, reason {}\n  in       {:?}\n  {frame:02x?}\n  expected {} {:?}\n  \
-             {:02x?}\n  actual   {} {:?}\n  {:02x?}",
+            "seed {seed}, step {step}, reason {}\n{}\n{}\n{}",
             reason.name(),
-            Packet::read(&frame),
-            expected.action,
-            Packet::read(&expected.frame),
-            expected.frame,
-            actual.action,
-            Packet::read(&actual.frame),
-            actual.frame,
+            side("in", 0, &frame),
+            side("expected", expected.action, &expected.frame),
+            side("actual", actual.action, &actual.frame),
         );
         *met.entry(reason.name()).or_default() += 1;
     }
@@ -149,7 +147,8 @@ fn the_program_and_the_host_agree_on_tcp() {
     for seed in 1..=4 {
         met.extend(history(seed, 50_000, false));
     }
-    for reason in ["established", "proven", "adopted", "reset_dead", "reset_retired", "return_stale"]
+    for reason in
+        ["established", "proven", "adopted", "reset_dead", "reset_retired", "return_stale"]
     {
         assert!(met.contains_key(reason), "the histories never met {reason}: {met:?}");
     }

@@ -18,7 +18,8 @@ const DROP: u32 = 1;
 const TX: u32 = 3;
 const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 1, 9, 1), 40_001);
 
-/// A program with four servers and two devices, both on server 1, and a client's conversation with device 0.
+/// A program with four servers and two devices, both on server 1, and a client's conversation with
+/// device 0.
 struct Bench {
     program: Program,
 }

@@ -1,11 +1,10 @@
 //! Loading, attaching, replacing and removing the XDP program.
 //!
-//! Maps and links are pinned under a directory of the BPF file system, so that packets keep flowing with the last
-//! table when the daemon stops, crashes or is upgraded (G6). A starting daemon reuses the maps and replaces the
-//! program through the pinned link, atomically; it never detaches first.
+//! Maps and links are pinned under a directory of the BPF file system, so that packets keep flowing
+//! with the last table when the daemon stops, crashes or is upgraded (G6). A starting daemon reuses
+//! the maps and replaces the program through the pinned link, atomically; it never detaches first.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::Map;
@@ -15,16 +14,23 @@ use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, SERVER_ID_MAX};
 
-use super::tables::{Maps, Tables, TablesError};
+use super::tables::{Maps, Tables};
 
+mod error;
 mod log_reader;
+mod pins;
 
+pub use error::AttachError;
+use error::{attach_detail, chain, load_error};
 pub use log_reader::LogReader;
+pub use pins::detach;
+use pins::{detach_others, make_directories, pin_error};
 
 /// The program, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-xdp"));
 
-/// The benchmark's programs; the daemon itself never loads them, and a binary that does not name them does not carry them.
+/// The benchmark's programs; the daemon itself never loads them, and a binary that does not name
+/// them does not carry them.
 pub static LAB_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-lab"));
 
@@ -68,7 +74,8 @@ impl TableLimits {
     pub fn bytes(&self, cpus: u32) -> u64 {
         let (devices, servers) = (u64::from(self.devices_max), u64::from(self.servers_max));
         let flows = u64::from(self.flows_max) + u64::from(self.candidates_max);
-        // Two association words, the line, the service, 64 buckets and four entries for servers' endpoints, counters.
+        // Two association words, the line, the service, 64 buckets and four entries for servers'
+        // endpoints, counters.
         let per_device = 16 + 32 + 80 + 64 * 16 + 4 * 80 + 40 * u64::from(cpus);
         flows * 121 + devices * per_device + servers * (64 + 16 * u64::from(cpus)) + 512 * 1024
     }
@@ -107,81 +114,11 @@ pub struct AttachOptions {
     pub limits: TableLimits,
 }
 
-/// Why the program could not be attached.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The directory is not on a BPF file system.
-    #[error(
-        "{0} is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or set \
-         redirector.bpffs_dir to a directory on one"
-    )]
-    NotBpffs(PathBuf),
-    /// Tables of another layout are pinned.
-    #[error(
-        "tables of layout {found} are pinned in {dir}, this daemon has layout {ABI_VERSION}; run \
-         `redirector detach` with the old daemon stopped (its open flows end), then start again"
-    )]
-    OtherAbi {
-        /// Directory of the pinned tables.
-        dir: PathBuf,
-        /// Their layout, from the directory's name.
-        found: String,
-    },
-    /// A limit is outside what the tables can hold.
-    #[error("limits.{field} is {value}; it must be from 1 to {max}")]
-    Limit {
-        /// Field of the configuration.
-        field: &'static str,
-        /// What it says.
-        value: u64,
-        /// The most it may be.
-        max: u64,
-    },
-    /// An interface's index does not fit a hop.
-    #[error("interface {name} has index {index}; indexes above {IFINDEX_MAX} are not supported")]
-    InterfaceIndex {
-        /// Its name.
-        name: String,
-        /// Its index.
-        index: u32,
-    },
-    /// The object could not be loaded or verified.
-    #[error("cannot load the program on kernel {kernel}: {detail}")]
-    Load {
-        /// Release of the running kernel.
-        kernel: String,
-        /// The cause with the tail of the verifier's log.
-        detail: String,
-    },
-    /// The program could not be attached to an interface.
-    #[error("cannot attach to interface {interface} in {mode} mode: {detail}")]
-    Attach {
-        /// Interface.
-        interface: String,
-        /// Mode asked for.
-        mode: &'static str,
-        /// The cause, and what to do.
-        detail: String,
-    },
-    /// A file or directory of the BPF file system could not be used.
-    #[error("cannot {attempt} {path}")]
-    Pin {
-        /// What was attempted.
-        attempt: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The maps could not be opened.
-    #[error("cannot open the tables")]
-    Tables(#[from] TablesError),
-}
-
-/// Loads the program, takes over pinned maps, attaches to or replaces the program on each interface.
+/// Loads the program, takes over pinned maps, attaches to or replaces the program on each
+/// interface.
 ///
-/// What was attached before and is not asked for any more is detached. On an error everything that was in force
-/// stays in force.
+/// What was attached before and is not asked for any more is detached. On an error everything that
+/// was in force stays in force.
 ///
 /// # Errors
 ///
@@ -190,7 +127,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     check(options)?;
     let maps_dir = options.bpffs_dir.join(format!("abi-{ABI_VERSION}"));
     let links_dir = options.bpffs_dir.join("links");
-    make_directories(options, &maps_dir, &links_dir)?;
+    make_directories(&options.bpffs_dir, &maps_dir, &links_dir)?;
     let mut ebpf = load(&options.limits, Some(&maps_dir))?;
     let program: &mut Xdp = program_of(&mut ebpf)?;
     program.load().map_err(|error| load_error(&error))?;
@@ -209,7 +146,8 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     Ok((tables, log_reader))
 }
 
-/// Loads the program and its tables without attaching or pinning anything: for running packets through it.
+/// Loads the program and its tables without attaching or pinning anything: for running packets
+/// through it.
 ///
 /// # Errors
 ///
@@ -219,33 +157,6 @@ pub fn load_only(limits: &TableLimits) -> Result<(Ebpf, Tables), AttachError> {
     program_of(&mut ebpf)?.load().map_err(|error| load_error(&error))?;
     let tables = Tables::new(take_maps(&mut ebpf)?)?;
     Ok((ebpf, tables))
-}
-
-/// Removes the program from all interfaces, and all tables with their flows.
-///
-/// Returns what was removed, one line each.
-///
-/// # Errors
-///
-/// When a pinned file cannot be removed.
-pub fn detach(bpffs_dir: &Path) -> Result<Vec<String>, AttachError> {
-    let mut removed = Vec::new();
-    let links_dir = bpffs_dir.join("links");
-    // Links first: the program must be off the interfaces before its tables are gone.
-    for dir in [vec![links_dir], directories(bpffs_dir)?].concat() {
-        for name in files(&dir)? {
-            let path = dir.join(&name);
-            std::fs::remove_file(&path).map_err(pin_error("remove", &path))?;
-            removed.push(path.display().to_string());
-        }
-        if dir.exists() {
-            std::fs::remove_dir(&dir).map_err(pin_error("remove", &dir))?;
-        }
-    }
-    if bpffs_dir.exists() {
-        std::fs::remove_dir(bpffs_dir).map_err(pin_error("remove", bpffs_dir))?;
-    }
-    Ok(removed)
 }
 
 fn check(options: &AttachOptions) -> Result<(), AttachError> {
@@ -266,28 +177,6 @@ fn check(options: &AttachOptions) -> Result<(), AttachError> {
             let (name, index) = (interface.name.clone(), interface.index);
             return Err(AttachError::InterfaceIndex { name, index });
         }
-    }
-    Ok(())
-}
-
-fn make_directories(
-    options: &AttachOptions,
-    maps_dir: &Path,
-    links_dir: &Path,
-) -> Result<(), AttachError> {
-    let parent = options.bpffs_dir.parent().unwrap_or(&options.bpffs_dir);
-    if !is_bpffs(parent) && !is_bpffs(&options.bpffs_dir) {
-        return Err(AttachError::NotBpffs(options.bpffs_dir.clone()));
-    }
-    for dir in directories(&options.bpffs_dir)? {
-        if dir != *maps_dir {
-            let name = dir.file_name().unwrap_or_default().to_string_lossy();
-            let found = name.trim_start_matches("abi-").to_owned();
-            return Err(AttachError::OtherAbi { dir, found });
-        }
-    }
-    for dir in [maps_dir, links_dir] {
-        std::fs::create_dir_all(dir).map_err(pin_error("make directory", dir))?;
     }
     Ok(())
 }
@@ -378,95 +267,4 @@ fn replaced(program: &mut Xdp, path: &Path) -> bool {
     let Ok(id) = program.attach_to_link(link) else { return false };
     // Taken out of the program's hands, so that its end does not detach; the pin keeps the link.
     program.take_link(id).is_ok()
-}
-
-/// Detaches what an earlier configuration attached and this one does not name.
-fn detach_others(links_dir: &Path, interfaces: &[Interface]) -> Result<(), AttachError> {
-    for name in files(links_dir)? {
-        if !interfaces.iter().any(|interface| interface.name.as_bytes() == name.as_bytes()) {
-            let path = links_dir.join(&name);
-            std::fs::remove_file(&path).map_err(pin_error("remove link", &path))?;
-            tracing::info!(interface = %name.display(), "detached: no longer configured");
-        }
-    }
-    Ok(())
-}
-
-fn is_bpffs(path: &Path) -> bool {
-    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == BPF_FS_MAGIC)
-}
-
-fn files(dir: &Path) -> Result<Vec<std::ffi::OsString>, AttachError> {
-    list(dir, |entry| !entry.path().is_dir()).map(|entries| {
-        entries.into_iter().map(|path| path.file_name().unwrap_or_default().to_owned()).collect()
-    })
-}
-
-/// Directories of pinned tables.
-fn directories(bpffs_dir: &Path) -> Result<Vec<PathBuf>, AttachError> {
-    list(bpffs_dir, |entry| entry.file_name().as_bytes().starts_with(b"abi-"))
-}
-
-fn list(
-    dir: &Path,
-    wanted: impl Fn(&std::fs::DirEntry) -> bool,
-) -> Result<Vec<PathBuf>, AttachError> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(pin_error("list", dir))? {
-        let entry = entry.map_err(pin_error("list", dir))?;
-        if wanted(&entry) {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn pin_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AttachError {
-    let path = path.to_owned();
-    move |source| AttachError::Pin { attempt, path, source }
-}
-
-fn load_error(error: &(dyn std::error::Error + 'static)) -> AttachError {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned());
-    // The verifier's log is long and its cause stands at the end.
-    const TAIL_LEN: usize = 2000;
-    let text = chain(error);
-    let start = text.ceil_char_boundary(text.len().saturating_sub(TAIL_LEN));
-    AttachError::Load { kernel, detail: text[start..].to_owned() }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-fn attach_detail(error: &aya::programs::ProgramError, mode: AttachMode) -> String {
-    let text = chain(error);
-    let code = match error {
-        aya::programs::ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    };
-    match (code, mode) {
-        (Some(libc::EBUSY), _) => {
-            format!("{text}; another XDP program is attached there: remove it first")
-        }
-        (Some(libc::EOPNOTSUPP), AttachMode::Native) => format!(
-            "{text}; its driver has no native XDP, or not with this MTU and offloads (switch off \
-             LRO and GRO-HW, lower the MTU); or set mode = \"generic\""
-        ),
-        (Some(libc::EPERM), _) => format!("{text}; CAP_NET_ADMIN and CAP_BPF are needed"),
-        _ => text,
-    }
 }

@@ -1,32 +1,33 @@
 //! The kernel's tables as the daemon sees them: ops go in, counters and flows come out.
 //!
-//! The daemon is the only writer of everything but flows, candidates and counters. Associations, server words and the
-//! bank in force are kernel memory mapped here, so that a change is one 8-byte store. Blocking, but short; a sweep
-//! of the flow table is bounded by its size.
+//! The daemon is the only writer of everything but flows, candidates and counters. Associations,
+//! server words and the bank in force are kernel memory mapped here, so that a change is one 8-byte
+//! store. Blocking, but short; a sweep of the flow table is bounded by its size.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use redirector_common::family::{Endpoint4, FlowKey4};
 use redirector_common::flow::{CLOCK_SHIFT, FLOW_CLOSING, Flow};
-use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
-use redirector_common::order::{Be16, Be32};
-use redirector_common::verdict::Reason;
+use redirector_common::order::Be16;
 use redirector_common::wire::{
-    self, Association, CONTROL_BANK, DeviceLine, Hop, Origin, SERVER_ADDRESS_WORD, SERVER_ID_MAX,
+    self, CONTROL_BANK, DeviceLine, Hop, Origin, SERVER_ADDRESS_WORD, SERVER_ID_MAX,
     SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS, ServerWord,
 };
 
-use crate::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
-use crate::core::spec::Protocol;
+use crate::core::op::{AssociationWord, DeviceSettings, NextHop, Op, ServerState};
 
 mod content;
+mod convert;
+mod counters;
 mod flows;
 pub mod raw;
 
 pub use content::Content;
+use convert::{address_bytes, endpoint, protocol_number, wire_word};
+pub use counters::{Count, Counters, DeviceCount};
 pub use flows::{FlowCensus, Sweep};
 use raw::{MappedWords, Wire};
 
@@ -64,37 +65,6 @@ pub enum TablesError {
     /// The program has no IPv6 tables yet.
     #[error("{0} is an IPv6 address, which the packet path does not support yet")]
     Ipv6(IpAddr),
-}
-
-/// Packets and bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Count {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of whole frames.
-    pub bytes: u64,
-}
-
-/// Counters of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeviceCount {
-    /// From clients.
-    pub to_server: Count,
-    /// From servers.
-    pub to_client: Count,
-    /// Flows opened.
-    pub flows_opened: u64,
-}
-
-/// All counters, summed over CPUs; they grow for as long as the program's maps live.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Every reason, by number, also those never met.
-    pub reasons: Vec<(Reason, Count)>,
-    /// By device id; only devices that were met.
-    pub devices: BTreeMap<u32, DeviceCount>,
-    /// By server id; only servers that were met.
-    pub servers: BTreeMap<u16, Count>,
 }
 
 /// The maps by name, as the loader found them.
@@ -183,8 +153,8 @@ impl Tables {
     ///
     /// # Errors
     ///
-    /// When an id is outside its table or the kernel refuses; what was written before stays written, and applying
-    /// the op again is safe.
+    /// When an id is outside its table or the kernel refuses; what was written before stays
+    /// written, and applying the op again is safe.
     pub fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
         match op {
             Op::SetServerAddress { id, address } => self.set_server_address(*id, *address),
@@ -224,7 +194,8 @@ impl Tables {
         }
     }
 
-    /// Writes an address. One that differs makes the server absent first: its line is never read half-written.
+    /// Writes an address. One that differs makes the server absent first: its line is never read
+    /// half-written.
     fn set_server_address(&mut self, id: u16, address: IpAddr) -> Result<(), TablesError> {
         let bytes = address_bytes(address)?;
         let base = self.server_base(id)?;
@@ -258,8 +229,8 @@ impl Tables {
             .map_err(|source| map_error(format!("write device {id}"), source))
     }
 
-    /// One association is one store into the bank in force; several are written into the other bank, which is then
-    /// put in force by one store.
+    /// One association is one store into the bank in force; several are written into the other
+    /// bank, which is then put in force by one store.
     fn commit_associations(&mut self, words: &[(u32, AssociationWord)]) -> Result<(), TablesError> {
         for (device, _) in words {
             self.check_device(*device)?;
@@ -285,8 +256,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Before the other bank is written: no packet that read it before the last flip may be in flight, or it would
-    /// see words of two commits.
+    /// Before the other bank is written: no packet that read it before the last flip may be in
+    /// flight, or it would see words of two commits.
     fn let_packets_leave(&mut self) -> Result<(), TablesError> {
         if self.grace_owed {
             raw::wait_for_packets_in_flight().map_err(|source| TablesError::Io {
@@ -298,49 +269,9 @@ impl Tables {
         Ok(())
     }
 
-    /// All counters, summed over CPUs.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to read.
-    pub fn counters(&self) -> Result<Counters, TablesError> {
-        let failed = |source| map_error("read the counters".to_owned(), source);
-        let mut counters = Counters::default();
-        for reason in Reason::ALL {
-            let per_cpu = self.reason_count.get(&(*reason as u32), 0).map_err(failed)?;
-            counters.reasons.push((*reason, sum(per_cpu.iter().map(|c| c.0))));
-        }
-        for device in self.named_devices()? {
-            let per_cpu = self.device_count.get(&device, 0).map_err(failed)?;
-            let count = DeviceCount {
-                to_server: sum(per_cpu.iter().map(|c| c.0.to_server)),
-                to_client: sum(per_cpu.iter().map(|c| c.0.to_client)),
-                flows_opened: per_cpu.iter().map(|c| c.0.flows_opened).sum(),
-            };
-            counters.devices.insert(device, count);
-        }
-        for server in self.present_servers() {
-            let per_cpu = self.server_count.get(&u32::from(server), 0).map_err(failed)?;
-            counters.servers.insert(server, sum(per_cpu.iter().map(|c| c.0)));
-        }
-        Ok(counters)
-    }
-
     /// Sizes of the flow tables as they were made: proven flows, candidates.
     pub fn flow_limits(&self) -> (u32, u32) {
         (self.flows_max, self.candidates_max)
-    }
-
-    fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
-        let mut devices = Vec::new();
-        for entry in self.services.iter() {
-            let (_, device) =
-                entry.map_err(|source| map_error("list the services".to_owned(), source))?;
-            devices.push(device);
-        }
-        devices.sort_unstable();
-        devices.dedup();
-        Ok(devices)
     }
 
     fn present_servers(&self) -> Vec<u16> {
@@ -384,46 +315,6 @@ impl Tables {
         }
         Ok(())
     }
-}
-
-fn wire_word(word: &AssociationWord) -> Association {
-    Association::new(word.server, word.previous, word.backup, word.epoch, word.epochs_open)
-}
-
-fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => PROTOCOL_TCP,
-        Protocol::Udp => PROTOCOL_UDP,
-    }
-}
-
-fn ipv4(address: IpAddr) -> Result<Ipv4Addr, TablesError> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(TablesError::Ipv6(address)),
-    }
-}
-
-fn address_bytes(address: IpAddr) -> Result<[u8; 16], TablesError> {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&ipv4(address)?.octets());
-    Ok(bytes)
-}
-
-fn endpoint(endpoint: &Endpoint) -> Result<Endpoint4, TablesError> {
-    Ok(Endpoint4 {
-        address: Be32::new(u32::from(ipv4(endpoint.address)?)),
-        port: Be16::new(endpoint.port),
-        protocol: protocol_number(endpoint.protocol),
-        pad: 0,
-    })
-}
-
-fn sum(counts: impl Iterator<Item = wire::Count>) -> Count {
-    counts.fold(Count::default(), |all, one| Count {
-        packets: all.packets + one.packets,
-        bytes: all.bytes + one.bytes,
-    })
 }
 
 /// What is gone already is as good as removed.

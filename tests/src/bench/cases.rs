@@ -122,7 +122,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Loads the programs, proves their flows, and checks that each case meets the reason it is named for.
+    /// Loads the programs, proves their flows, and checks that each case meets the reason it is
+    /// named for.
     ///
     /// # Errors
     ///

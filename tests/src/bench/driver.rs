@@ -12,7 +12,8 @@ const STAMP_INTERVAL: u32 = 32_768;
 const STAMPS: u32 = 14;
 /// Packets of a run.
 pub const PACKETS: u32 = STAMP_INTERVAL * (STAMPS - 1) + 1;
-/// Length of the frame's head, which is the whole frame here: the least that Ethernet carries, without checksum.
+/// Length of the frame's head, which is the whole frame here: the least that Ethernet carries,
+/// without checksum.
 const HEAD_LEN: usize = 64;
 
 /// What packets the driver makes.

@@ -6,8 +6,8 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::Log;
 
-/// How often the ring is looked into. Messages are rare (the program halves their rate with each), and the ring holds
-/// far more than comes in this time.
+/// How often the ring is looked into. Messages are rare (the program halves their rate with each),
+/// and the ring holds far more than comes in this time.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Reads what the program has to tell. Without a reader nothing is lost but the messages.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use redirector_common::headers::PROTOCOL_UDP;
 use redirector_common::wire::{
     Association, Hop, SERVER_ADDRESS_WORD, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS,
 };
 
-use super::{Endpoint4, PROTOCOL_UDP, ServerWord, Tables, TablesError, map_error};
+use super::{Endpoint4, ServerWord, Tables, TablesError, map_error};
 use crate::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, ServerState};
 use crate::core::spec::Protocol;
 

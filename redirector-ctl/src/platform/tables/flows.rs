@@ -41,8 +41,8 @@ pub struct FlowCensus {
 /// Why a flow goes, or that it stays.
 enum Fate {
     Stays,
-    /// Its server is dead, lives another life, or its epoch is retired. The entry stays while it is fresh, because
-    /// it is what the client's next segment is answered by.
+    /// Its server is dead, lives another life, or its epoch is retired. The entry stays while it is
+    /// fresh, because it is what the client's next segment is answered by.
     Refused,
     Idle,
 }
@@ -118,7 +118,8 @@ impl Tables {
         let closing = flow.word_at(3) >> 32 & u64::from(FLOW_CLOSING) != 0;
         let open = self.may_go_on(flow);
         let limit_ms = match key.protocol {
-            // A refused flow is kept as long as a closing one: long enough for its client's next segment.
+            // A refused flow is kept as long as a closing one: long enough for its client's next
+            // segment.
             _ if closing || !open => sweep.closing_ms,
             PROTOCOL_UDP => sweep.udp_idle_ms,
             _ => sweep.tcp_idle_ms,

@@ -1,6 +1,8 @@
-//! The unsafe part of the tables: kernel memory mapped into the daemon, batch reads, and the one `Pod`.
+//! The unsafe part of the tables: kernel memory mapped into the daemon, batch reads, and the one
+//! `Pod`.
 //!
-//! Everything here is as small as it can be; the meaning of what is read and written is in `tables.rs`.
+//! Everything here is as small as it can be; the meaning of what is read and written is in
+//! `tables.rs`.
 
 use std::io;
 use std::marker::PhantomData;
@@ -17,12 +19,14 @@ use zerocopy::{FromBytes, IntoBytes};
 #[repr(transparent)]
 pub struct Wire<T>(pub T);
 
-// SAFETY: `FromBytes` accepts any bytes, `IntoBytes` has no padding, so the bytes are the value both ways.
+// SAFETY: `FromBytes` accepts any bytes, `IntoBytes` has no padding, so the bytes are the value
+// both ways.
 unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> aya::Pod for Wire<T> {}
 
 /// An array map's values, mapped: words of 8 bytes, each stored and loaded whole.
 ///
-/// Only for arrays made with `BPF_F_MMAPABLE` (kernel 5.5, commit fc9702273e2e), whose value size is a multiple of 8.
+/// Only for arrays made with `BPF_F_MMAPABLE` (kernel 5.5, commit fc9702273e2e), whose value size
+/// is a multiple of 8.
 #[derive(Debug)]
 pub struct MappedWords {
     start: NonNull<AtomicU64>,
@@ -45,7 +49,8 @@ impl MappedWords {
         let mapped_len = NonZeroUsize::new(bytes.div_ceil(page) * page)
             .ok_or_else(|| io::Error::other("an empty array cannot be mapped"))?;
         let fd = map.fd().as_fd().as_raw_fd();
-        // SAFETY: a new shared mapping of a file descriptor that we hold; the kernel chooses the place.
+        // SAFETY: a new shared mapping of a file descriptor that we hold; the kernel chooses the
+        // place.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -91,7 +96,8 @@ impl MappedWords {
         assert!(index < self.words_len, "word {index} of {}", self.words_len);
         // SAFETY: inside the mapping by the check above, so the sum cannot overflow.
         let word = unsafe { self.start.add(index) };
-        // SAFETY: aligned, since a mapping begins at a page; the kernel too only accesses it by whole words.
+        // SAFETY: aligned, since a mapping begins at a page; the kernel too only accesses it by
+        // whole words.
         unsafe { word.as_ref() }
     }
 }
@@ -111,7 +117,8 @@ fn page_len() -> usize {
 
 /// Waits until no packet is in flight that began before the call: an RCU grace period.
 ///
-/// XDP programs run as RCU readers, so a packet that read the old bank has left when this returns. Milliseconds.
+/// XDP programs run as RCU readers, so a packet that read the old bank has left when this returns.
+/// Milliseconds.
 ///
 /// # Errors
 ///
@@ -199,8 +206,9 @@ impl<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy> BatchRead
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: the kernel writes at most `count` keys and values, for which there is room, and any bytes are
-        // valid for them; the map's key and value sizes were compared with K and V when it was opened.
+        // SAFETY: the kernel writes at most `count` keys and values, for which there is room, and
+        // any bytes are valid for them; the map's key and value sizes were compared with K and V
+        // when it was opened.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

@@ -1,0 +1,112 @@
+//! The files of the BPF file system that keep program and tables alive without a daemon.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{AttachError, Interface};
+
+/// Removes the program from all interfaces, and all tables with their flows.
+///
+/// Returns what was removed, one line each.
+///
+/// # Errors
+///
+/// When a pinned file cannot be removed.
+pub fn detach(bpffs_dir: &Path) -> Result<Vec<String>, AttachError> {
+    let mut removed = Vec::new();
+    let links_dir = bpffs_dir.join("links");
+    // Links first: the program must be off the interfaces before its tables are gone.
+    for dir in [vec![links_dir], directories(bpffs_dir)?].concat() {
+        for name in files(&dir)? {
+            let path = dir.join(&name);
+            std::fs::remove_file(&path).map_err(pin_error("remove", &path))?;
+            removed.push(path.display().to_string());
+        }
+        if dir.exists() {
+            std::fs::remove_dir(&dir).map_err(pin_error("remove", &dir))?;
+        }
+    }
+    if bpffs_dir.exists() {
+        std::fs::remove_dir(bpffs_dir).map_err(pin_error("remove", bpffs_dir))?;
+    }
+    Ok(removed)
+}
+
+/// Makes the directories for tables and links, unless tables of another layout are there.
+pub(super) fn make_directories(
+    bpffs_dir: &Path,
+    maps_dir: &Path,
+    links_dir: &Path,
+) -> Result<(), AttachError> {
+    let parent = bpffs_dir.parent().unwrap_or(bpffs_dir);
+    if !is_bpffs(parent) && !is_bpffs(bpffs_dir) {
+        return Err(AttachError::NotBpffs(bpffs_dir.to_owned()));
+    }
+    for dir in directories(bpffs_dir)? {
+        if dir != *maps_dir {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            let found = name.trim_start_matches("abi-").to_owned();
+            return Err(AttachError::OtherAbi { dir, found });
+        }
+    }
+    for dir in [maps_dir, links_dir] {
+        std::fs::create_dir_all(dir).map_err(pin_error("make directory", dir))?;
+    }
+    Ok(())
+}
+
+/// Detaches what an earlier configuration attached and this one does not name.
+pub(super) fn detach_others(links_dir: &Path, interfaces: &[Interface]) -> Result<(), AttachError> {
+    for name in files(links_dir)? {
+        if !interfaces.iter().any(|interface| interface.name.as_bytes() == name.as_bytes()) {
+            let path = links_dir.join(&name);
+            std::fs::remove_file(&path).map_err(pin_error("remove link", &path))?;
+            tracing::info!(interface = %name.display(), "detached: no longer configured");
+        }
+    }
+    Ok(())
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == BPF_FS_MAGIC)
+}
+
+fn files(dir: &Path) -> Result<Vec<OsString>, AttachError> {
+    list(dir, |entry| !entry.path().is_dir()).map(|entries| {
+        entries.into_iter().map(|path| path.file_name().unwrap_or_default().to_owned()).collect()
+    })
+}
+
+/// Directories of pinned tables.
+fn directories(bpffs_dir: &Path) -> Result<Vec<PathBuf>, AttachError> {
+    list(bpffs_dir, |entry| entry.file_name().as_bytes().starts_with(b"abi-"))
+}
+
+fn list(
+    dir: &Path,
+    wanted: impl Fn(&std::fs::DirEntry) -> bool,
+) -> Result<Vec<PathBuf>, AttachError> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(pin_error("list", dir))? {
+        let entry = entry.map_err(pin_error("list", dir))?;
+        if wanted(&entry) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+pub(super) fn pin_error(
+    attempt: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> AttachError {
+    let path = path.to_owned();
+    move |source| AttachError::Pin { attempt, path, source }
+}

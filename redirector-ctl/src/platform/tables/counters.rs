@@ -1,0 +1,88 @@
+//! Counters, summed over CPUs.
+
+use std::collections::BTreeMap;
+
+use redirector_common::verdict::Reason;
+use redirector_common::wire;
+
+use super::{Tables, TablesError, map_error};
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of whole frames.
+    pub bytes: u64,
+}
+
+/// Counters of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceCount {
+    /// From clients.
+    pub to_server: Count,
+    /// From servers.
+    pub to_client: Count,
+    /// Flows opened.
+    pub flows_opened: u64,
+}
+
+/// All counters, summed over CPUs; they grow for as long as the program's maps live.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Every reason, by number, also those never met.
+    pub reasons: Vec<(Reason, Count)>,
+    /// By device id; only devices that were met.
+    pub devices: BTreeMap<u32, DeviceCount>,
+    /// By server id; only servers that were met.
+    pub servers: BTreeMap<u16, Count>,
+}
+
+impl Tables {
+    /// All counters, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to read.
+    pub fn counters(&self) -> Result<Counters, TablesError> {
+        let failed = |source| map_error("read the counters".to_owned(), source);
+        let mut counters = Counters::default();
+        for reason in Reason::ALL {
+            let per_cpu = self.reason_count.get(&(*reason as u32), 0).map_err(failed)?;
+            counters.reasons.push((*reason, sum(per_cpu.iter().map(|c| c.0))));
+        }
+        for device in self.named_devices()? {
+            let per_cpu = self.device_count.get(&device, 0).map_err(failed)?;
+            let count = DeviceCount {
+                to_server: sum(per_cpu.iter().map(|c| c.0.to_server)),
+                to_client: sum(per_cpu.iter().map(|c| c.0.to_client)),
+                flows_opened: per_cpu.iter().map(|c| c.0.flows_opened).sum(),
+            };
+            counters.devices.insert(device, count);
+        }
+        for server in self.present_servers() {
+            let per_cpu = self.server_count.get(&u32::from(server), 0).map_err(failed)?;
+            counters.servers.insert(server, sum(per_cpu.iter().map(|c| c.0)));
+        }
+        Ok(counters)
+    }
+
+    fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
+        let mut devices = Vec::new();
+        for entry in self.services.iter() {
+            let (_, device) =
+                entry.map_err(|source| map_error("list the services".to_owned(), source))?;
+            devices.push(device);
+        }
+        devices.sort_unstable();
+        devices.dedup();
+        Ok(devices)
+    }
+}
+
+fn sum(counts: impl Iterator<Item = wire::Count>) -> Count {
+    counts.fold(Count::default(), |all, one| Count {
+        packets: all.packets + one.packets,
+        bytes: all.bytes + one.bytes,
+    })
+}

@@ -11,8 +11,10 @@
 // The xdp macro makes an undocumented wrapper of each documented program.
 #![allow(missing_docs)]
 
+use aya_ebpf::bindings::bpf_fib_lookup;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_TX};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_fib_lookup as bpf_fib_lookup_helper;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, ProgramArray};
 use aya_ebpf::programs::XdpContext;
@@ -116,6 +118,35 @@ pub fn floor_tx(context: XdpContext) -> u32 {
     addresses.swap(0, 1);
     XDP_TX
 }
+
+/// The alternative to remembering the way back: ask the kernel's routing table for every packet.
+#[xdp(frags)]
+pub fn floor_fib(context: XdpContext) -> u32 {
+    let start = context.data();
+    if start + 34 > context.data_end() {
+        return XDP_ABORTED;
+    }
+    // SAFETY: every field of the kernel's structure accepts zero.
+    let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    question.family = AF_INET;
+    question.l4_protocol = 6;
+    question.ifindex = context.ingress_ifindex() as u32;
+    // SAFETY: in bounds by the check above; the destination address of an IPv4 header.
+    question.__bindgen_anon_4.ipv4_dst = unsafe { (start as *const u32).byte_add(30).read() };
+    let len = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: the context is the kernel's own, the structure is ours and as long as stated.
+    let found = unsafe { bpf_fib_lookup_helper(context.ctx.cast(), &mut question, len, 0) };
+    if found != 0 {
+        return XDP_ABORTED;
+    }
+    // SAFETY: in bounds by the check above; any bytes will do.
+    let addresses = unsafe { &mut *(start as *mut [[u8; 6]; 2]) };
+    *addresses = [question.dmac, question.smac];
+    XDP_TX
+}
+
+/// Address family of IPv4.
+const AF_INET: u8 = 2;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

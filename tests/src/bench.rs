@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::netns::Namespace;
 use crate::report::{Report, Row};
+use crate::run::Run;
 
 mod cases;
 mod driver;
@@ -36,32 +38,47 @@ pub struct Arguments {
 ///
 /// When a program cannot be loaded or run (needs root).
 pub fn run(arguments: &Arguments) -> Result<bool> {
+    // In a namespace with a route to the clients, so that the routing table has an answer.
+    let run = Run::new()?;
+    let gateway = Namespace::new(&run, "bench")?;
+    gateway.ip(&[
+        "link add clients0 type veth peer name clients1",
+        "link set clients1 up",
+        "link set clients0 up",
+        "address add 10.9.0.1/24 dev clients0",
+        "neighbour add 10.9.0.2 lladdr 02:00:01:00:00:01 dev clients0 nud permanent",
+        "route add 10.0.0.0/8 via 10.9.0.2",
+    ])?;
+    gateway.sysctl("net/ipv4/conf/all/forwarding", "1")?;
+    gateway.enter(|| measure(arguments))?.emit(arguments.json.as_deref())?;
+    Ok(true)
+}
+
+fn measure(arguments: &Arguments) -> Result<Report> {
     let setup = Setup::new()?;
     let mut driver = Driver::load()?;
     let mut samples: Vec<Vec<f64>> = Case::ALL.iter().map(|_| Vec::new()).collect();
     let mut harness = Vec::new();
     for round in 1..=arguments.rounds {
-        eprint!("\rround {round} of {}", arguments.rounds);
-        let empty = driver.measure_own("floor_drop")?;
+        eprintln!("round {round} of {}", arguments.rounds);
+        let empty = driver.measure_own("floor_drop", &Case::FloorTx.traffic())?;
         let own = median(&empty);
         harness.extend(empty);
         for (case, samples) in Case::ALL.iter().zip(&mut samples) {
-            let raw = match case {
-                Case::FloorTx => driver.measure_own("floor_tx")?,
-                _ => driver.measure(setup.program_for(*case)?, &case.traffic())?,
+            let raw = match case.floor() {
+                Some(floor) => driver.measure_own(floor, &case.traffic())?,
+                None => driver.measure(setup.program_for(*case)?, &case.traffic())?,
             };
             samples.extend(raw.into_iter().map(|ns| ns - own));
         }
     }
-    eprintln!();
     let mut report = Report::new();
     describe(&mut report, arguments, &harness);
     for (case, samples) in Case::ALL.iter().zip(&samples) {
         report.rows.push(Row::samples(case.name(), "ns/packet", samples));
     }
     report.rows.push(setup.instructions()?);
-    report.emit(arguments.json.as_deref())?;
-    Ok(true)
+    Ok(report)
 }
 
 fn describe(report: &mut Report, arguments: &Arguments, harness: &[f64]) {

@@ -30,6 +30,8 @@ pub enum Case {
     Reverse1k,
     /// A segment to an address that is none of ours.
     NotOurs,
+    /// Ask the kernel's routing table for the way to the client: what remembering it saves.
+    FibLookup,
 }
 
 const FLOWS_1K: u64 = 1024;
@@ -37,13 +39,14 @@ const FLOWS_NEW: u64 = 1 << 20;
 
 impl Case {
     /// In the order of the report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::FloorTx,
         Self::NewFlow,
         Self::Tracked1,
         Self::Tracked1k,
         Self::Reverse1k,
         Self::NotOurs,
+        Self::FibLookup,
     ];
 
     /// The stable name of the row.
@@ -55,6 +58,7 @@ impl Case {
             Self::Tracked1k => "tracked_v4_1k",
             Self::Reverse1k => "reverse_v4_1k",
             Self::NotOurs => "not_ours",
+            Self::FibLookup => "fib_lookup_v4_1k",
         }
     }
 
@@ -64,19 +68,32 @@ impl Case {
             Self::NewFlow => (segment(SYN), FLOWS_NEW),
             Self::Tracked1 => (segment(ACK), 1),
             Self::Tracked1k => (segment(ACK), FLOWS_1K),
-            Self::Reverse1k => (answer(client(0), ACK), FLOWS_1K),
+            Self::Reverse1k | Self::FibLookup => (answer(client(0), ACK), FLOWS_1K),
             Self::FloorTx | Self::NotOurs => {
                 let elsewhere = (Ipv4Addr::new(192, 0, 2, 1), 443);
                 (from_client(client(0), elsewhere, ACK, (101, 501)), FLOWS_1K)
             }
         };
-        Traffic { frame: packet.bytes(), flows, reverse: self == Self::Reverse1k }
+        Traffic {
+            frame: packet.bytes(),
+            flows,
+            reverse: matches!(self, Self::Reverse1k | Self::FibLookup),
+        }
+    }
+
+    /// The harness's own program that is measured, for floors.
+    pub fn floor(self) -> Option<&'static str> {
+        match self {
+            Self::FloorTx => Some("floor_tx"),
+            Self::FibLookup => Some("floor_fib"),
+            _ => None,
+        }
     }
 
     /// The reason under which its packets leave.
     fn reason(self) -> Option<Reason> {
         match self {
-            Self::FloorTx => None,
+            Self::FloorTx | Self::FibLookup => None,
             Self::NewFlow => Some(Reason::Opened),
             Self::Tracked1 | Self::Tracked1k => Some(Reason::Established),
             Self::Reverse1k => Some(Reason::Returned),

@@ -43,7 +43,7 @@ impl Driver {
     /// When the kernel refuses.
     pub fn load() -> Result<Self> {
         let mut ebpf = EbpfLoader::new().load(LAB_OBJECT).context("load the bench's programs")?;
-        for name in ["driver", "floor_drop", "floor_tx"] {
+        for name in ["driver", "floor_drop", "floor_tx", "floor_fib"] {
             xdp(&mut ebpf, name)?.load().with_context(|| format!("load {name}"))?;
         }
         let mut take = |name| ebpf.take_map(name).with_context(|| format!("map {name}"));
@@ -61,10 +61,9 @@ impl Driver {
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn measure_own(&mut self, name: &str) -> Result<Vec<f64>> {
+    pub fn measure_own(&mut self, name: &str, traffic: &Traffic) -> Result<Vec<f64>> {
         let program = xdp(&mut self.ebpf, name)?.fd()?.try_clone()?;
-        let traffic = Traffic { frame: vec![0; HEAD_LEN], flows: 1, reverse: false };
-        self.measure(&program, &traffic)
+        self.measure(&program, traffic)
     }
 
     /// Measures a program; samples in ns a packet, the harness included.

@@ -157,10 +157,10 @@ impl Config {
     /// All mistakes, in the order of their lines. Never empty.
     pub fn parse(text: &str) -> Result<Self, Vec<ConfigProblem>> {
         let mut report = Report::new(text);
-        let draft = sections::read(text, &mut report);
-        check::check(&draft, &mut report);
+        let config = sections::read(text, &mut report);
+        check::check(&config, &mut report);
         let problems = report.into_problems();
-        if problems.is_empty() { Ok(draft.into_config()) } else { Err(problems) }
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
     /// The servers and devices to begin with.
     #[must_use]

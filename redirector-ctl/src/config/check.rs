@@ -1,31 +1,32 @@
 //! What cannot be seen in one field alone: names used twice, and everything that `core` says of
 //! servers and devices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::Config;
 use super::problem::Report;
-use super::sections::{Draft, Placed};
-use crate::core::change::{Context, SpecLimits, SpecProblem};
+use crate::core::change::{Context, SpecProblem};
 use crate::core::observed::Observed;
-use crate::core::seed::{Seed, SeedDevice, SeedServer};
 use crate::core::spec::Spec;
 
 /// Longest name of a network interface: `IFNAMSIZ` less the final 0 (netdevice(7)).
 const INTERFACE_NAME_MAX: usize = 15;
 
 /// Checks what was read of the file as a whole.
-pub(super) fn check(draft: &Draft, report: &mut Report<'_>) {
-    check_interfaces(&draft.interfaces, report);
-    check_names(&draft.interfaces, "interface", report);
-    check_names(&draft.servers, "server", report);
-    check_names(&draft.devices, "device", report);
-    check_seed(draft, report);
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let interfaces: Vec<&str> = config.interfaces.iter().map(|each| each.name.as_str()).collect();
+    check_interface_names(&interfaces, report);
+    check_twice("interface", &interfaces, report);
+    let servers: Vec<&str> = config.servers.iter().map(|each| each.name.as_str()).collect();
+    check_twice("server", &servers, report);
+    let devices: Vec<&str> = config.devices.iter().map(|each| each.name.as_str()).collect();
+    check_twice("device", &devices, report);
+    check_seed(config, report);
 }
 
-fn check_interfaces<T>(interfaces: &[Placed<T>], report: &mut Report<'_>) {
-    for placed in interfaces {
-        let Some(name) = &placed.name else { continue };
-        let field = format!("{}.name", placed.path);
+fn check_interface_names(names: &[&str], report: &mut Report<'_>) {
+    for (n, name) in names.iter().enumerate() {
+        let field = format!("interface[{n}].name");
         if name.is_empty() || name.len() > INTERFACE_NAME_MAX {
             let detail = format!(
                 "`{name}` has {} bytes, the kernel's interface names have 1 to \
@@ -40,88 +41,50 @@ fn check_interfaces<T>(interfaces: &[Placed<T>], report: &mut Report<'_>) {
     }
 }
 
-fn check_names<T>(list: &[Placed<T>], kind: &str, report: &mut Report<'_>) {
-    let mut first_uses: BTreeMap<&str, &str> = BTreeMap::new();
-    for placed in list {
-        let Some(name) = &placed.name else { continue };
-        if let Some(first) = first_uses.get(name.as_str()) {
+fn check_twice(kind: &str, names: &[&str], report: &mut Report<'_>) {
+    let mut first_uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for (n, name) in names.iter().enumerate() {
+        let first = *first_uses.entry(name).or_insert(n);
+        if first != n {
             let detail = format!(
-                "the {kind} `{name}` is already given as {first}; remove one or choose another name"
+                "the {kind} `{name}` is already given as {kind}[{first}]; remove one or choose \
+                 another name"
             );
-            report.problem(&format!("{}.name", placed.path), detail);
-        } else {
-            first_uses.insert(name, &placed.path);
+            report.problem(&format!("{kind}[{n}].name"), detail);
         }
     }
 }
 
 /// Asks `core` to make a spec of the servers and devices, and reports its problems here.
-fn check_seed(draft: &Draft, report: &mut Report<'_>) {
-    let servers = first_of_each_name(&draft.servers);
-    let devices = first_of_each_name(&draft.devices);
-    let seed = Seed {
-        servers: servers.iter().map(|(_, server): &(_, &SeedServer)| (*server).clone()).collect(),
-        devices: devices.iter().map(|(_, device): &(_, &SeedDevice)| (*device).clone()).collect(),
-    };
-    let limits =
-        SpecLimits { devices_max: draft.limits.devices_max, servers_max: draft.limits.servers_max };
+fn check_seed(config: &Config, report: &mut Report<'_>) {
     // The time stamps of a spec that is thrown away do not matter.
     let observed = Observed::default();
-    let ctx = Context { now_ms: 0, limits, observed: &observed };
-    let Err(refusal) = seed.spec(&Spec::default(), &ctx) else { return };
-    let unread = names_of_unread(&draft.servers);
-    for problem in &refusal.problems {
-        if !only_follows(problem, &seed, &unread) {
-            let field = in_file(&problem.field, &servers, &devices);
-            report.problem(&field, problem.detail.clone());
-        }
+    let ctx = Context { now_ms: 0, limits: config.spec_limits(), observed: &observed };
+    let Err(refusal) = config.seed().spec(&Spec::default(), &ctx) else { return };
+    let stand_ins = stand_ins(config, report);
+    let only_follows = |problem: &SpecProblem| {
+        report.has_problem_in(&problem.field)
+            || stand_ins.iter().any(|address| mentions(&problem.detail, address))
+    };
+    let news: Vec<SpecProblem> =
+        refusal.problems.into_iter().filter(|problem| !only_follows(problem)).collect();
+    for problem in news {
+        report.problem(&problem.field, problem.detail);
     }
 }
 
-/// The readable items with the names that were not used before, and where the file has them.
-fn first_of_each_name<T>(list: &[Placed<T>]) -> Vec<(&str, &T)> {
-    let mut seen = BTreeSet::new();
-    list.iter()
-        .filter(|placed| seen.insert(&placed.name))
-        .filter_map(|placed| Some((placed.path.as_str(), placed.item.as_ref()?)))
-        .collect()
+/// The addresses that stand where the file has none that can be read.
+fn stand_ins(config: &Config, report: &Report<'_>) -> Vec<String> {
+    let servers = config.servers.iter().enumerate();
+    let servers = servers.map(|(n, each)| (format!("server[{n}].address"), each.address));
+    let devices = config.devices.iter().enumerate();
+    let devices = devices.map(|(n, each)| (format!("device[{n}].address"), each.device.address));
+    let unread = servers.chain(devices).filter(|(field, _)| report.has_problem_in(field));
+    unread.map(|(_, address)| address.to_string()).collect()
 }
 
-fn names_of_unread(servers: &[Placed<SeedServer>]) -> BTreeSet<&str> {
-    let unread = servers.iter().filter(|placed| placed.item.is_none());
-    unread.filter_map(|placed| placed.name.as_deref()).collect()
-}
-
-/// Whether the problem is only that `core` was not told of a server that has mistakes of its own.
-fn only_follows(problem: &SpecProblem, seed: &Seed, unread: &BTreeSet<&str>) -> bool {
-    let Some((list, index, rest)) = split(&problem.field) else { return false };
-    let Some(device) = seed.devices.get(index).filter(|_| list == "device") else { return false };
-    let server = match split(rest) {
-        Some(("servers", index, "")) => device.device.servers.get(index),
-        _ if rest == "server" => device.device.server.as_ref(),
-        _ => None,
-    };
-    server.is_some_and(|name| unread.contains(name.as_str()))
-}
-
-/// `core` counts only what it was given; the file has more where an item could not be read.
-fn in_file<S, D>(field: &str, servers: &[(&str, S)], devices: &[(&str, D)]) -> String {
-    let Some((list, index, rest)) = split(field) else { return field.to_owned() };
-    let path = match list {
-        "server" => servers.get(index).map(|(path, _)| *path),
-        "device" => devices.get(index).map(|(path, _)| *path),
-        _ => None,
-    };
-    match path {
-        Some(path) if rest.is_empty() => path.to_owned(),
-        Some(path) => format!("{path}.{rest}"),
-        None => field.to_owned(),
-    }
-}
-
-/// Takes `device[2].servers[1]` apart into `device`, 2 and `servers[1]`.
-fn split(field: &str) -> Option<(&str, usize, &str)> {
-    let (list, rest) = field.split_once('[')?;
-    let (index, rest) = rest.split_once(']')?;
-    Some((list, index.parse().ok()?, rest.strip_prefix('.').unwrap_or(rest)))
+/// Whether the text has the address as a word: 198.18.0.1 is not in 198.18.0.12.
+fn mentions(text: &str, address: &str) -> bool {
+    let is_address = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    text.split(|c| !is_address(c)).any(|word| word == address)
 }

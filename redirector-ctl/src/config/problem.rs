@@ -113,6 +113,11 @@ impl<'i> Report<'i> {
         self.problems.push(ConfigProblem { line, field: String::new(), detail });
     }
 
+    /// Whether a mistake is already known of the very field `field`.
+    pub fn has_problem_at(&self, field: &str) -> bool {
+        self.problems.iter().any(|problem| !field.is_empty() && problem.field == field)
+    }
+
     /// Whether a mistake is already known in `field` or in something inside it.
     pub fn has_problem_in(&self, field: &str) -> bool {
         self.problems.iter().any(|problem| {

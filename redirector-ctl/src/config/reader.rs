@@ -29,11 +29,6 @@ impl<'i> Section<'i> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Path of this table.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// The table `key`; an empty one if it is absent.
     pub fn section(&mut self, key: &'static str, report: &mut Report<'_>) -> Section<'i> {
         let path = self.field(key);
@@ -68,9 +63,8 @@ impl<'i> Section<'i> {
         for (index, item) in items.into_iter().enumerate() {
             let path = format!("{path}[{index}]");
             report.place(&path, item.span());
-            if let Some(table) = table_of(item.into_inner(), &path, report) {
-                sections.push(Section { table, path, known: Vec::new() });
-            }
+            let table = table_of(item.into_inner(), &path, report).unwrap_or_default();
+            sections.push(Section { table, path, known: Vec::new() });
         }
         sections
     }
@@ -180,7 +174,8 @@ impl<'i> Section<'i> {
         report: &mut Report<'_>,
     ) -> Option<T> {
         let field = self.field(key);
-        if value.is_none() && !report.has_problem_in(&field) {
+        let known = report.has_problem_at(&self.path) || report.has_problem_in(&field);
+        if value.is_none() && !known {
             report.problem(&field, format!("is missing; {remedy}"));
         }
         value

@@ -1,6 +1,6 @@
 //! The sections of the file: their fields, defaults and ranges.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use toml::de::DeTable;
@@ -28,6 +28,10 @@ const IDLE_MAX_MS: u64 = 30 * DAY_MS;
 const ENTRIES_MAX: u32 = 1 << 24;
 const ADDRESS: &str = "an address; write one such as 10.0.1.100";
 
+/// Networks of the stand-ins of servers and devices.
+const SERVERS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+const DEVICES: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
+
 const ADMIN_STATES: [(&str, AdminState); 3] = [
     ("active", AdminState::Active),
     ("draining", AdminState::Draining),
@@ -37,56 +41,15 @@ const CHECKS: [(&str, Check); 2] = [("connect", Check::Connect), ("greeting", Ch
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 const MODES: [(&str, XdpMode); 2] = [("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 
-/// What could be read of a file, mistakes or not.
-pub(super) struct Draft {
-    pub redirector: RedirectorConfig,
-    pub api: ApiConfig,
-    pub limits: LimitsConfig,
-    pub health: HealthConfig,
-    pub flows: FlowsConfig,
-    pub interfaces: Vec<Placed<InterfaceConfig>>,
-    pub servers: Vec<Placed<SeedServer>>,
-    pub devices: Vec<Placed<SeedDevice>>,
-}
-
-/// An item of a list, and where the file has it: `device[2]`.
-pub(super) struct Placed<T> {
-    pub path: String,
-    /// Its name, even where the rest of it cannot be used.
-    pub name: Option<String>,
-    /// None where something without a default is missing or wrong.
-    pub item: Option<T>,
-}
-
-impl Draft {
-    /// The configuration, without the items that could not be read.
-    pub fn into_config(self) -> Config {
-        Config {
-            redirector: self.redirector,
-            api: self.api,
-            limits: self.limits,
-            health: self.health,
-            flows: self.flows,
-            interfaces: items(self.interfaces),
-            servers: items(self.servers),
-            devices: items(self.devices),
-        }
-    }
-}
-
-fn items<T>(list: Vec<Placed<T>>) -> Vec<T> {
-    list.into_iter().filter_map(|placed| placed.item).collect()
-}
-
-/// Reads the whole text. What is missing or wrong is reported and replaced by its default, or left
-/// out where there is none, so that the rest can still be checked.
-pub(super) fn read(text: &str, report: &mut Report<'_>) -> Draft {
+/// Reads the whole text. What is missing or wrong is reported and replaced by its default or a
+/// stand-in, so that the rest can still be checked.
+pub(super) fn read(text: &str, report: &mut Report<'_>) -> Config {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         report.syntax(error.span(), error.message());
     }
     let mut root = Section::root(table.into_inner());
-    let draft = Draft {
+    let config = Config {
         redirector: redirector(root.section("redirector", report), report),
         api: api(root.section("api", report), report),
         limits: limits(root.section("limits", report), report),
@@ -96,29 +59,37 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Draft {
         servers: every(root.sections("server", report), server, report),
         devices: every(root.sections("device", report), device, report),
     };
-    if draft.interfaces.is_empty() && !report.has_problem_in("interface") {
+    if config.interfaces.is_empty() && !report.has_problem_in("interface") {
         let remedy = "is missing; add one with the name of a network interface";
         report.problem("interface", remedy);
     }
     root.finish(report);
-    draft
+    config
 }
 
-fn every<'i, T>(
-    sections: Vec<Section<'i>>,
-    read: fn(&mut Section<'i>, Option<String>, &mut Report<'_>) -> Option<T>,
-    report: &mut Report<'_>,
-) -> Vec<Placed<T>> {
+/// The item `n` of a list; `n` makes its stand-ins differ from those of the others.
+type Read<T> = fn(&mut Section<'_>, usize, &mut Report<'_>) -> T;
+
+fn every<T>(sections: Vec<Section<'_>>, read: Read<T>, report: &mut Report<'_>) -> Vec<T> {
     let mut list = Vec::new();
-    for mut section in sections {
-        let name = section.string("name", report);
-        let name = section.require("name", name, "give it a name", report);
-        let item = read(&mut section, name.clone(), report);
-        let path = section.path().to_owned();
+    for (n, mut section) in sections.into_iter().enumerate() {
+        list.push(read(&mut section, n, report));
         section.finish(report);
-        list.push(Placed { path, name, item });
     }
     list
+}
+
+/// The address `n` of a network that is for benchmarks of network devices only (RFC 2544). It
+/// stands where the file has none that can be read; what follows from it is not for the user.
+fn stand_in(network: Ipv4Addr, n: usize) -> IpAddr {
+    let host = u16::try_from(n).unwrap_or(u16::MAX);
+    IpAddr::V4(Ipv4Addr::from_bits(network.to_bits() | u32::from(host)))
+}
+
+fn name(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> String {
+    let name = section.string("name", report);
+    let name = section.require("name", name, "give it a name", report);
+    name.unwrap_or_else(|| format!("unnamed-{n}"))
 }
 
 fn redirector(mut section: Section<'_>, report: &mut Report<'_>) -> RedirectorConfig {
@@ -216,59 +187,48 @@ fn flows(mut section: Section<'_>, report: &mut Report<'_>) -> FlowsConfig {
     config
 }
 
-fn interface(
-    section: &mut Section<'_>,
-    name: Option<String>,
-    report: &mut Report<'_>,
-) -> Option<InterfaceConfig> {
-    let mode = section.word("mode", &MODES, report).unwrap_or_default();
-    let announce = section.boolean("announce", report).unwrap_or(false);
-    Some(InterfaceConfig { name: name?, mode, announce })
+fn interface(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> InterfaceConfig {
+    InterfaceConfig {
+        name: name(section, n, report),
+        mode: section.word("mode", &MODES, report).unwrap_or_default(),
+        announce: section.boolean("announce", report).unwrap_or(false),
+    }
 }
 
-fn server(
-    section: &mut Section<'_>,
-    name: Option<String>,
-    report: &mut Report<'_>,
-) -> Option<SeedServer> {
-    let address: Option<IpAddr> = section.parsed("address", ADDRESS, report);
+fn server(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedServer {
+    let name = name(section, n, report);
+    let address = section.parsed("address", ADDRESS, report);
     let remedy = "write the address on which the server serves its devices";
     let address = section.require("address", address, remedy, report);
     let state = section.word("state", &ADMIN_STATES, report);
-    Some(SeedServer { name: name?, address: address?, state })
+    SeedServer { name, address: address.unwrap_or_else(|| stand_in(SERVERS, n)), state }
 }
 
-fn device(
-    section: &mut Section<'_>,
-    name: Option<String>,
-    report: &mut Report<'_>,
-) -> Option<SeedDevice> {
-    let address: Option<IpAddr> = section.parsed("address", ADDRESS, report);
+fn device(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedDevice {
+    let name = name(section, n, report);
+    let address = section.parsed("address", ADDRESS, report);
     let remedy = "write the address at which clients reach the device";
     let address = section.require("address", address, remedy, report);
     let port = section.number("port", 1..=u16::MAX, report);
     let port = section.require("port", port, "write the port at which clients connect", report);
-    let protocol = section.word("protocol", &PROTOCOLS, report).unwrap_or(Protocol::Tcp);
-    let server_port = section.number("server_port", 1..=u16::MAX, report).or(port);
+    let port = port.unwrap_or_else(|| u16::MAX - u16::try_from(n).unwrap_or_default());
     let servers = section.strings("servers", report);
     let remedy = "list at least one server that can reach the device, such as [\"s1\"]";
     let servers = section.require("servers", servers, remedy, report);
-    let server = section.string("server", report);
-    let check = section.word("check", &CHECKS, report).unwrap_or_default();
     let on_planned = section.inline_table("on_planned", report);
-    let on_planned = on_planned.and_then(|section| policy(section, report));
-    let on_planned = on_planned.unwrap_or(DEFAULT_POLICY);
     let device = DeviceSpec {
-        address: address?,
-        port: port?,
-        protocol,
-        server_port: server_port?,
-        servers: servers?,
-        on_planned,
-        check,
-        server,
+        address: address.unwrap_or_else(|| stand_in(DEVICES, n)),
+        port,
+        protocol: section.word("protocol", &PROTOCOLS, report).unwrap_or(Protocol::Tcp),
+        server_port: section.number("server_port", 1..=u16::MAX, report).unwrap_or(port),
+        servers: servers.unwrap_or_default(),
+        on_planned: on_planned
+            .and_then(|section| policy(section, report))
+            .unwrap_or(DEFAULT_POLICY),
+        check: section.word("check", &CHECKS, report).unwrap_or_default(),
+        server: section.string("server", report),
     };
-    Some(SeedDevice { name: name?, device })
+    SeedDevice { name, device }
 }
 
 fn policy(mut section: Section<'_>, report: &mut Report<'_>) -> Option<FlowPolicy> {

@@ -1,7 +1,9 @@
 //! Configuration files, good and bad.
 
 use super::{Config, XdpMode};
-use crate::core::spec::{AdminState, Check, FlowPolicy, Protocol};
+use crate::core::change::Context;
+use crate::core::observed::Observed;
+use crate::core::spec::{AdminState, Check, FlowPolicy, Protocol, Spec};
 
 const EXAMPLE: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redirector.example.toml"));
@@ -86,6 +88,50 @@ fn a_mistake_in_a_server_is_not_repeated_for_its_devices() {
     assert!(found.starts_with("line 5: server[0].address: `nowhere` is not an address"), "{found}");
 }
 
+#[test]
+fn a_device_that_cannot_be_read_whole_is_still_checked_for_the_rest() {
+    let text = format!(
+        "{INTERFACE}[[device]]\nname = \"d\"\naddress = \"10.0.1.300\"\nport = 0\n\
+         servers = [\"s1\", \"s1\"]\nserver = \"s2\"\n[[server]]\naddress = \"nowhere\"\n"
+    );
+    let found = problems(&text);
+    let fields: Vec<&str> = found.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    let expected = [
+        "device[0].address",
+        "device[0].port",
+        "device[0].servers[0]",
+        "device[0].servers[1]",
+        "device[0].server",
+        "server[0].name",
+        "server[0].address",
+    ];
+    assert_eq!(fields, expected, "{found}");
+}
+
+#[test]
+fn what_stands_in_for_an_unreadable_address_is_never_shown() {
+    let text = format!(
+        "{INTERFACE}[[server]]\nname = \"s1\"\n[[device]]\nname = \"d\"\naddress = \"fd00::1\"\n\
+         port = 1\nservers = [\"s1\"]\n[[device]]\nname = \"e\"\nport = 1\nservers = [\"s1\"]\n"
+    );
+    let found = problems(&text);
+    assert!(!found.contains("198."), "{found}");
+    assert!(found.contains("device[0].address: fd00::1 is an IPv6 address"), "{found}");
+}
+
+#[test]
+fn addresses_like_the_stand_ins_are_checked_as_any_others() {
+    let server = |name: &str| format!("[[server]]\nname = \"{name}\"\naddress = \"198.18.0.0\"\n");
+    let found = problems(&format!("{INTERFACE}{}{}", server("a"), server("b")));
+    assert!(found.contains("198.18.0.0 is the address of server a already"), "{found}");
+}
+
+#[test]
+fn a_list_of_something_else_is_one_mistake() {
+    let found = problems(&format!("server = [1]\n{INTERFACE}"));
+    assert_eq!(found, "line 1: server[0]: must be a table, this is a whole number\n");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "[\\[\\]a-z_=\"0-9.\n{},# -]{0,200}") {
@@ -93,11 +139,16 @@ proptest::proptest! {
     }
 
     #[test]
-    fn no_damage_to_a_good_file_makes_the_reader_panic(
+    fn a_damaged_file_is_refused_or_still_one_that_core_takes(
         at in 0..EXAMPLE.len(), length in 0usize..40, with in "[\\[\\]a-z=\"0\n{}-]{0,10}"
     ) {
         let head = EXAMPLE.get(..at).unwrap_or(EXAMPLE);
         let tail = EXAMPLE.get(at + length..).unwrap_or("");
-        let _ = Config::parse(&format!("{head}{with}{tail}"));
+        if let Ok(config) = Config::parse(&format!("{head}{with}{tail}")) {
+            let observed = Observed::default();
+            let limits = config.spec_limits();
+            let ctx = Context { now_ms: 0, limits, observed: &observed };
+            proptest::prop_assert!(config.seed().spec(&Spec::default(), &ctx).is_ok());
+        }
     }
 }

@@ -56,6 +56,13 @@ pub(super) struct Shown {
     pub(super) way_problems: BTreeMap<IpAddr, String>,
 }
 
+/// What could not be written, and why. It is tried again with every tick.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    pub(super) journal: Option<String>,
+    pub(super) tables: Option<String>,
+}
+
 /// All state.
 #[derive(Debug)]
 pub(super) struct Owner<K> {
@@ -72,8 +79,7 @@ pub(super) struct Owner<K> {
     pub(super) applied: Image,
     pub(super) applied_generation: u64,
     pub(super) shown: Shown,
-    /// Something could not be written, to disk or to the tables: it is tried again with every tick.
-    pub(super) owed: Option<String>,
+    pub(super) owed: Owed,
     pub(super) wake_at_ms: Option<u64>,
     pub(super) sweep_not_before_ms: u64,
 }

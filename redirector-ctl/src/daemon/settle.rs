@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::events::About;
 use super::kernel::Kernel;
-use super::owner::Owner;
+use super::owner::{Owed, Owner};
 use super::tell::{Done, tell};
 use super::{Applied, ChangeError, EventKind};
 use crate::core::change::Change;
@@ -38,7 +38,7 @@ impl<K: Kernel> Owner<K> {
         let done = Done { before: &before, after: &next, change, why: "", now_ms };
         let events = tell(&mut self.events, &done);
         self.carry_out(next, plan).await;
-        match &self.owed {
+        match &self.owed.tables {
             Some(what) => Err(ChangeError::NotApplied(what.clone())),
             None => Ok(Applied { generation: self.spec.generation, events }),
         }
@@ -55,7 +55,7 @@ impl<K: Kernel> Owner<K> {
         }
         if let Err(what) = self.journal(&plan.spec).await {
             // A full disk must not stop a failover. The next tick tries to journal again.
-            self.owe(what);
+            self.owe_journal(what);
         }
         self.carry_out(self.spec.clone(), plan).await;
     }
@@ -90,10 +90,12 @@ impl<K: Kernel> Owner<K> {
         let announced = self.announcer.prepare(spec);
         let state = State::new(self.settings.seed.clone(), spec.clone(), announced);
         let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.save(&state)).await {
-            Ok(saved) => saved.map_err(|error| error.to_string()),
-            Err(error) => Err(format!("the journal's task failed: {error}")),
-        }
+        let saved = tokio::task::spawn_blocking(move || store.save(&state)).await;
+        saved
+            .map_err(|error| format!("the journal's task failed: {error}"))?
+            .map_err(|error| error.to_string())?;
+        self.owed.journal = None;
+        Ok(())
     }
 
     /// Writes to the tables what differs from what they hold.
@@ -103,42 +105,50 @@ impl<K: Kernel> Owner<K> {
             if let Err(error) = self.kernel.apply(&op) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                self.owe(format!("the tables refuse `{op}`: {error}{cause}"));
+                self.owe_tables(format!("the tables refuse `{op}`: {error}{cause}"));
                 return;
             }
             tracing::debug!("{op}");
             self.applied.take(&op);
         }
         self.applied_generation = self.spec.generation;
+        self.owed.tables = None;
     }
 
     /// Tries again what could not be written.
     pub(super) async fn pay(&mut self) {
-        if self.owed.take().is_none() {
+        if self.owed == Owed::default() {
             return;
         }
-        let spec = self.spec.clone();
-        match self.journal(&spec).await {
-            Ok(()) => self.write_tables(),
-            Err(what) => self.owe(what),
+        if self.owed.journal.is_some() {
+            let spec = self.spec.clone();
+            if let Err(what) = self.journal(&spec).await {
+                self.owe_journal(what);
+            }
         }
-        if self.owed.is_none() {
-            let text = "what could not be written before is written now".to_owned();
-            self.events.record(
-                self.settings.clock.now_ms(),
-                EventKind::Change,
-                About::default(),
-                text,
-            );
+        if self.owed.tables.is_some() {
+            self.write_tables();
+        }
+        if self.owed == Owed::default() {
+            let (now_ms, text) = (self.now_ms(), "what could not be written before is written now");
+            self.events.record(now_ms, EventKind::Change, About::default(), text);
         }
     }
 
-    /// Notes something that could not be written; an event tells of it once.
-    fn owe(&mut self, what: String) {
-        if self.owed.as_ref() != Some(&what) {
+    /// Notes that the disk lacks something; an event tells of it once.
+    fn owe_journal(&mut self, what: String) {
+        if self.owed.journal.as_ref() != Some(&what) {
             self.error(format!("{what}; it is tried again"));
         }
-        self.owed = Some(what);
+        self.owed.journal = Some(what);
+    }
+
+    /// Notes that the tables lack something; an event tells of it once.
+    fn owe_tables(&mut self, what: String) {
+        if self.owed.tables.as_ref() != Some(&what) {
+            self.error(format!("{what}; it is tried again"));
+        }
+        self.owed.tables = Some(what);
     }
 
     pub(super) fn error(&mut self, text: String) {

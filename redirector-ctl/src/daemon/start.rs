@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::announce::Announcer;
 use super::events::{About, Events};
 use super::kernel::Kernel;
-use super::owner::{Inputs, Owner, Settings, Shown};
+use super::owner::{Inputs, Owed, Owner, Settings, Shown};
 use super::ways::{Watcher, Ways};
 use super::{EventKind, InterfaceStatus};
 use crate::config::{Config, XdpMode};
@@ -74,7 +74,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         applied,
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(config, &links), ..Shown::default() },
-        owed: None,
+        owed: Owed::default(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
     };
@@ -104,7 +104,7 @@ impl<K: Kernel> Owner<K> {
         }
         self.settle().await;
         self.take_ways(seen).await;
-        match self.owed.take() {
+        match self.owed.tables.take() {
             Some(what) => Err(anyhow::Error::msg(what)),
             None => Ok(self),
         }

@@ -1,1 +1,264 @@
-//! Tests of the loop.
+//! The loop without a kernel: what is written where, in which order, and what happens when a write
+//! fails.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::announce::Announcer;
+use super::events::Events;
+use super::kernel::Kernel;
+use super::owner::{Owed, Owner, Settings, Shown};
+use super::ways::Ways;
+use super::{ChangeError, EventKind};
+use crate::config::FlowsConfig;
+use crate::core::change::{Change, Move, SpecError};
+use crate::core::fixtures::{LIMITS, all_well, three_and_three};
+use crate::core::health::{CheckResult, Health, Thresholds};
+use crate::core::image::Image;
+use crate::core::observed::Observed;
+use crate::core::op::Op;
+use crate::core::seed::Seed;
+use crate::core::spec::Cause;
+use crate::platform::clock::Clock;
+use crate::platform::probe::Prober;
+use crate::platform::store::Store;
+use crate::platform::tables::{Counters, FlowCensus, Sweep, TablesError};
+
+/// Tables in memory. Notes with each write which generation was on disk then.
+#[derive(Debug, Default)]
+struct Model {
+    image: Image,
+    state_file: PathBuf,
+    writes: Vec<(String, u64)>,
+    broken: bool,
+}
+
+impl Kernel for Model {
+    fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
+        if self.broken {
+            return Err(TablesError::Ipv6(std::net::Ipv6Addr::LOCALHOST.into()));
+        }
+        self.image.take(op);
+        self.writes.push((op.to_string(), generation_on_disk(&self.state_file)));
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, TablesError> {
+        Ok(Counters::default())
+    }
+
+    fn sweep(&mut self, _: &Sweep) -> Result<FlowCensus, TablesError> {
+        Ok(FlowCensus::default())
+    }
+}
+
+fn generation_on_disk(path: &PathBuf) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    value["spec"]["generation"].as_u64().unwrap_or(0)
+}
+
+/// An owner that has started: three servers, three devices, all healthy, nothing to do.
+async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = three_and_three();
+    let clock = Clock::start();
+    let flows = FlowsConfig {
+        tcp_idle_timeout_ms: 1000,
+        udp_idle_timeout_ms: 1000,
+        closing_timeout_ms: 1000,
+        sweep_interval_ms: 1000,
+    };
+    let settings = Settings {
+        limits: LIMITS,
+        thresholds: Thresholds { rise: 2, fall: 2 },
+        flows,
+        stats_interval: Duration::from_secs(1),
+        seed: Seed::of(&spec),
+        clock,
+    };
+    let state_file = dir.path().join("state.json");
+    let owner = Owner {
+        settings,
+        kernel: Model { state_file, ..Model::default() },
+        store: Arc::new(Store::open(dir.path()).unwrap()),
+        prober: Prober::mute(clock),
+        announcer: Announcer::none(),
+        addresses: watch::channel(BTreeSet::new()).0,
+        events: Events::default(),
+        observed: Observed { next_hops: all_well(&spec).next_hops, ..Observed::default() },
+        spec,
+        applied: Image::default(),
+        applied_generation: 0,
+        shown: Shown::default(),
+        owed: Owed::default(),
+        wake_at_ms: None,
+        sweep_not_before_ms: 0,
+    };
+    let mut owner = owner.first(&[], Ways::default()).await.unwrap();
+    for server in ["s1", "s2", "s3"] {
+        report_all(&mut owner, server, &CheckResult::Answered { took_us: 100 });
+    }
+    owner.replan().await;
+    owner.kernel.writes.clear();
+    (owner, dir)
+}
+
+fn report_all(owner: &mut Owner<Model>, server: &str, result: &CheckResult) {
+    for device in ["d1", "d2", "d3"] {
+        let report = owner.prober.report(server, device, result.clone());
+        owner.take_report(&report);
+    }
+}
+
+async fn kill(owner: &mut Owner<Model>, server: &str) {
+    let refused = CheckResult::Refused("connection refused".to_owned());
+    report_all(owner, server, &refused);
+    report_all(owner, server, &refused);
+    owner.replan().await;
+}
+
+fn move_d1(server: &str) -> Change {
+    let moves = vec![Move { device: "d1".into(), server: server.into(), policy: None }];
+    Change::Associate { moves, cause: Cause::Planned }
+}
+
+fn kinds(owner: &Owner<Model>) -> Vec<EventKind> {
+    owner.events.after(0, usize::MAX).iter().map(|event| event.kind).collect()
+}
+
+#[tokio::test]
+async fn a_change_is_on_disk_before_it_is_in_the_tables() {
+    let (mut owner, _dir) = at_rest().await;
+    let seen = owner.spec.generation;
+    let applied = owner.change(&move_d1("s2"), Some(seen)).await.unwrap();
+    assert!(applied.generation > seen && owner.applied_generation == applied.generation);
+    let [(write, on_disk)] = owner.kernel.writes.as_slice() else {
+        panic!("one commit does it all: {:?}", owner.kernel.writes)
+    };
+    assert!(write.starts_with("commit [device 0: server 2 previous 1"), "{write}");
+    assert_eq!(*on_disk, applied.generation);
+    assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
+    let told = owner.events.after(applied.events[0] - 1, 1);
+    assert_eq!(told[0].kind, EventKind::Move);
+    assert!(told[0].text.contains("d1 moved from s1 to s2 (planned)"), "{}", told[0].text);
+}
+
+#[tokio::test]
+async fn a_stale_or_refused_change_leaves_everything_as_it_was() {
+    let (mut owner, _dir) = at_rest().await;
+    let before = (owner.spec.clone(), generation_on_disk(&owner.kernel.state_file));
+    let current = owner.spec.generation;
+    let stale = owner.change(&move_d1("s2"), Some(current - 1)).await;
+    assert!(matches!(stale, Err(ChangeError::Stale { current: at }) if at == current));
+    let refused = owner.change(&move_d1("nobody"), None).await;
+    let Err(ChangeError::Refused(SpecError { problems })) = refused else { panic!("{refused:?}") };
+    assert_eq!(problems[0].code, "unknown_server");
+    let same = owner.change(&move_d1("s1"), None).await.unwrap();
+    assert_eq!((same.generation, same.events.len()), (current, 0));
+    assert_eq!(before, (owner.spec.clone(), generation_on_disk(&owner.kernel.state_file)));
+    assert_eq!(owner.kernel.writes, []);
+}
+
+#[tokio::test]
+async fn a_death_is_in_the_tables_before_it_is_on_disk() {
+    let (mut owner, _dir) = at_rest().await;
+    let seen = owner.spec.generation;
+    kill(&mut owner, "s1").await;
+    let writes = &owner.kernel.writes;
+    assert_eq!(writes[0], ("server 1 state dead life 1".to_owned(), seen));
+    assert!(writes[1].0.starts_with("commit [device 0: server 2 "), "{writes:?}");
+    assert_eq!(writes[1].1, owner.spec.generation);
+    assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
+    assert!(owner.spec.servers["s1"].life_over);
+    assert!(kinds(&owner).contains(&EventKind::Failover));
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_alive_only_in_a_new_life() {
+    let (mut owner, _dir) = at_rest().await;
+    kill(&mut owner, "s1").await;
+    owner.kernel.writes.clear();
+    let well = CheckResult::Answered { took_us: 100 };
+    report_all(&mut owner, "s1", &well);
+    owner.replan().await;
+    assert_eq!(owner.kernel.writes, [], "one answer is not enough");
+    report_all(&mut owner, "s1", &well);
+    owner.replan().await;
+    assert_eq!(owner.kernel.writes[0].0, "server 1 state alive life 2");
+    assert_eq!(owner.spec.devices["d1"].association.server, "s2", "no fail-back");
+}
+
+#[tokio::test]
+async fn silence_of_all_servers_changes_nothing_and_says_so() {
+    let (mut owner, _dir) = at_rest().await;
+    // A moment after the last answers, or their times would be the same.
+    let last = owner.now_ms();
+    while owner.now_ms() <= last {
+        tokio::task::yield_now().await;
+    }
+    let silent = CheckResult::Silent("no answer within 200 ms".to_owned());
+    for server in ["s1", "s2", "s3", "s1", "s2", "s3"] {
+        report_all(&mut owner, server, &silent);
+    }
+    owner.replan().await;
+    assert_eq!(owner.kernel.writes, []);
+    assert!(owner.shown.frozen.is_some() && kinds(&owner).contains(&EventKind::Frozen));
+    assert_eq!(owner.snapshot().health["s1"].health, Health::Dead, "it is shown as measured");
+
+    let report = owner.prober.report("s2", "d1", CheckResult::Answered { took_us: 100 });
+    assert!(owner.take_report(&report), "any answer is a reason to think again");
+    owner.replan().await;
+    assert!(owner.kernel.writes[0].0.starts_with("server 1 state dead"), "now s1 is believed dead");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_told_and_tried_again() {
+    let (mut owner, _dir) = at_rest().await;
+    owner.kernel.broken = true;
+    let result = owner.change(&move_d1("s2"), None).await;
+    assert!(matches!(result, Err(ChangeError::NotApplied(_))), "{result:?}");
+    assert!(owner.applied_generation < owner.spec.generation);
+    owner.take_stats().await;
+    owner.take_stats().await;
+    let errors = kinds(&owner).iter().filter(|kind| **kind == EventKind::Error).count();
+    assert_eq!(errors, 1, "told once");
+    owner.kernel.broken = false;
+    owner.take_stats().await;
+    assert_eq!(owner.applied_generation, owner.spec.generation);
+    assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
+}
+
+#[tokio::test]
+async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
+    let (mut owner, dir) = at_rest().await;
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let before = owner.spec.clone();
+    let wish = owner.change(&move_d1("s2"), None).await;
+    assert!(matches!(wish, Err(ChangeError::Unavailable(_))), "{wish:?}");
+    assert_eq!(owner.spec, before);
+    kill(&mut owner, "s1").await;
+    assert_eq!(owner.spec.devices["d1"].association.server, "s2");
+    assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
+    std::fs::create_dir_all(dir.path()).unwrap();
+    owner.take_stats().await;
+    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+}
+
+#[tokio::test]
+async fn a_report_about_an_earlier_address_is_ignored() {
+    let (mut owner, _dir) = at_rest().await;
+    let refused = CheckResult::Refused("connection refused".to_owned());
+    let old = owner.prober.report("s1", "d1", refused);
+    let address = "10.0.2.99".parse().unwrap();
+    let state = crate::core::spec::AdminState::Active;
+    let put = Change::PutServer { name: "s1".into(), address, state };
+    owner.change(&put, None).await.unwrap();
+    assert!(!owner.take_report(&old));
+    assert_eq!(owner.observed.path("s1", "d1"), Health::Unknown);
+    assert!(!owner.observed.next_hops.contains_key("s1"), "the way is looked for anew");
+}

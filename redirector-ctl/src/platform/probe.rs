@@ -134,6 +134,26 @@ impl Prober {
     }
 }
 
+#[cfg(test)]
+impl Prober {
+    /// A prober that never asks: tests say what the servers answer.
+    pub(crate) fn mute(clock: Clock) -> Self {
+        let (interval, timeout) = (Duration::from_secs(1), Duration::from_secs(1));
+        let timing = ProbeTiming { interval, timeout, jitter_pct: 0 };
+        let (reports, _) = mpsc::channel(1);
+        let turns = Arc::new(Semaphore::new(0));
+        let asker = Asker { timing, clock, turns, reports };
+        Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
+    }
+
+    /// A report as if a check of this path had ended now.
+    pub(crate) fn report(&self, server: &str, device: &str, result: CheckResult) -> Report {
+        let path = (server.to_owned(), device.to_owned());
+        let serial = self.tasks.get(&path).map_or(0, |task| task.serial);
+        Report { path, serial, asked_at_ms: self.asker.clock.now_ms(), result }
+    }
+}
+
 /// Asks one path for ever.
 async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, nudge: Arc<Notify>) {
     let mut chance = Chance::new();

@@ -10,7 +10,7 @@ use super::{Planner, leave};
 
 pub(super) fn pass(planner: &mut Planner<'_>) {
     if planner.plan.held_back.is_some() {
-        return; // Who is fit is not known now: the backups chosen in better times are the best guess.
+        return; // Who is fit is not known now: backups chosen in better times are the best guess.
     }
     let spec = planner.plan.spec.clone();
     let mut spread = Spread::new(&spec);

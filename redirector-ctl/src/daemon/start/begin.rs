@@ -43,7 +43,7 @@ pub(super) fn begin(
         }
         Some(state) if state.seed == *seed => {
             Seed::verify(&state.spec, &ctx).context(
-                "the state file does not fit the configuration: raise what was lowered in [limits], \
+                "the state file does not fit the configuration: raise what was lowered in [limits] \
                  or move the state file away to start from the configuration",
             )?;
             (state.spec, Vec::new())
@@ -118,5 +118,94 @@ fn compare<T: PartialEq>(
             }
             Some(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::FlowsConfig;
+    use crate::core::fixtures::{LIMITS, all_well, ip, three_and_three};
+    use crate::core::health::Thresholds;
+    use crate::core::image::diff;
+    use crate::platform::clock::Clock;
+
+    fn settings(seed: Seed) -> Settings {
+        Settings {
+            limits: LIMITS,
+            thresholds: Thresholds { rise: 2, fall: 2 },
+            flows: FlowsConfig {
+                tcp_idle_timeout_ms: 1,
+                udp_idle_timeout_ms: 1,
+                closing_timeout_ms: 1,
+                sweep_interval_ms: 1,
+            },
+            stats_interval: Duration::from_secs(1),
+            seed,
+            clock: Clock::start(),
+        }
+    }
+
+    fn state(spec: &Spec) -> Option<State> {
+        Some(State::new(Seed::of(spec), spec.clone(), Vec::new()))
+    }
+
+    #[test]
+    fn with_the_same_configuration_the_state_wins_and_nothing_is_written() {
+        let spec = three_and_three();
+        let tables = Image::of(&spec, &all_well(&spec));
+        let begun = begin(&settings(Seed::of(&spec)), state(&spec), &tables).unwrap();
+        assert_eq!((&begun.spec, begun.notes.len()), (&spec, 0));
+        let unknown = Observed { next_hops: begun.next_hops, ..Observed::default() };
+        assert_eq!(diff(&tables, &Image::of(&begun.spec, &unknown)), []);
+    }
+
+    #[test]
+    fn a_changed_configuration_wins_and_what_remains_keeps_its_association() {
+        let spec = three_and_three();
+        let mut seed = Seed::of(&spec);
+        seed.devices.retain(|device| device.name != "d3");
+        seed.servers[0].address = ip("10.0.2.99");
+        let begun = begin(&settings(seed), state(&spec), &Image::default()).unwrap();
+        assert_eq!(begun.spec.devices["d2"], spec.devices["d2"]);
+        assert_eq!(begun.spec.servers["s1"].incarnation, 2);
+        assert_eq!(
+            begun.notes[1..],
+            [
+                "the configuration changes server s1",
+                "the configuration has no device d3 any more: it is removed",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_death_that_only_the_tables_know_is_remembered() {
+        let spec = three_and_three();
+        let mut tables = Image::of(&spec, &all_well(&spec));
+        if let Some(line) = tables.servers.get_mut(&spec.servers["s1"].id) {
+            line.state = ServerState::Dead;
+        }
+        let begun = begin(&settings(Seed::of(&spec)), state(&spec), &tables).unwrap();
+        assert!(begun.spec.servers["s1"].life_over && !begun.spec.servers["s2"].life_over);
+    }
+
+    #[test]
+    fn without_a_state_lives_and_epochs_come_after_those_of_the_tables() {
+        let spec = three_and_three();
+        let tables = Image::of(&spec, &all_well(&spec));
+        let begun = begin(&settings(Seed::of(&spec)), None, &tables).unwrap();
+        assert_eq!(begun.spec.servers["s1"].incarnation, 2);
+        assert_eq!(begun.spec.devices["d1"].association.epoch, 2);
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_the_limits_is_refused_with_a_remedy() {
+        let spec = three_and_three();
+        let mut settings = settings(Seed::of(&spec));
+        settings.limits.devices_max = 2;
+        let error = begin(&settings, state(&spec), &Image::default()).unwrap_err();
+        assert!(format!("{error:#}").contains("raise what was lowered in [limits]"), "{error:#}");
     }
 }

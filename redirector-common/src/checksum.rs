@@ -34,6 +34,7 @@ impl ChecksumUpdate {
 
     /// Puts a word in.
     #[inline(always)]
+    #[expect(clippy::should_implement_trait, reason = "a word of the grammar, not an operator")]
     pub fn add(self, word: Be16) -> Self {
         Self(self.0 + u32::from(word.raw()))
     }

@@ -23,7 +23,7 @@ mod content;
 mod convert;
 mod counters;
 mod flows;
-pub mod raw;
+mod raw;
 
 pub use content::Content;
 use convert::{address_bytes, endpoint, protocol_number, wire_word};
@@ -140,7 +140,7 @@ impl Tables {
         for (ifindex, mac) in interfaces {
             wanted.insert(usize::from(*ifindex), Hop::new(*mac, *ifindex).0);
         }
-        for index in 0..self.interfaces.len() {
+        for index in 0..self.interfaces.words_len() {
             let word = wanted.get(&index).copied().unwrap_or(0);
             if self.interfaces.load(index) != word {
                 self.interfaces.store(index, word);
@@ -241,7 +241,7 @@ impl Tables {
             return Ok(());
         }
         self.let_packets_leave()?;
-        for device in 0..self.associations.len() / 2 {
+        for device in 0..self.associations.words_len() / 2 {
             let (from, to) = (device * 2 + bank, device * 2 + (1 - bank));
             let word = self.associations.load(from);
             if self.associations.load(to) != word {
@@ -275,7 +275,7 @@ impl Tables {
     }
 
     fn present_servers(&self) -> Vec<u16> {
-        let len = (self.servers.len() / SERVER_WORDS).min(usize::from(SERVER_ID_MAX) + 1);
+        let len = (self.servers.words_len() / SERVER_WORDS).min(usize::from(SERVER_ID_MAX) + 1);
         let state = |id: &usize| self.servers.load(id * SERVER_WORDS + SERVER_STATE_WORD);
         (1..len).filter(|id| state(id) != 0).map(|id| id as u16).collect()
     }
@@ -299,8 +299,8 @@ impl Tables {
 
     fn server_base(&self, id: u16) -> Result<usize, TablesError> {
         let base = usize::from(id) * SERVER_WORDS;
-        if id == 0 || id > SERVER_ID_MAX || base >= self.servers.len() {
-            let len = self.servers.len() / SERVER_WORDS;
+        if id == 0 || id > SERVER_ID_MAX || base >= self.servers.words_len() {
+            let len = self.servers.words_len() / SERVER_WORDS;
             let (what, limit) = ("server", "servers_max");
             return Err(TablesError::OutOfRange { what, id: u32::from(id), len, limit });
         }
@@ -308,7 +308,7 @@ impl Tables {
     }
 
     fn check_device(&self, id: u32) -> Result<(), TablesError> {
-        let len = self.associations.len() / 2;
+        let len = self.associations.words_len() / 2;
         if id as usize >= len {
             let (what, limit) = ("device", "devices_max");
             return Err(TablesError::OutOfRange { what, id, len, limit });

@@ -71,7 +71,7 @@ pub(super) fn detach_others(links_dir: &Path, interfaces: &[Interface]) -> Resul
 
 fn is_bpffs(path: &Path) -> bool {
     const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == BPF_FS_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC)
 }
 
 fn files(dir: &Path) -> Result<Vec<OsString>, AttachError> {

@@ -62,7 +62,7 @@ impl Tables {
         for id in self.present_servers() {
             content.servers.insert(id, self.server_content(id));
         }
-        for device in 0..self.associations.len() / 2 {
+        for device in 0..self.associations.words_len() / 2 {
             let word = Association(self.associations.load(device * 2 + self.bank()));
             if word != Association::NONE {
                 content.associations.insert(device as u32, association(word));

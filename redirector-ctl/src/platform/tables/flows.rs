@@ -56,7 +56,7 @@ impl Tables {
     pub fn sweep_flows(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {
         let mut census = FlowCensus::default();
         let mut over: Vec<FlowKey4> = Vec::new();
-        let mut reader = BatchReader::<FlowKey4, Flow>::new();
+        let mut reader = BatchReader::<FlowKey4, Flow>::from_beginning();
         while let Some(batch) = self.read(&mut reader, false)? {
             for (key, flow) in batch {
                 match self.fate(&key, &flow, sweep) {
@@ -86,7 +86,7 @@ impl Tables {
     }
 
     fn count_candidates(&self, sweep: &Sweep, census: &mut FlowCensus) -> Result<(), TablesError> {
-        let mut reader = BatchReader::<FlowKey4, Flow>::new();
+        let mut reader = BatchReader::<FlowKey4, Flow>::from_beginning();
         while let Some(batch) = self.read(&mut reader, true)? {
             for (key, flow) in batch {
                 census.candidates_len += 1;

@@ -70,7 +70,7 @@ impl MappedWords {
     }
 
     /// Number of words.
-    pub fn len(&self) -> usize {
+    pub fn words_len(&self) -> usize {
         self.words_len
     }
 
@@ -78,7 +78,7 @@ impl MappedWords {
     ///
     /// # Panics
     ///
-    /// If `index` is not below [`Self::len`]: callers check ids against the table's size first.
+    /// If `index` is not below [`Self::words_len`]: callers check ids against the table's size first.
     pub fn load(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::Acquire)
     }
@@ -158,7 +158,7 @@ pub struct BatchReader<K, V> {
 
 impl<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy> BatchReader<K, V> {
     /// A reader at the map's beginning.
-    pub fn new() -> Self {
+    pub fn from_beginning() -> Self {
         Self { position: None, done: false, entries: PhantomData }
     }
 

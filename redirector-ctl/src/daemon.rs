@@ -29,6 +29,7 @@ mod tests;
 mod view;
 mod ways;
 
+pub use announce::withdraw;
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 

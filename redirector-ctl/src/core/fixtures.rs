@@ -104,7 +104,6 @@ pub(crate) fn set_path(
         health,
         since_ms,
         answer_at_ms: (health != Health::Unknown).then_some(since_ms),
-        failing_since_ms: failing.then_some(since_ms),
         last_error: failing.then(|| "connection refused".to_owned()),
         ..PathHealth::default()
     };
@@ -121,6 +120,7 @@ pub(crate) fn kill(observed: &mut Observed, server: &str, silent: bool, since_ms
         if silent && let Some(of) = observed.paths.get_mut(server) {
             let path = of.entry(device).or_default();
             path.answer_at_ms = Some(since_ms.saturating_sub(200));
+            path.silent_since_ms = Some(since_ms);
             path.last_error = Some("no answer within 200 ms".to_owned());
         }
     }

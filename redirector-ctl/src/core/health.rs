@@ -94,10 +94,10 @@ pub struct PathHealth {
     pub since_ms: u64,
     /// Results in a row that speak against the verdict (for a suspect: failures so far).
     pub run_len: u32,
-    /// When the first check of the present run of failures was sent; None while checks are
-    /// answered.
-    pub failing_since_ms: Option<u64>,
-    /// When anybody last answered a check of this path, with yes or no.
+    /// When the first check of the present run of silence was sent; None while somebody answers, be
+    /// it with a refusal.
+    pub silent_since_ms: Option<u64>,
+    /// When the last check that anybody answered, with yes or no, was sent.
     pub answer_at_ms: Option<u64>,
     /// What the last failed check met with; None when the last check was answered.
     pub last_error: Option<String>,
@@ -117,26 +117,23 @@ impl PathHealth {
     ) -> Option<Transition> {
         match result {
             CheckResult::Answered { took_us } => {
-                self.answer_at_ms = Some(now_ms);
+                self.answer_at_ms = Some(asked_at_ms);
                 self.took_us = Some(*took_us);
-                self.last_error = None;
-                self.failing_since_ms = None;
+                (self.last_error, self.silent_since_ms) = (None, None);
                 self.answered(now_ms, thresholds)
             }
             CheckResult::NotRefused => {
-                self.last_error = None;
-                self.failing_since_ms = None;
+                (self.last_error, self.silent_since_ms) = (None, None);
                 self.answered(now_ms, thresholds)
             }
             CheckResult::Refused(error) => {
-                self.answer_at_ms = Some(now_ms);
-                self.last_error = Some(error.clone());
-                self.failing_since_ms.get_or_insert(asked_at_ms);
+                self.answer_at_ms = Some(asked_at_ms);
+                (self.last_error, self.silent_since_ms) = (Some(error.clone()), None);
                 self.failed(now_ms, thresholds)
             }
             CheckResult::Silent(error) => {
                 self.last_error = Some(error.clone());
-                self.failing_since_ms.get_or_insert(asked_at_ms);
+                self.silent_since_ms.get_or_insert(asked_at_ms);
                 self.failed(now_ms, thresholds)
             }
             CheckResult::NotAsked(_) => None,
@@ -221,8 +218,7 @@ mod tests {
     #[test]
     fn an_answer_clears_a_suspicion_and_its_count() {
         let path = after(&[yes(), no(), yes(), no()], TWO);
-        assert_eq!(path.health, Health::Suspect);
-        assert_eq!(path.failing_since_ms, Some(300));
+        assert_eq!((path.health, path.run_len), (Health::Suspect, 1));
     }
 
     #[test]
@@ -248,13 +244,14 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_answer_and_silence_is_not() {
-        assert_eq!(after(&[no()], TWO).answer_at_ms, Some(50));
+        assert_eq!(after(&[yes(), no()], TWO).answer_at_ms, Some(100));
         assert_eq!(after(&[silent()], TWO).answer_at_ms, None);
     }
 
     #[test]
-    fn the_run_of_failures_begins_when_its_first_check_was_sent() {
-        let path = after(&[yes(), silent(), silent()], TWO);
-        assert_eq!((path.failing_since_ms, path.since_ms), (Some(100), 250));
+    fn silence_begins_when_its_first_check_was_sent_and_ends_with_any_answer() {
+        let path = after(&[yes(), no(), silent(), silent()], TWO);
+        assert_eq!((path.silent_since_ms, path.since_ms), (Some(200), 250));
+        assert_eq!(after(&[silent(), silent(), no()], TWO).silent_since_ms, None);
     }
 }

@@ -130,6 +130,7 @@ impl World {
                 let path = self.observed.paths.get_mut(server).and_then(|of| of.get_mut(device));
                 if let Some(path) = path.filter(|_| *silent && *health == Health::Dead) {
                     path.answer_at_ms = None;
+                    path.silent_since_ms = Some(self.now_ms);
                 }
             }
             Step::Way { server, mac } => {

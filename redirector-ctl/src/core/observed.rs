@@ -111,7 +111,7 @@ impl Deaths<'_> {
     }
 
     fn believed(&self, path: &PathHealth) -> bool {
-        path.health == Health::Dead && self.answer_at_ms >= path.failing_since_ms
+        path.health == Health::Dead && self.answer_at_ms >= path.silent_since_ms
     }
 }
 
@@ -119,9 +119,9 @@ impl Deaths<'_> {
 mod tests {
     use super::*;
 
-    fn path(health: Health, failing_since_ms: Option<u64>, answer_at_ms: u64) -> PathHealth {
+    fn path(health: Health, silent_since_ms: Option<u64>, answer_at_ms: u64) -> PathHealth {
         let answer_at_ms = Some(answer_at_ms);
-        PathHealth { health, failing_since_ms, answer_at_ms, ..PathHealth::default() }
+        PathHealth { health, silent_since_ms, answer_at_ms, ..PathHealth::default() }
     }
 
     fn observed(paths: &[(&str, &str, PathHealth)]) -> Observed {
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_refusal_needs_no_witness() {
-        let seen = observed(&[("s1", "a", path(Health::Dead, Some(100), 101))]);
+        let seen = observed(&[("s1", "a", path(Health::Dead, None, 100))]);
         assert!(seen.deaths().server("s1"));
     }
 }

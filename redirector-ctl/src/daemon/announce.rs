@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::core::spec::Spec;
 use crate::platform::netlink::{Link, Netlink, NetlinkError};
+use crate::platform::store::Store;
 
 /// An address on an interface.
 type Place = (String, IpAddr);
@@ -21,14 +23,16 @@ pub(super) struct Announcer {
     present: BTreeSet<Place>,
     /// What is there, or may be, because of us.
     ours: BTreeSet<Place>,
+    /// What the journal says of `ours`.
+    on_disk: BTreeSet<Place>,
 }
 
 impl Announcer {
     /// An announcer that announces nothing.
     #[cfg(test)]
     pub(super) fn none() -> Self {
-        let (interfaces, present, ours) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { netlink: None, interfaces, present, ours }
+        let (present, ours, on_disk) = Default::default();
+        Self { netlink: None, interfaces: Vec::new(), present, ours, on_disk }
     }
 
     /// Looks at what is there; `journalled` is what an earlier daemon may have added.
@@ -46,8 +50,9 @@ impl Announcer {
                 present.insert((link.name.clone(), address));
             }
         }
-        let ours = journalled.iter().filter_map(|text| parse(text)).collect();
-        Ok(Self { netlink: Some(netlink), interfaces, present, ours })
+        let ours: BTreeSet<Place> = journalled.iter().filter_map(|text| parse(text)).collect();
+        let on_disk = ours.clone();
+        Ok(Self { netlink: Some(netlink), interfaces, present, ours, on_disk })
     }
 
     /// Plans for a spec. To be journalled before [`Self::reconcile`].
@@ -58,6 +63,16 @@ impl Announcer {
             }
         }
         self.ours.iter().map(|(interface, address)| format!("{interface} {address}")).collect()
+    }
+
+    /// What [`Self::prepare`] gave is on disk now.
+    pub(super) fn journalled(&mut self) {
+        self.on_disk.clone_from(&self.ours);
+    }
+
+    /// Whether the journal names other addresses than are ours by now.
+    pub(super) fn differs_from_journal(&self) -> bool {
+        self.on_disk != self.ours
     }
 
     /// Adds what is missing and removes what is ours and not wanted any more. Returns what failed;
@@ -108,4 +123,30 @@ impl Announcer {
 fn parse(text: &str) -> Option<Place> {
     let (interface, address) = text.split_once(' ')?;
     Some((interface.to_owned(), address.parse().ok()?))
+}
+
+/// Removes all addresses that a daemon with this state directory added, for `redirector detach`.
+/// Says what was removed, one line each.
+///
+/// # Errors
+/// When a daemon is running, or the state file or the kernel cannot be used.
+pub async fn withdraw(state_dir: &Path) -> anyhow::Result<Vec<String>> {
+    if !state_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open(state_dir)?;
+    let Some(mut state) = store.load()? else { return Ok(Vec::new()) };
+    let (netlink, _events) = Netlink::open()?;
+    let links = netlink.links().await?;
+    let mut removed = Vec::new();
+    for (interface, address) in state.announced.iter().filter_map(|text| parse(text)) {
+        let Some(link) = links.iter().find(|link| link.name == interface) else { continue };
+        if netlink.addresses(link.index).await?.contains(&address) {
+            netlink.remove_address(link.index, address).await?;
+            removed.push(format!("address {address} of {interface}"));
+        }
+    }
+    state.announced.clear();
+    store.save(&state)?;
+    Ok(removed)
 }

@@ -40,8 +40,10 @@ impl Events {
     ) -> u64 {
         let text = text.into();
         match kind {
-            EventKind::Error | EventKind::Frozen => tracing::error!("{text}"),
-            EventKind::ServerDead | EventKind::ServerSuspect => tracing::warn!("{text}"),
+            EventKind::Error => tracing::error!("{text}"),
+            EventKind::ServerDead | EventKind::ServerSuspect | EventKind::Frozen => {
+                tracing::warn!("{text}");
+            }
             _ => tracing::info!("{text}"),
         }
         self.last_id += 1;

@@ -83,6 +83,13 @@ impl<K: Kernel> Owner<K> {
         for error in self.announcer.reconcile(&self.spec).await {
             self.error(error.to_string());
         }
+        // An address that was taken away must not be taken for one of ours when it is there again.
+        if self.announcer.differs_from_journal() {
+            let spec = self.spec.clone();
+            if let Err(what) = self.journal(&spec).await {
+                self.owe_journal(what);
+            }
+        }
     }
 
     /// Writes to disk what is to be. On an error nothing has changed.
@@ -94,6 +101,7 @@ impl<K: Kernel> Owner<K> {
         saved
             .map_err(|error| format!("the journal's task failed: {error}"))?
             .map_err(|error| error.to_string())?;
+        self.announcer.journalled();
         self.owed.journal = None;
         Ok(())
     }
@@ -159,13 +167,13 @@ impl<K: Kernel> Owner<K> {
     /// Takes over what a plan says besides decisions, and tells what is new of it.
     fn note(&mut self, plan: &Plan) {
         self.wake_at_ms = plan.wake_at_ms;
-        if self.shown.frozen != plan.held_back {
+        if self.shown.frozen.is_some() != plan.held_back.is_some() {
             let text = plan.held_back.clone().unwrap_or_else(|| {
-                "servers answer again: decisions are no longer held back".to_owned()
+                "a server has answered: decisions are no longer held back".to_owned()
             });
             self.events.record(plan.now_ms, EventKind::Frozen, About::default(), text);
-            self.shown.frozen.clone_from(&plan.held_back);
         }
+        self.shown.frozen.clone_from(&plan.held_back);
         for Blocked { what, by } in &plan.blocked {
             if !self.shown.blocked.iter().any(|known| known.what == *what) {
                 self.events.record(

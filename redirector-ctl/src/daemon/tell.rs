@@ -44,15 +44,15 @@ pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
         }
         Change::EndLives { servers } => {
             let one = |name: &Name| {
-                let text =
-                    format!("the life of server {name} is over: its flows are reset; {}", done.why);
+                let text = format!("the life of server {name} is over: its open flows are reset");
                 events.record(at, EventKind::ServerDead, About::server(name), text)
             };
             servers.iter().map(one).collect()
         }
         Change::BeginLives { servers } => {
             let one = |name: &Name| {
-                let text = format!("server {name} begins a new life: {}", done.why);
+                let text =
+                    format!("server {name} begins a new life: nothing of an earlier one resumes");
                 events.record(at, EventKind::ServerHealthy, About::server(name), text)
             };
             servers.iter().map(one).collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, daemon_kill, failover, io_load, moves};
+use super::{Outcome, bulk_commit, daemon_kill, failover, io_load, moves};
 use crate::fault::Fault;
 use crate::lab::{Lab, Plan};
 use crate::report::Report;
@@ -25,6 +25,8 @@ pub enum Scenario {
     DaemonKill,
     /// Death of a server by kill, link cut, freeze and stop: ms until the survivor serves.
     Failover,
+    /// Bulk commits on one CPU against packets on the other: no packet sees a mixture.
+    BulkCommit,
     /// All of them.
     All,
 }
@@ -38,7 +40,7 @@ pub struct Arguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
-    /// (default 30).
+    /// (default 30), decisions during bulk commits (default 10,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Chooses moves and contents; the same seed makes the same choices.
@@ -64,7 +66,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     report.condition("xdp_mode", "native, veth");
 
     let scenarios: &[Scenario] = match arguments.scenario {
-        Scenario::All => &[Scenario::Moves, Scenario::DaemonKill, Scenario::Failover],
+        Scenario::All => {
+            &[Scenario::Moves, Scenario::DaemonKill, Scenario::Failover, Scenario::BulkCommit]
+        }
         ref one => std::slice::from_ref(one),
     };
     let mut violations = Vec::new();
@@ -110,6 +114,11 @@ fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
                 outcomes.push(failover::run(&mut lab, fault, runs)?);
             }
             Ok(outcomes)
+        }
+        Scenario::BulkCommit => {
+            let decisions = arguments.runs.unwrap_or(bulk_commit::DECISIONS);
+            eprintln!("bulk-commit: {decisions} decisions");
+            Ok(vec![bulk_commit::run(decisions)?])
         }
         Scenario::All => unreachable!("resolved into the others by the caller"),
     }

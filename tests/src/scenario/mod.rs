@@ -3,6 +3,7 @@
 //! A scenario is a function of a running [`Lab`](crate::lab::Lab); `redirector-lab lab` repeats it
 //! often and reports, the tests run it short and expect no violation.
 
+pub mod bulk_commit;
 pub mod command;
 pub mod daemon_kill;
 pub mod failover;

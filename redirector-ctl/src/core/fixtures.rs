@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::change::{Change, Context, DeviceSpec, SpecLimits};
-use super::health::{Health, PathHealth};
+use super::health::{Health, PathHealth, Silence};
 use super::observed::Observed;
 use super::op::NextHop;
 use super::spec::{AdminState, Check, FlowPolicy, Name, Protocol, Spec};
@@ -120,7 +120,7 @@ pub(crate) fn kill(observed: &mut Observed, server: &str, silent: bool, since_ms
         if silent && let Some(of) = observed.paths.get_mut(server) {
             let path = of.entry(device).or_default();
             path.answer_at_ms = Some(since_ms.saturating_sub(200));
-            path.silent_since_ms = Some(since_ms);
+            path.silence = Some(Silence { since_ms, last_ms: since_ms });
             path.last_error = Some("no answer within 200 ms".to_owned());
         }
     }

@@ -85,6 +85,15 @@ pub struct Transition {
     pub to: Health,
 }
 
+/// A run of checks that nobody answered. Times are ms since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// When its first check was sent.
+    pub since_ms: u64,
+    /// When its last check was sent.
+    pub last_ms: u64,
+}
+
 /// The health of one path and what it rests on. Times are ms since the Unix epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathHealth {
@@ -94,9 +103,8 @@ pub struct PathHealth {
     pub since_ms: u64,
     /// Results in a row that speak against the verdict (for a suspect: failures so far).
     pub run_len: u32,
-    /// When the first check of the present run of silence was sent; None while somebody answers, be
-    /// it with a refusal.
-    pub silent_since_ms: Option<u64>,
+    /// The present run of silence; None while somebody answers, be it with a refusal.
+    pub silence: Option<Silence>,
     /// When the last check that anybody answered, with yes or no, was sent.
     pub answer_at_ms: Option<u64>,
     /// What the last failed check met with; None when the last check was answered.
@@ -119,21 +127,22 @@ impl PathHealth {
             CheckResult::Answered { took_us } => {
                 self.answer_at_ms = Some(asked_at_ms);
                 self.took_us = Some(*took_us);
-                (self.last_error, self.silent_since_ms) = (None, None);
+                (self.last_error, self.silence) = (None, None);
                 self.answered(now_ms, thresholds)
             }
             CheckResult::NotRefused => {
-                (self.last_error, self.silent_since_ms) = (None, None);
+                (self.last_error, self.silence) = (None, None);
                 self.answered(now_ms, thresholds)
             }
             CheckResult::Refused(error) => {
                 self.answer_at_ms = Some(asked_at_ms);
-                (self.last_error, self.silent_since_ms) = (Some(error.clone()), None);
+                (self.last_error, self.silence) = (Some(error.clone()), None);
                 self.failed(now_ms, thresholds)
             }
             CheckResult::Silent(error) => {
                 self.last_error = Some(error.clone());
-                self.silent_since_ms.get_or_insert(asked_at_ms);
+                let since_ms = self.silence.map_or(asked_at_ms, |silence| silence.since_ms);
+                self.silence = Some(Silence { since_ms, last_ms: asked_at_ms });
                 self.failed(now_ms, thresholds)
             }
             CheckResult::NotAsked(_) => None,
@@ -251,7 +260,8 @@ mod tests {
     #[test]
     fn silence_begins_when_its_first_check_was_sent_and_ends_with_any_answer() {
         let path = after(&[yes(), no(), silent(), silent()], TWO);
-        assert_eq!((path.silent_since_ms, path.since_ms), (Some(200), 250));
-        assert_eq!(after(&[silent(), silent(), no()], TWO).silent_since_ms, None);
+        assert_eq!(path.silence, Some(Silence { since_ms: 200, last_ms: 300 }));
+        assert_eq!(path.since_ms, 250);
+        assert_eq!(after(&[silent(), silent(), no()], TWO).silence, None);
     }
 }

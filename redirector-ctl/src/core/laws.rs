@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::change::{Change, DeviceSpec, Move};
 use super::fixtures::{LIMITS, at, ip, set_path};
-use super::health::Health;
+use super::health::{Health, Silence};
 use super::image::{Image, diff};
 use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState};
@@ -130,7 +130,7 @@ impl World {
                 let path = self.observed.paths.get_mut(server).and_then(|of| of.get_mut(device));
                 if let Some(path) = path.filter(|_| *silent && *health == Health::Dead) {
                     path.answer_at_ms = None;
-                    path.silent_since_ms = Some(self.now_ms);
+                    path.silence = Some(Silence { since_ms: self.now_ms, last_ms: self.now_ms });
                 }
             }
             Step::Way { server, mac } => {

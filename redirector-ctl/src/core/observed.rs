@@ -15,6 +15,9 @@ pub struct Observed {
     pub next_hops: BTreeMap<Name, NextHop>,
     /// The flows at the last sweep.
     pub census: Option<Census>,
+    /// When the first check was sent that somebody answered after all had been silent together: ms
+    /// since the Unix epoch. What was silent before says nothing about a server.
+    pub outage_over_ms: Option<u64>,
 }
 
 /// How many flows each epoch of each device has.
@@ -55,8 +58,8 @@ impl Observed {
     }
 
     /// Deaths that may be acted upon. A path that fell silent counts as dead only when somebody,
-    /// anybody, has answered a check since its silence began. If nobody has, the fault is as likely
-    /// ours.
+    /// anybody, has answered a check since its silence began; if nobody has, the fault is as likely
+    /// ours. After such an outage it must have been silent once more.
     #[must_use]
     pub fn deaths(&self) -> Deaths<'_> {
         let answer_at_ms = self.all_paths().filter_map(|(_, _, path)| path.answer_at_ms).max();
@@ -110,18 +113,29 @@ impl Deaths<'_> {
         ))
     }
 
+    /// A path that has begun to answer again is not believed dead any more, though not yet healthy.
     fn believed(&self, path: &PathHealth) -> bool {
-        path.health == Health::Dead && self.answer_at_ms >= path.silent_since_ms
+        let fails = path.health == Health::Dead && path.last_error.is_some();
+        let Some(silence) = path.silence else { return fails };
+        let witnessed = self.answer_at_ms.is_some_and(|answer| answer >= silence.since_ms);
+        let outage_over_ms = self.observed.outage_over_ms;
+        fails && witnessed && outage_over_ms.is_none_or(|over| silence.last_ms > over)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::health::Silence;
     use super::*;
 
     fn path(health: Health, silent_since_ms: Option<u64>, answer_at_ms: u64) -> PathHealth {
-        let answer_at_ms = Some(answer_at_ms);
-        PathHealth { health, silent_since_ms, answer_at_ms, ..PathHealth::default() }
+        PathHealth {
+            health,
+            silence: silent_since_ms.map(|since_ms| Silence { since_ms, last_ms: since_ms + 200 }),
+            answer_at_ms: Some(answer_at_ms),
+            last_error: (health == Health::Dead).then(|| "an error".to_owned()),
+            ..PathHealth::default()
+        }
     }
 
     fn observed(paths: &[(&str, &str, PathHealth)]) -> Observed {
@@ -165,6 +179,28 @@ mod tests {
         ]);
         assert!(!seen.deaths().server("s1") && !seen.deaths().server("s2"));
         assert!(seen.deaths().held_back().is_some_and(|text| text.starts_with("s1, s2 fell")));
+    }
+
+    #[test]
+    fn after_an_outage_of_ours_silence_counts_from_its_end() {
+        let mut seen = observed(&[
+            ("s1", "a", path(Health::Dead, Some(100), 90)),
+            ("s2", "a", path(Health::Healthy, None, 5000)),
+        ]);
+        seen.outage_over_ms = Some(5000);
+        assert!(!seen.deaths().server("s1"), "it has not been asked since");
+        let still = Silence { since_ms: 100, last_ms: 5100 };
+        let s1 = seen.paths.get_mut("s1").and_then(|of| of.get_mut("a")).unwrap();
+        s1.silence = Some(still);
+        assert!(seen.deaths().server("s1"));
+    }
+
+    #[test]
+    fn a_path_that_begins_to_answer_is_not_believed_dead() {
+        let mut rising = path(Health::Dead, None, 200);
+        rising.last_error = None;
+        let seen = observed(&[("s1", "a", rising)]);
+        assert!(!seen.deaths().server("s1"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl<K: Kernel> Owner<K> {
         }
         let (server, device) = &report.path;
         let (now_ms, thresholds) = (self.now_ms(), self.settings.thresholds);
+        self.note_outage_over(report);
         let of = self.observed.paths.entry(server.clone()).or_default();
         let path = of.entry(device.clone()).or_default();
         let transition = path.record(&report.result, report.asked_at_ms, now_ms, thresholds);
@@ -45,6 +46,16 @@ impl<K: Kernel> Owner<K> {
         }
         // While decisions are held back any answer may set them free.
         transition.is_some() || self.shown.frozen.is_some()
+    }
+
+    /// While all are silent together, the first answer from anybody ends the outage.
+    fn note_outage_over(&mut self, report: &Report) {
+        let answer =
+            matches!(report.result, CheckResult::Answered { .. } | CheckResult::Refused(_));
+        let Some(began_at_ms) = self.shown.frozen_at_ms.filter(|_| answer) else { return };
+        if self.observed.outage_over_ms.is_none_or(|over| over < began_at_ms) {
+            self.observed.outage_over_ms = Some(report.asked_at_ms.max(began_at_ms));
+        }
     }
 
     /// The health of a path changed: tell, and on a suspicion ask around at once.

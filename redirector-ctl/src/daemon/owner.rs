@@ -51,6 +51,8 @@ pub(super) struct Shown {
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
+    /// When decisions began to be held back; None when they are not.
+    pub(super) frozen_at_ms: Option<u64>,
     pub(super) blocked: Vec<Blocked>,
     /// Server address -> why no frames can be sent to it.
     pub(super) way_problems: BTreeMap<IpAddr, String>,

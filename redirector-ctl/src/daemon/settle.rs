@@ -172,6 +172,7 @@ impl<K: Kernel> Owner<K> {
                 "a server has answered: decisions are no longer held back".to_owned()
             });
             self.events.record(plan.now_ms, EventKind::Frozen, About::default(), text);
+            self.shown.frozen_at_ms = plan.held_back.as_ref().map(|_| plan.now_ms);
         }
         self.shown.frozen.clone_from(&plan.held_back);
         for Blocked { what, by } in &plan.blocked {

@@ -127,6 +127,14 @@ fn move_d1(server: &str) -> Change {
     Change::Associate { moves, cause: Cause::Planned }
 }
 
+/// Waits until the clock, which counts in ms, has moved on.
+async fn next_moment(owner: &Owner<Model>) {
+    let last = owner.now_ms();
+    while owner.now_ms() <= last {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn kinds(owner: &Owner<Model>) -> Vec<EventKind> {
     owner.events.after(0, usize::MAX).iter().map(|event| event.kind).collect()
 }
@@ -196,11 +204,7 @@ async fn a_server_that_comes_back_is_alive_only_in_a_new_life() {
 #[tokio::test]
 async fn silence_of_all_servers_changes_nothing_and_says_so() {
     let (mut owner, _dir) = at_rest().await;
-    // A moment after the last answers, or their times would be the same.
-    let last = owner.now_ms();
-    while owner.now_ms() <= last {
-        tokio::task::yield_now().await;
-    }
+    next_moment(&owner).await;
     let silent = CheckResult::Silent("no answer within 200 ms".to_owned());
     for server in ["s1", "s2", "s3", "s1", "s2", "s3"] {
         report_all(&mut owner, server, &silent);
@@ -210,10 +214,22 @@ async fn silence_of_all_servers_changes_nothing_and_says_so() {
     assert!(owner.shown.frozen.is_some() && kinds(&owner).contains(&EventKind::Frozen));
     assert_eq!(owner.snapshot().health["s1"].health, Health::Dead, "it is shown as measured");
 
-    let report = owner.prober.report("s2", "d1", CheckResult::Answered { took_us: 100 });
-    assert!(owner.take_report(&report), "any answer is a reason to think again");
+    // The outage ends: whoever answers has lost nothing, and whoever does not is dead after one
+    // more check.
+    let well = CheckResult::Answered { took_us: 100 };
+    report_all(&mut owner, "s2", &well);
     owner.replan().await;
-    assert!(owner.kernel.writes[0].0.starts_with("server 1 state dead"), "now s1 is believed dead");
+    report_all(&mut owner, "s2", &well);
+    report_all(&mut owner, "s3", &well);
+    report_all(&mut owner, "s3", &well);
+    owner.replan().await;
+    assert_eq!(owner.kernel.writes, []);
+    next_moment(&owner).await;
+    report_all(&mut owner, "s1", &silent);
+    owner.replan().await;
+    assert_eq!(owner.kernel.writes[0].0, "server 1 state dead life 1");
+    assert!(owner.spec.servers["s1"].life_over && owner.shown.frozen.is_none());
+    assert!(!owner.spec.servers["s2"].life_over && !owner.spec.servers["s3"].life_over);
 }
 
 #[tokio::test]

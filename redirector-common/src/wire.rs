@@ -19,6 +19,8 @@ pub const DEVICE_NONE: u32 = u32::MAX;
 pub const SERVER_NONE: u16 = 0;
 /// Largest server id: ids have 12 bits in an association word.
 pub const SERVER_ID_MAX: u16 = 4095;
+/// Servers of a device, on average, for which the table of servers' endpoints has room.
+pub const ORIGINS_PER_DEVICE: u32 = 64;
 /// Largest interface index that a [`Hop`] can hold.
 pub const IFINDEX_MAX: u32 = 65_535;
 

@@ -57,6 +57,8 @@ pub(crate) enum Request {
 /// # Errors
 /// When the program cannot be attached, the state file cannot be read or the API cannot listen.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    // First of all, so that a port or socket that is taken stops the start before anything changes.
+    let listeners = api::bind(&config.api).await?;
     let (owner, inputs) = start::start(&config).await?;
     let (handle, requests) = DaemonHandle::new(REQUESTS_MAX);
     let (stopping, mut stopped) = watch::channel(false);
@@ -64,15 +66,15 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let mut api = tokio::spawn(api::serve(handle, &config, api_stop));
+    let mut api = tokio::spawn(api::serve(handle, &config, listeners, api_stop));
     tokio::select! {
         () = owner.run(inputs, requests, stop) => {}
         ended = &mut api => {
-            ended.context("the API's task failed")?.context("the API cannot go on")?;
+            ended.context("the API's task failed")?;
             anyhow::bail!("the API ended by itself");
         }
     }
     tracing::info!("stopping: program and tables stay in the kernel, packets go on");
     stopping.send_replace(true);
-    api.await.context("the API's task failed")?.context("the API did not end well")
+    api.await.context("the API's task failed")
 }

@@ -70,7 +70,10 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
 
 fn detach(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
-    let removed = bpf::detach(&config.redirector.bpffs_dir)?;
+    // A running daemon holds the state directory's lock, so this refuses before anything is removed.
+    let withdrawn = daemon::withdraw(&config.redirector.state_dir);
+    let mut removed = runtime()?.block_on(withdrawn)?;
+    removed.extend(bpf::detach(&config.redirector.bpffs_dir)?);
     if removed.is_empty() {
         let directory = config.redirector.bpffs_dir.display();
         return print(&format!("nothing is attached: {directory} holds nothing of ours\n"));

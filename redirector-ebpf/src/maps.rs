@@ -17,7 +17,7 @@ use redirector_common::headers::Mac;
 use redirector_common::verdict::{Action, REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{
     Association, CONTROL_BANK, CONTROL_LEN, Count, DeviceCount, DeviceLine, Hop, INTERFACES_LEN,
-    Origin, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, ServerLine, ServerWord,
+    ORIGINS_PER_DEVICE, Origin, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, ServerLine, ServerWord,
 };
 
 use crate::clock;
@@ -40,7 +40,7 @@ static SERVICES: HashMap<Endpoint4, u32> = HashMap::with_max_entries(4096, 0);
 /// bytes each.
 #[map]
 static ORIGINS: HashMap<Endpoint4, Origin> =
-    HashMap::with_max_entries(64 * 4096, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(ORIGINS_PER_DEVICE * 4096, BPF_F_NO_PREALLOC);
 
 /// Two banks of association words, interleaved: device d's word of bank b is at 2d + b. Writer:
 /// daemon, by single stores. Reader: program. 16 bytes a device.

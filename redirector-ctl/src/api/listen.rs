@@ -74,20 +74,44 @@ pub enum ApiError {
     },
 }
 
-/// Serves `router` until `stop` resolves.
-pub(super) async fn serve(
-    router: Router,
-    config: ApiConfig,
-    stop: impl Future<Output = ()>,
-) -> Result<(), ApiError> {
+/// Where the API will be reached, taken but not yet answering.
+#[derive(Debug)]
+pub struct Listeners {
+    tcp: Option<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+/// The socket's file: it goes with the value, so that nothing is left behind.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let path = &self.0;
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "the API's socket could not be removed");
+        }
+    }
+}
+
+/// Takes the configured port and unix socket. Connections wait until [`super::serve`] answers them.
+///
+/// # Errors
+/// When one of them cannot be had; the other is given back then.
+pub async fn bind(config: &ApiConfig) -> Result<Listeners, ApiError> {
     let tcp = match config.listen {
         Some(address) => Some(bind_port(address).await?),
         None => None,
     };
     let unix = match &config.unix_socket {
-        Some(path) => Some(bind_socket(path).await?),
+        Some(path) => Some((bind_socket(path).await?, SocketFile(path.clone()))),
         None => None,
     };
+    Ok(Listeners { tcp, unix })
+}
+
+/// Serves `router` until `stop` resolves.
+pub(super) async fn serve(router: Router, listeners: Listeners, stop: impl Future<Output = ()>) {
     let (announce_stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let acceptor = |watcher| Acceptor {
@@ -97,19 +121,17 @@ pub(super) async fn serve(
         open: watcher,
     };
     let (tcp_open, unix_open) = (GracefulShutdown::new(), GracefulShutdown::new());
+    let (unix, socket_file) = listeners.unix.unzip();
     let announcer = async {
         stop.await;
-        if let Some(path) = &config.unix_socket {
-            remove_socket(path);
-        }
+        drop(socket_file);
         drop(announce_stop);
     };
     tokio::join!(
         announcer,
-        accept_if(tcp, acceptor(tcp_open)),
+        accept_if(listeners.tcp, acceptor(tcp_open)),
         accept_if(unix, acceptor(unix_open))
     );
-    Ok(())
 }
 
 /// What accepting connections takes.
@@ -212,11 +234,5 @@ async fn clear_stale_socket(path: &Path) -> Result<(), ApiError> {
             std::fs::remove_file(path).map_err(failed)
         }
         Err(error) => Err(failed(error)),
-    }
-}
-
-fn remove_socket(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "the API's socket could not be removed");
     }
 }

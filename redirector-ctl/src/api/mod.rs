@@ -34,7 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::config::{Config, LimitsConfig};
 use crate::daemon::DaemonHandle;
 
-pub use listen::ApiError;
+pub use listen::{ApiError, Listeners, bind};
 pub use openapi::document as openapi_document;
 
 /// What every handler may use.
@@ -45,21 +45,18 @@ struct Api {
     limits: LimitsConfig,
 }
 
-/// Answers on the configured unix socket and address until `stop` resolves; then answers what is
-/// under way, for a few seconds at most.
-///
-/// # Errors
-/// When it cannot listen. Nothing is left behind then.
+/// Answers on `listeners` until `stop` resolves; then answers what is under way, for a few seconds
+/// at most.
 pub fn serve<F>(
     daemon: DaemonHandle,
     config: &Config,
+    listeners: Listeners,
     stop: F,
-) -> impl Future<Output = Result<(), ApiError>> + Send + use<F>
+) -> impl Future<Output = ()> + Send + use<F>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let router = router(Api { daemon, limits: config.limits });
-    listen::serve(router, config.api.clone(), stop)
+    listen::serve(router(Api { daemon, limits: config.limits }), listeners, stop)
 }
 
 /// All routes, with what guards them.

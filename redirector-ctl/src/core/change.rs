@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use redirector_common::wire::ORIGINS_PER_DEVICE;
+
 use super::observed::Observed;
 use super::spec::{AdminState, Cause, Check, FlowPolicy, Name, Protocol};
 
@@ -133,10 +135,11 @@ pub struct SpecLimits {
 }
 
 impl SpecLimits {
-    /// Ways back (server and device together) at most: four servers a device on average.
+    /// Ways back (server and device together) at most.
     #[must_use]
     pub fn returns_max(&self) -> usize {
-        usize::try_from(self.devices_max).unwrap_or(usize::MAX).saturating_mul(4)
+        let devices_max = usize::try_from(self.devices_max).unwrap_or(usize::MAX);
+        devices_max.saturating_mul(ORIGINS_PER_DEVICE as usize)
     }
 }
 

@@ -12,7 +12,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, SERVER_ID_MAX};
+use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, ORIGINS_PER_DEVICE, SERVER_ID_MAX};
 
 use super::tables::{Maps, Tables};
 
@@ -49,9 +49,6 @@ const PINNED_MAPS: [&str; 12] = [
     "DEVICE_COUNT",
     "SERVER_COUNT",
 ];
-
-/// Most servers of one device: the room that the table of servers' endpoints has.
-pub const SERVERS_PER_DEVICE_MAX: u32 = 64;
 
 /// Name of the program in the object, for [`load_only`].
 pub const PROGRAM: &str = "redirector";
@@ -189,7 +186,7 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
         .map_max_entries("DEVICES", limits.devices_max)
         .map_max_entries("DEVICE_COUNT", limits.devices_max)
         .map_max_entries("SERVICES", limits.devices_max)
-        .map_max_entries("ORIGINS", limits.devices_max.saturating_mul(SERVERS_PER_DEVICE_MAX))
+        .map_max_entries("ORIGINS", limits.devices_max.saturating_mul(ORIGINS_PER_DEVICE))
         .map_max_entries("SERVERS", servers_len)
         .map_max_entries("SERVER_COUNT", servers_len)
         .map_max_entries("FLOWS", limits.flows_max)

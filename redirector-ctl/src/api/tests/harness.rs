@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::super::{Api, listen, router};
@@ -89,13 +86,8 @@ impl Lab {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("api.sock");
         let config = ApiConfig { unix_socket: Some(path.clone()), listen: None };
-        tokio::spawn(listen::serve(Self::new().router, config, std::future::pending()));
-        let listens = async {
-            while UnixStream::connect(&path).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(10), listens).await.expect("it listens in time");
+        let listeners = listen::bind(&config).await.expect("the directory is new");
+        tokio::spawn(listen::serve(Self::new().router, listeners, std::future::pending()));
         (directory, path)
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::listen::{ApiError, serve};
+use super::super::listen::{ApiError, bind, serve};
 use super::harness::Lab;
 use crate::config::ApiConfig;
 
@@ -26,9 +26,14 @@ struct Running {
 fn start(config: ApiConfig) -> Running {
     let (stop, stopped) = oneshot::channel();
     let router = Lab::new().router;
-    let task = tokio::spawn(serve(router, config, async {
-        let _ = stopped.await;
-    }));
+    let task = tokio::spawn(async move {
+        let listeners = bind(&config).await?;
+        serve(router, listeners, async {
+            let _ = stopped.await;
+        })
+        .await;
+        Ok(())
+    });
     Running { stop, task }
 }
 

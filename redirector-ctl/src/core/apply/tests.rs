@@ -169,18 +169,20 @@ fn a_server_in_use_cannot_be_removed() {
 fn full_tables_refuse_new_holders() {
     let spec = three_and_three();
     let observed = Observed::default();
-    let mut ctx = at(2000, &observed);
-    ctx.limits = SpecLimits { devices_max: 3, servers_max: 3 };
-    let code = |change: &Change| match spec.apply(change, &ctx) {
-        Ok(_) => panic!("{change} was accepted"),
-        Err(refused) => refused.problems.iter().map(|p| p.code).collect::<Vec<_>>(),
+    let code = |devices_max, change: &Change| {
+        let mut ctx = at(2000, &observed);
+        ctx.limits = SpecLimits { devices_max, servers_max: 3 };
+        match spec.apply(change, &ctx) {
+            Ok(_) => panic!("{change} was accepted"),
+            Err(refused) => refused.problems.iter().map(|p| p.code).collect::<Vec<_>>(),
+        }
     };
-    assert_eq!(code(&server(4)), ["servers_full"]);
-    assert_eq!(code(&device(4, &["s1"])), ["devices_full"]);
-    assert_eq!(
-        code(&device(4, &["s1", "s2", "s3", "s1"])),
-        ["duplicate_server", "returns_full", "devices_full"]
-    );
+    assert_eq!(code(3, &server(4)), ["servers_full"]);
+    assert_eq!(code(3, &device(4, &["s1"])), ["devices_full"]);
+    let many: Vec<&str> = ["s1", "s2", "s3"].into_iter().cycle().take(64).collect();
+    let mut codes = code(1, &device(4, &many));
+    codes.dedup();
+    assert_eq!(codes, ["duplicate_server", "returns_full", "devices_full"]);
 }
 
 #[test]

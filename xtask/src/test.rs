@@ -131,8 +131,7 @@ mod tests {
     #[test]
     fn a_failing_run_without_results_is_not_a_success() {
         let (all_passed, tally) =
-            run_and_count(Command::new("sh").args(["-c", "exit 101"]))
-                .expect("sh starts");
+            run_and_count(Command::new("sh").args(["-c", "exit 101"])).expect("sh starts");
         assert!(!all_passed);
         assert_eq!(tally, Tally::default());
     }

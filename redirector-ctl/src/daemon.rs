@@ -66,7 +66,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let mut api = tokio::spawn(api::serve(handle, &config, listeners, api_stop));
+    let mut api = tokio::spawn(api::serve(handle, listeners, api_stop));
     tokio::select! {
         () = owner.run(inputs, requests, stop) => {}
         ended = &mut api => {

@@ -31,7 +31,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::{Config, LimitsConfig};
 use crate::daemon::DaemonHandle;
 
 pub use listen::{ApiError, Listeners, bind};
@@ -41,22 +40,16 @@ pub use openapi::document as openapi_document;
 #[derive(Debug, Clone)]
 struct Api {
     daemon: DaemonHandle,
-    /// Sizes of the kernel's tables, shown beside what is used of them.
-    limits: LimitsConfig,
 }
 
 /// Answers on `listeners` until `stop` resolves; then answers what is under way, for a few seconds
 /// at most.
-pub fn serve<F>(
+pub fn serve(
     daemon: DaemonHandle,
-    config: &Config,
     listeners: Listeners,
-    stop: F,
-) -> impl Future<Output = ()> + Send + use<F>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    listen::serve(router(Api { daemon, limits: config.limits }), listeners, stop)
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    listen::serve(router(Api { daemon }), listeners, stop)
 }
 
 /// All routes, with what guards them.

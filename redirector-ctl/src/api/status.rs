@@ -9,7 +9,6 @@ use super::openapi::ReadProblems;
 use super::problem::Problem;
 use super::reply::Reply;
 use super::wire::{self, Usage};
-use crate::config::LimitsConfig;
 use crate::daemon::{InterfaceStatus, Snapshot};
 
 /// The daemon and the packet path.
@@ -28,6 +27,8 @@ pub struct Status {
     pub uptime_ms: u64,
     /// Why the daemon holds its decisions back; null in the normal case.
     pub frozen: Option<String>,
+    /// What should be changed but cannot; empty in the normal case.
+    pub blocked: Vec<Blocked>,
     /// Where the program is attached.
     pub interfaces: Vec<Interface>,
     /// Servers.
@@ -40,6 +41,15 @@ pub struct Status {
     pub candidates: Usage,
     /// What became of every packet seen; each is counted under one reason.
     pub reasons: Vec<ReasonCount>,
+}
+
+/// Something that should be changed but cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Blocked {
+    /// What stays as it is.
+    pub what: String,
+    /// What stands in the way.
+    pub by: String,
 }
 
 /// An interface on which the program is attached.
@@ -78,11 +88,11 @@ pub struct ReasonCount {
     responses((status = 200, body = Status), ReadProblems))]
 pub(super) async fn get_status(State(api): State<Api>) -> Result<Reply<Status>, Problem> {
     let snapshot = api.daemon.snapshot().await?;
-    Ok(Reply::ok(snapshot.spec.generation, Status::of(&snapshot, api.limits)))
+    Ok(Reply::ok(snapshot.spec.generation, Status::of(&snapshot)))
 }
 
 impl Status {
-    fn of(snapshot: &Snapshot, limits: LimitsConfig) -> Self {
+    fn of(snapshot: &Snapshot) -> Self {
         let reasons = snapshot.counters.reasons.iter().map(|(reason, count)| ReasonCount {
             name: reason.name().to_owned(),
             help: reason.help().to_owned(),
@@ -90,6 +100,10 @@ impl Status {
             bytes: count.bytes,
         });
         let census = &snapshot.census;
+        let blocked = snapshot
+            .blocked
+            .iter()
+            .map(|blocked| Blocked { what: blocked.what.clone(), by: blocked.by.clone() });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: snapshot.spec.generation,
@@ -97,11 +111,12 @@ impl Status {
             started_at: wire::time(snapshot.started_at_ms),
             uptime_ms: snapshot.now_ms.saturating_sub(snapshot.started_at_ms),
             frozen: snapshot.frozen.clone(),
+            blocked: blocked.collect(),
             interfaces: snapshot.interfaces.iter().map(Interface::of).collect(),
             servers_len: snapshot.spec.servers.len(),
             devices_len: snapshot.spec.devices.len(),
-            flows: Usage { used: census.flows_len, max: limits.flows_max.into() },
-            candidates: Usage { used: census.candidates_len, max: limits.candidates_max.into() },
+            flows: Usage { used: census.flows_len, max: census.flows_max },
+            candidates: Usage { used: census.candidates_len, max: census.candidates_max },
             reasons: reasons.collect(),
         }
     }

@@ -28,6 +28,9 @@ pub(super) fn status(body: &[u8]) -> Shown {
     if let Some(why) = status.frozen {
         facts.push_str(&format!("decisions are held back: {why}\n"));
     }
+    for each in status.blocked {
+        facts.push_str(&format!("blocked: {}: {}\n", each.what, each.by));
+    }
     let mut interfaces = table(["INTERFACE", "INDEX", "MAC", "MODE", "LINK", "MTU"], &[1, 5]);
     for each in status.interfaces {
         let link = if each.link_up { "up" } else { "down" };

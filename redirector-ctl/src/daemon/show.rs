@@ -28,6 +28,7 @@ impl<K: Kernel> Owner<K> {
             now_ms: clock.now_ms(),
             applied_generation: self.applied_generation,
             frozen: self.shown.frozen.clone(),
+            blocked: self.shown.blocked.clone(),
         }
     }
 

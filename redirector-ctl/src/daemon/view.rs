@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::health::Health;
 use crate::core::op::NextHop;
+use crate::core::plan::Blocked;
 use crate::core::spec::{Cause, Name, Spec};
 use crate::platform::tables::{Counters, FlowCensus};
 
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub applied_generation: u64,
     /// Why the daemon holds its decisions back; None in the normal case.
     pub frozen: Option<String>,
+    /// What should be changed but cannot, and what stands in the way.
+    pub blocked: Vec<Blocked>,
 }
 
 /// What is known of a server's health.

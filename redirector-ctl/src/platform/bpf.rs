@@ -130,6 +130,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     program.load().map_err(|error| load_error(&error))?;
     let log_reader = LogReader::new(&mut ebpf);
     let mut tables = Tables::new(take_maps(&mut ebpf)?)?;
+    check_sizes(&tables.sizes(), &options.limits)?;
     let mut words = Vec::new();
     for interface in &options.interfaces {
         words.push((interface.index as u16, interface.mac));
@@ -174,6 +175,30 @@ fn check(options: &AttachOptions) -> Result<(), AttachError> {
             let (name, index) = (interface.name.clone(), interface.index);
             return Err(AttachError::InterfaceIndex { name, index });
         }
+    }
+    Ok(())
+}
+
+/// Pinned tables keep the size they were made with. Too little room for what may be configured is an
+/// error; another room for flows is only told.
+fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<(), AttachError> {
+    let rooms = [
+        ("devices_max", made.devices_max, wanted.devices_max),
+        ("servers_max", made.servers_max.into(), wanted.servers_max.into()),
+    ];
+    for (field, made, wanted) in rooms {
+        if made < wanted {
+            return Err(AttachError::TooSmall { field, made, wanted });
+        }
+    }
+    let (flows, candidates) = (made.flows_max, made.candidates_max);
+    if (flows, candidates) != (wanted.flows_max, wanted.candidates_max) {
+        tracing::warn!(
+            flows_max = flows,
+            candidates_max = candidates,
+            "the pinned flow tables keep their size; `redirector detach` makes room for another, \
+             and ends all flows"
+        );
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use redirector_common::wire::{
     SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS, ServerWord,
 };
 
+use super::bpf::TableLimits;
 use crate::core::op::{AssociationWord, DeviceSettings, NextHop, Op, ServerState};
 
 mod content;
@@ -269,9 +270,14 @@ impl Tables {
         Ok(())
     }
 
-    /// Sizes of the flow tables as they were made: proven flows, candidates.
-    pub fn flow_limits(&self) -> (u32, u32) {
-        (self.flows_max, self.candidates_max)
+    /// Sizes of the tables as they were made, which may be longer ago than this daemon.
+    pub(super) fn sizes(&self) -> TableLimits {
+        TableLimits {
+            devices_max: (self.associations.words_len() / 2) as u32,
+            servers_max: (self.servers.words_len() / SERVER_WORDS - 1) as u16,
+            flows_max: self.flows_max,
+            candidates_max: self.candidates_max,
+        }
     }
 
     fn present_servers(&self) -> Vec<u16> {

@@ -227,8 +227,7 @@ async fn a_request_for_another_host_is_refused() {
 async fn a_daemon_that_is_gone_is_a_problem_and_not_a_panic() {
     let (daemon, requests) = DaemonHandle::new(1);
     drop(requests);
-    let config = Config::parse("[[interface]]\nname = \"eth0\"\n").expect("it is enough");
-    let router = router(Api { daemon: daemon.clone(), limits: config.limits });
+    let router = router(Api { daemon: daemon.clone() });
     let lab = Lab { router, daemon };
     let answer = lab.get("/v1/status").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);

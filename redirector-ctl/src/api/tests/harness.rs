@@ -77,7 +77,7 @@ impl Lab {
         let owner = Owner::new(&config);
         let (daemon, requests) = DaemonHandle::new(16);
         tokio::spawn(owner.run(requests));
-        let router = router(Api { daemon: daemon.clone(), limits: config.limits });
+        let router = router(Api { daemon: daemon.clone() });
         Self { router, daemon }
     }
 
@@ -198,6 +198,7 @@ impl Owner {
             now_ms: NOW_MS,
             applied_generation: self.spec.generation,
             frozen: None,
+            blocked: Vec::new(),
             spec: self.spec.clone(),
         }
     }
@@ -214,7 +215,7 @@ impl Owner {
 
     /// Three flows on every association that is or drains.
     fn census(&self) -> FlowCensus {
-        let mut census = FlowCensus::default();
+        let mut census = FlowCensus { flows_max: 262_144, ..FlowCensus::default() };
         let server_id = |name: &String| self.spec.servers.get(name).map_or(0, |server| server.id);
         for device in self.spec.devices.values() {
             let now = &device.association;

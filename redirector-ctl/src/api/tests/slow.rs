@@ -20,8 +20,7 @@ use crate::daemon::DaemonHandle;
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_does_not_answer_is_a_problem_after_the_time_limit() {
     let (daemon, _unread) = DaemonHandle::new(1);
-    let config = Config::parse("[[interface]]\nname = \"eth0\"\n").expect("it is enough");
-    let router = router(Api { daemon: daemon.clone(), limits: config.limits });
+    let router = router(Api { daemon: daemon.clone() });
     let answer = Lab { router, daemon }.get("/v1/status").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.problem()["code"], "timeout");

@@ -28,6 +28,19 @@ pub enum AttachError {
         /// Their layout, from the directory's name.
         found: String,
     },
+    /// Tables that are pinned are smaller than what is configured.
+    #[error(
+        "limits.{field} is {wanted}, but the pinned table was made for {made}; set it back, or run \
+         `redirector detach` (its open flows end) and start again"
+    )]
+    TooSmall {
+        /// Field of the configuration.
+        field: &'static str,
+        /// Room of the pinned table.
+        made: u32,
+        /// What the configuration asks for.
+        wanted: u32,
+    },
     /// A limit is outside what the tables can hold.
     #[error("limits.{field} is {value}; it must be from 1 to {max}")]
     Limit {

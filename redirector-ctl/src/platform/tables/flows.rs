@@ -28,6 +28,10 @@ pub struct Sweep {
 /// What a sweep met.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FlowCensus {
+    /// Size of the table of proven flows, as it was made.
+    pub flows_max: u64,
+    /// Size of the table of candidates, as it was made.
+    pub candidates_max: u64,
     /// Proven flows left.
     pub flows_len: u64,
     /// Candidates; an estimate, as they come and go.
@@ -54,7 +58,11 @@ impl Tables {
     ///
     /// When the kernel refuses; flows taken away before stay away.
     pub fn sweep_flows(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {
-        let mut census = FlowCensus::default();
+        let mut census = FlowCensus {
+            flows_max: self.flows_max.into(),
+            candidates_max: self.candidates_max.into(),
+            ..FlowCensus::default()
+        };
         let mut over: Vec<FlowKey4> = Vec::new();
         let mut reader = BatchReader::<FlowKey4, Flow>::from_beginning();
         while let Some(batch) = self.read(&mut reader, false)? {

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::super::{Api, router};
 use super::harness::{Answer, Lab, request};
-use crate::config::Config;
 use crate::daemon::DaemonHandle;
 
 /// Sends a request that must be refused, and checks that it changed nothing.

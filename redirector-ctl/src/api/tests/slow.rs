@@ -14,7 +14,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::super::{Api, edge, router};
 use super::harness::{Lab, request};
-use crate::config::Config;
 use crate::daemon::DaemonHandle;
 
 #[tokio::test(start_paused = true)]

@@ -70,7 +70,8 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
 
 fn detach(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
-    // A running daemon holds the state directory's lock, so this refuses before anything is removed.
+    // A running daemon holds the state directory's lock, so this refuses before anything is
+    // removed.
     let withdrawn = daemon::withdraw(&config.redirector.state_dir);
     let mut removed = runtime()?.block_on(withdrawn)?;
     removed.extend(bpf::detach(&config.redirector.bpffs_dir)?);

@@ -179,8 +179,8 @@ fn check(options: &AttachOptions) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// Pinned tables keep the size they were made with. Too little room for what may be configured is an
-/// error; another room for flows is only told.
+/// Pinned tables keep the size they were made with. Too little room for what may be configured is
+/// an error; another room for flows is only told.
 fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<(), AttachError> {
     let rooms = [
         ("devices_max", made.devices_max, wanted.devices_max),

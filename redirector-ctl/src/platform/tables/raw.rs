@@ -78,7 +78,8 @@ impl MappedWords {
     ///
     /// # Panics
     ///
-    /// If `index` is not below [`Self::words_len`]: callers check ids against the table's size first.
+    /// If `index` is not below [`Self::words_len`]: callers check ids against the table's size
+    /// first.
     pub fn load(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::Acquire)
     }

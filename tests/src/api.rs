@@ -139,7 +139,7 @@ impl Api {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<Answer> {
-        let mut request = self.client.request(method.clone(), format!("http://redirector{path}"));
+        let mut request = self.client.request(method.clone(), format!("http://localhost{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -14,8 +14,8 @@ use crate::wait::{self, Look};
 
 /// Size of one I/O.
 pub const BLOCK_BYTES: u64 = 16 * 1024;
-/// I/Os in flight.
-const DEPTH: u32 = 8;
+/// I/Os in flight, usually.
+pub const DEPTH: u32 = 8;
 /// Blocks written before they are read back and checked, while writing goes on.
 const BACKLOG_BLOCKS: u32 = 64;
 
@@ -44,6 +44,9 @@ pub struct Job {
     pub bytes: u64,
     /// Chooses order and content.
     pub seed: u64,
+    /// I/Os in flight. With more than 1, what an earlier job had acknowledged when its connection
+    /// broke is not known exactly: fio counts the I/Os that failed among those it issued.
+    pub depth: u32,
     /// What to do.
     pub work: Work,
 }
@@ -95,7 +98,7 @@ impl Fio {
             "--rw=randwrite".to_owned(),
             format!("--bs={BLOCK_BYTES}"),
             format!("--size={}", job.bytes),
-            format!("--iodepth={DEPTH}"),
+            format!("--iodepth={}", job.depth),
             format!("--randseed={}", job.seed),
             "--verify=crc32c".to_owned(),
             "--verify_fatal=1".to_owned(),

@@ -2,20 +2,25 @@
 //! servers.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::api::Api;
 use crate::device::{Device, Kind};
-use crate::netns::Namespace;
+use crate::io::BLOCK_BYTES;
+use crate::netns::{Connection, Namespace};
 use crate::process::{Keeping, Launch, Life};
 use crate::redirector::{Bpffs, Health, Redirector, config_text};
 use crate::run::Run;
 use crate::servers::Server;
 use crate::storage::Storage;
-use crate::topology::{Network, Topology};
+use crate::topology::{GATEWAY_AT_SERVERS, Network, Topology};
+use crate::wait::{self, Look};
+
+/// From starting a client's program to its first I/O.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a lab is made of.
 #[derive(Debug, Clone)]
@@ -181,14 +186,34 @@ impl Lab {
     ///
     /// # Errors
     /// When there is no such server or device, or `ss` fails.
-    pub fn connections(&self, server: &str, device: &str) -> Result<Vec<SocketAddr>> {
+    pub fn connections(&self, server: &str, device: &str) -> Result<Vec<Connection>> {
         let port = self.device(device)?.server_port;
-        let remotes = self.network.host(server)?.connections_at(port)?;
-        let own = crate::topology::GATEWAY_AT_SERVERS;
-        Ok(remotes
-            .into_iter()
-            .filter(|remote| remote.ip() != own && !remote.ip().is_loopback())
-            .collect())
+        let mut connections = self.network.host(server)?.connections_at(port)?;
+        connections.retain(|connection| {
+            let from = connection.remote.ip();
+            from != GATEWAY_AT_SERVERS && !from.is_loopback()
+        });
+        Ok(connections)
+    }
+
+    /// The connection of a client's program that has begun to work through a device, at the server
+    /// that the device is on.
+    ///
+    /// # Errors
+    /// When none is found in time.
+    pub fn working_connection(&self, device: &str) -> Result<(String, Connection)> {
+        let server = self.api()?.device(device)?.association.server;
+        let what = format!("a client's I/O on {device}");
+        let connection = wait::until(&what, CONNECTED_WITHIN, || {
+            let connections = self.connections(&server, device)?;
+            // A client may first open a connection that only asks for the disk's size.
+            let working = connections.iter().find(|one| one.received_bytes >= BLOCK_BYTES);
+            Ok(match working {
+                Some(connection) => Look::Done(*connection),
+                None => Look::NotYet(format!("{server} has {connections:?}")),
+            })
+        })?;
+        Ok((server, connection))
     }
 
     /// The file behind a disk.

@@ -130,29 +130,46 @@ impl Namespace {
     }
 
     /// Established TCP connections of the namespace whose local port is `port`, as the kernel's own
-    /// table (`ss`) has them: the remote ends, sorted.
+    /// table (`ss`) has them, sorted by their remote ends.
     ///
     /// # Errors
     /// When `ss` fails or prints what cannot be read.
-    pub fn connections_at(&self, port: u16) -> Result<Vec<SocketAddr>> {
+    pub fn connections_at(&self, port: u16) -> Result<Vec<Connection>> {
         let filter = format!("sport = :{port}");
-        let output = self
-            .command("ss")
-            .args(["-Htn", "state", "established", &filter])
-            .output()
-            .context("start ss (package iproute2)")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let mut remotes = text
+        let mut ss = self.command("ss");
+        ss.args(["--no-header", "--tcp", "--numeric", "--info", "--oneline"]);
+        ss.args(["state", "established", &filter]);
+        let text = run_quietly(&mut ss).context("list connections (package iproute2)")?;
+        let mut connections = text
             .lines()
             .map(|line| {
-                // Recv-Q Send-Q Local Peer
-                let peer = line.split_whitespace().nth(3);
-                peer.and_then(|peer| peer.parse().ok())
-                    .ok_or_else(|| anyhow!("ss printed a line without a peer: {line:?}"))
+                let connection = Connection::from_ss(line);
+                connection.with_context(|| format!("ss printed what has no peer: {line:?}"))
             })
-            .collect::<Result<Vec<SocketAddr>>>()?;
-        remotes.sort();
-        Ok(remotes)
+            .collect::<Result<Vec<_>>>()?;
+        connections.sort();
+        Ok(connections)
+    }
+}
+
+/// An established connection, seen from a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Bytes of payload that came in.
+    pub received_bytes: u64,
+}
+
+impl Connection {
+    /// Reads a line `Recv-Q Send-Q Local Peer .. bytes_received:N ..`; that item is left out while
+    /// N is 0.
+    fn from_ss(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let remote = words.nth(3)?.parse().ok()?;
+        let received = words.find_map(|word| word.strip_prefix("bytes_received:"));
+        let received_bytes = received.map_or(Some(0), |bytes| bytes.parse().ok())?;
+        Some(Self { remote, received_bytes })
     }
 }
 
@@ -178,4 +195,20 @@ pub fn run_quietly(command: &mut Command) -> Result<String> {
         bail!("{command:?} ended with {}: {}", output.status, said.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_ss_tells_the_peer_and_what_came_from_it() {
+        let line =
+            "0 0 10.0.2.11:10901 10.0.1.11:4000 cubic rto:204 bytes_acked:5 bytes_received:77";
+        let remote = "10.0.1.11:4000".parse().unwrap();
+        assert_eq!(Connection::from_ss(line), Some(Connection { remote, received_bytes: 77 }));
+        let fresh = "0 0 10.0.2.11:10901 10.0.1.11:4000 cubic rto:1000 cwnd:10";
+        assert_eq!(Connection::from_ss(fresh), Some(Connection { remote, received_bytes: 0 }));
+        assert_eq!(Connection::from_ss("0 0 somewhere"), None);
+    }
 }

@@ -148,7 +148,7 @@ pub fn malformed(frame: &[u8]) -> Option<String> {
     if total_len < header_len || total_len > packet.len() {
         return Some(format!("total length {total_len} in {} bytes", packet.len()));
     }
-    if header.header_checksum() != header.to_header().calc_header_checksum() {
+    if ones_complement_sum(header.slice()) != 0xffff {
         return Some("wrong IPv4 header checksum".to_owned());
     }
     if header.protocol() == ip_number::TCP && !header.is_fragmenting_payload() {
@@ -158,6 +158,17 @@ pub fn malformed(frame: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+/// The sum of RFC 1071 over a header of even length: 0xffff with its checksum in place, whatever
+/// the bits that have no meaning yet.
+fn ones_complement_sum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    let mut sum: u32 = words.map(u32::from).sum();
+    while let carry @ 1.. = sum >> 16 {
+        sum = (sum & 0xffff) + carry;
+    }
+    sum as u16
 }
 
 /// Source and destination of an IPv4 frame with a plain Ethernet header.
@@ -197,6 +208,9 @@ mod tests {
         let mut checksum = segment();
         checksum[ETHERNET_LEN + 8] -= 1;
         assert!(malformed(&checksum).unwrap().contains("checksum"));
+        let mut reserved_bit = segment();
+        reserved_bit[ETHERNET_LEN + 6] |= 0x80;
+        assert!(malformed(&reserved_bit).unwrap().contains("checksum"));
         let mut offset = segment();
         offset[ETHERNET_LEN + 20 + 12] = 0xf0;
         assert!(malformed(&offset).unwrap().contains("TCP header"));

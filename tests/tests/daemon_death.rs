@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use redirector_tests::flows::Flows;
 use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::scenario::{daemon_kill, io_load};
+use redirector_tests::wait::{self, Look};
 
 #[test]
 fn flows_tables_and_io_survive_a_killed_daemon() -> Result<()> {
@@ -46,9 +47,12 @@ fn detach_takes_the_program_and_its_tables_away() -> Result<()> {
     let mut detach = gateway.command(&lab.redirector.program().to_string_lossy());
     let output = detach.args(["detach", "--config"]).arg(lab.redirector.config()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let output = gateway.command("ip").args(["link", "show", "clients0"]).output()?;
-    let link = String::from_utf8_lossy(&output.stdout);
-    assert!(!link.contains("prog/xdp"), "a program is still attached: {link}");
+    // The kernel frees a link some time after its last pin is gone.
+    wait::until("the program to be gone", Duration::from_secs(10), || {
+        let output = gateway.command("ip").args(["link", "show", "clients0"]).output()?;
+        let link = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(if link.contains("prog/xdp") { Look::NotYet(link) } else { Look::Done(()) })
+    })?;
     let left = std::fs::read_dir(&pins).map(|entries| entries.count()).unwrap_or(0);
     assert_eq!(left, 0, "pins are left in {}", pins.display());
     Flows::from(lab.client("c1")?)?.open(lab.device("echo-a")?.service()).err().context(

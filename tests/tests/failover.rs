@@ -26,7 +26,6 @@ fn a_device_fails_over_when_its_server_freezes() -> Result<()> {
 }
 
 #[test]
-fn a_device_with_greeting_checks_fails_over_when_its_server_accepts_but_never_answers() -> Result<()>
-{
+fn a_device_fails_over_when_its_server_accepts_but_greets_nobody() -> Result<()> {
     dies_by(Fault::Stop)
 }

@@ -13,6 +13,8 @@ pub struct Figures {
     pub failover_ms: f64,
     /// From that death to the end of the client whose flow was open, in ms.
     pub noticed_ms: f64,
+    /// Bytes that the moved device's first server had received on the open flow at the move.
+    pub received_before: u64,
     verified_bytes: u64,
     io_errors: u64,
     compared_bytes: u64,
@@ -68,9 +70,7 @@ impl Figures {
             ),
             line("failover: until the client of the open flow knew", ms(self.noticed_ms)),
             line("verified by the clients, block by block", mib(self.verified_bytes)),
-            line("I/O errors of the moved device and of the reconnected client", {
-                format!("{}", self.io_errors)
-            }),
+            line("I/O errors but on the dead server's flow", self.io_errors.to_string()),
             line("compared with the disks behind", mib(self.compared_bytes)),
             format!("  {} bytes differ", self.differing_bytes),
         ]

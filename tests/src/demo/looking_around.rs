@@ -15,7 +15,7 @@ pub fn lines(lab: &Lab) -> Result<Vec<String>> {
     let redirector = &lab.redirector;
     let cli =
         format!("{} --api unix:{}", redirector.program().display(), redirector.socket().display());
-    let curl = format!("curl --unix-socket {} http://redirector", redirector.socket().display());
+    let curl = format!("curl --unix-socket {} http://localhost", redirector.socket().display());
     let enter = |host: &str| {
         let namespace = lab.network.host(host)?;
         anyhow::Ok(format!("nsenter --net={}", namespace.path().display()))

@@ -8,13 +8,10 @@ use anyhow::{Context, Result};
 use crate::device::{Device, Kind};
 use crate::io::{self, Fio, Job, Work};
 use crate::lab::Lab;
-use crate::wait::{self, Look};
 
 /// Bytes a second that each client writes: enough to keep a flow always in use, little enough to
 /// leave two cores to the rest.
 const RATE: u64 = 4 << 20;
-/// From starting fio to its first open connection.
-const START_WITHIN: Duration = Duration::from_secs(10);
 /// Reading everything back and the rest, after the writing is done.
 const VERIFY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -32,9 +29,9 @@ pub struct IoLoad {
 struct DiskJob {
     device: Device,
     fio: Fio,
-    /// The server and the clients' ends of fio's connections to it.
+    /// The server that has fio's connection, and the client's end of it.
     server: String,
-    connections: Vec<SocketAddr>,
+    client_end: SocketAddr,
 }
 
 /// What became of it.
@@ -55,7 +52,6 @@ impl IoLoad {
     /// # Errors
     /// When fio does not start or connect.
     pub fn start(lab: &Lab, seed: u64) -> Result<Self> {
-        let api = lab.api()?;
         let mut jobs = Vec::new();
         let disks = lab.plan().devices.iter().filter_map(|device| match device.kind {
             Kind::Disk { bytes } => Some((device, bytes)),
@@ -66,17 +62,12 @@ impl IoLoad {
             let client = format!("c{}", index % clients_len + 1);
             let name = format!("fio-{}-{seed}", device.name);
             let work = Work::WriteAndVerify { rate: Some(RATE) };
-            let job = Job { name: name.clone(), uri: device.uri(), bytes, seed, work };
+            let (uri, depth) = (device.uri(), io::DEPTH);
+            let job = Job { name: name.clone(), uri, bytes, seed, depth, work };
             let fio = Fio::start(&lab.on_client(&client, &name)?, &job)?;
-            let server = api.device(&device.name)?.association.server;
-            let connections = wait::until("fio to connect", START_WITHIN, || {
-                let connections = lab.connections(&server, &device.name)?;
-                Ok(match connections.is_empty() {
-                    true => Look::NotYet(format!("{server} has no connection")),
-                    false => Look::Done(connections),
-                })
-            })?;
-            jobs.push(DiskJob { device: device.clone(), fio, server, connections });
+            let (server, connection) = lab.working_connection(&device.name)?;
+            let client_end = connection.remote;
+            jobs.push(DiskJob { device: device.clone(), fio, server, client_end });
         }
         Ok(Self { jobs })
     }
@@ -89,18 +80,15 @@ impl IoLoad {
     pub fn check_running(&mut self, lab: &Lab) -> Result<Vec<String>> {
         let mut violations = Vec::new();
         for job in &mut self.jobs {
-            let DiskJob { device: Device { name, .. }, server, connections, fio } = job;
+            let DiskJob { device: Device { name, .. }, server, client_end, fio } = job;
             if !fio.is_running()? {
                 violations.push(format!("{name}: fio has ended before the scenario"));
                 continue;
             }
-            let now = lab.connections(server, name)?;
-            violations.extend(
-                connections
-                    .iter()
-                    .filter(|connection| !now.contains(connection))
-                    .map(|connection| format!("{name}: {server} has lost fio's flow {connection}")),
-            );
+            let connections = lab.connections(server, name)?;
+            if !connections.iter().any(|connection| connection.remote == *client_end) {
+                violations.push(format!("{name}: {server} has lost fio's flow {client_end}"));
+            }
         }
         Ok(violations)
     }

@@ -116,7 +116,8 @@ fn new_disk_flow(
     let client = lab.client(&format!("c{}", client + 1))?;
     let stream = greeted(client, device.service())?;
     let local = stream.local_addr()?;
-    let is_there = lab.connections(target, &device.name)?.contains(&local);
+    let connections = lab.connections(target, &device.name)?;
+    let is_there = connections.iter().any(|connection| connection.remote == local);
     Ok((!is_there).then(|| format!("{}: {target} does not have the new flow {local}", device.name)))
 }
 

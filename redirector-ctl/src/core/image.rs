@@ -13,7 +13,7 @@ pub use diff::diff;
 
 use super::observed::{Deaths, Observed};
 use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
-use super::spec::{AdminState, Device, Name, Server, Spec};
+use super::spec::{Device, Name, Server, Spec};
 
 /// The content of the tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,8 +121,8 @@ impl Image {
 }
 
 fn state(name: &Name, server: &Server, deaths: &Deaths<'_>) -> ServerState {
-    let out = server.life_over || server.state == AdminState::Inactive;
-    if out || deaths.server(name) { ServerState::Dead } else { ServerState::Alive }
+    let dead = server.is_out() || deaths.server(name);
+    if dead { ServerState::Dead } else { ServerState::Alive }
 }
 
 fn word(spec: &Spec, device: &Device) -> AssociationWord {

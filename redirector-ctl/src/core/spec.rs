@@ -53,6 +53,14 @@ pub struct Server {
     pub life_over: bool,
 }
 
+impl Server {
+    /// Whether it serves nothing: the packet path refuses its flows and sends new ones elsewhere.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.life_over || self.state == AdminState::Inactive
+    }
+}
+
 /// Administrative state: what the operator wants of a server. Health is a separate, measured fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default)]
 #[serde(rename_all = "lowercase")]
@@ -186,7 +194,8 @@ pub struct Association {
     /// Server that takes over by itself, in the packet path, if `server` dies. None with one
     /// server.
     pub backup: Option<Name>,
-    /// Version of this association: grows by one with each change of `server`; kept in every flow.
+    /// Version of this association, kept in every flow: grows by one with each change of `server`,
+    /// unless the server that is left serves nothing, which ends its flows without that.
     pub epoch: u16,
     /// Earlier associations whose flows may still be open, oldest first; at most 255.
     pub drains: Vec<Drain>,

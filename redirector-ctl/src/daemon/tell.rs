@@ -3,7 +3,7 @@
 use super::EventKind;
 use super::events::{About, Events};
 use crate::core::change::Change;
-use crate::core::spec::{Cause, Device, Name, Spec};
+use crate::core::spec::{Cause, Device, Drain, Name, Spec};
 
 /// A change that has happened.
 pub(super) struct Done<'a> {
@@ -80,7 +80,8 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> 
         Cause::Failure => EventKind::Failover,
         Cause::Planned | Cause::Overload => EventKind::Move,
     };
-    let drain = after.drains.last().filter(|drain| drain.epoch == before.epoch);
+    let its_own = |d: &&Drain| d.epoch == before.epoch && d.server == before.server;
+    let drain = after.drains.last().filter(its_own);
     let flows = match drain.filter(|_| after.cause != Cause::Failure) {
         None => "are reset".to_owned(),
         Some(drain) => match drain.deadline_at_ms {

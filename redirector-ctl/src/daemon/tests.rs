@@ -187,6 +187,16 @@ async fn a_death_is_in_the_tables_before_it_is_on_disk() {
 }
 
 #[tokio::test]
+async fn clients_that_come_back_while_a_death_is_journalled_are_not_reset() {
+    let (mut owner, _dir) = at_rest().await;
+    // From the first write on, new flows go to the backup in the epoch of this word.
+    let word = owner.kernel.image.words[&0];
+    kill(&mut owner, "s1").await;
+    let now = owner.kernel.image.words[&0];
+    assert_eq!((now.server, now.epoch), (word.backup, word.epoch));
+}
+
+#[tokio::test]
 async fn a_server_that_comes_back_is_alive_only_in_a_new_life() {
     let (mut owner, _dir) = at_rest().await;
     kill(&mut owner, "s1").await;

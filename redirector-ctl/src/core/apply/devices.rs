@@ -6,7 +6,7 @@ use super::super::change::{Context, DeviceSpec, ProblemKind};
 use super::super::fitness::obstacle;
 use super::super::spec::{Association, Cause, Device, FlowPolicy, Name, Spec};
 use super::super::validate::{self, Problems};
-use super::moves::{self, Turn};
+use super::moves::{self, Left, Turn};
 
 /// A device as it should be.
 pub(in crate::core) struct DevicePut<'a> {
@@ -98,7 +98,10 @@ fn settled(
     // brought back to them.
     let policy = if same_flows { wish.on_planned } else { FlowPolicy::Reset };
     if server != next.association.server || !same_flows {
-        let turn = Turn { server: &server, policy, cause: Cause::Planned };
+        let cause = Cause::Planned;
+        let left =
+            if same_flows { Left::of(&spec.servers, &next, &server) } else { Left::Serving };
+        let turn = Turn { server: &server, policy, cause, left };
         moves::turn(&mut spec.slots, &mut next, &turn, ctx.now_ms);
     }
     if next.association.backup.as_ref() == Some(&next.association.server) {

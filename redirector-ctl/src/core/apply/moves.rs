@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::change::{Context, Move};
 use super::super::fitness::{Obstacle, obstacle};
-use super::super::spec::{Association, Cause, Device, Drain, FlowPolicy, Name, Slots, Spec};
+use super::super::spec::{Association, Cause, Device, Drain, FlowPolicy, Name, Server, Slots, Spec};
 use super::super::validate::Problems;
 
 /// Most epochs besides the present one that the association word can keep open.
@@ -30,7 +30,10 @@ pub(super) fn associate(
             part.malformed("duplicate_device", "device", detail);
         } else if let Some(device) = spec.devices.get(&wish.device) {
             check_target(spec, device, wish, ctx, &mut part);
-            check_room(device, wish, cause, &mut part);
+            let left = left(&spec.servers, device, wish);
+            if left == Left::Serving && cause != Cause::Failure {
+                check_room(device, wish, &mut part);
+            }
         } else {
             let detail = format!("there is no device {}", wish.device);
             part.not_found("unknown_device", "device", detail);
@@ -46,8 +49,18 @@ pub(super) fn associate(
             Cause::Failure => FlowPolicy::Reset,
             Cause::Planned | Cause::Overload => device.on_planned,
         });
-        turn(&mut spec.slots, device, &Turn { server: &wish.server, policy, cause }, ctx.now_ms);
+        let left = left(&spec.servers, device, wish);
+        let to = Turn { server: &wish.server, policy, cause, left };
+        turn(&mut spec.slots, device, &to, ctx.now_ms);
     }
+}
+
+/// What the device leaves. Who wishes all its flows reset gets that whatever it leaves.
+fn left(servers: &BTreeMap<Name, Server>, device: &Device, wish: &Move) -> Left {
+    if wish.policy == Some(FlowPolicy::Reset) {
+        return Left::Serving;
+    }
+    Left::of(servers, device, &wish.server)
 }
 
 /// Whether the wished server may take the device.
@@ -97,10 +110,10 @@ fn check_target(
 }
 
 /// Whether the association word can still keep the open flows' epochs open.
-fn check_room(device: &Device, wish: &Move, cause: Cause, problems: &mut Problems) {
+fn check_room(device: &Device, wish: &Move, problems: &mut Problems) {
     let stays = device.association.server == wish.server;
     let resets = wish.policy.unwrap_or(device.on_planned) == FlowPolicy::Reset;
-    if stays || resets || cause == Cause::Failure || open_span(device) < DRAINS_MAX {
+    if stays || resets || open_span(device) < DRAINS_MAX {
         return;
     }
     let detail = format!(
@@ -125,10 +138,67 @@ pub(super) struct Turn<'a> {
     pub(super) server: &'a Name,
     pub(super) policy: FlowPolicy,
     pub(super) cause: Cause,
+    pub(super) left: Left,
 }
 
-/// Begins a new epoch of the device on another server.
+/// What a device leaves behind with its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Left {
+    /// A server that serves: the flows of the present epoch are on it, and only there.
+    Serving,
+    /// A server that serves nothing. Its flows are refused because of that, so what lives of the
+    /// present epoch is what others have taken over since.
+    Gone {
+        /// Who has taken flows over, if it is not the device's next server anyway.
+        heir: Option<Name>,
+    },
+}
+
+impl Left {
+    /// What `device` leaves when it goes to server `to`.
+    pub(super) fn of(servers: &BTreeMap<Name, Server>, device: &Device, to: &Name) -> Self {
+        let serves = |name: &Name| servers.get(name).is_some_and(|server| !server.is_out());
+        let now = &device.association;
+        if serves(&now.server) {
+            return Self::Serving;
+        }
+        Self::Gone { heir: now.backup.clone().filter(|backup| backup != to && serves(backup)) }
+    }
+}
+
+/// Changes the server of a device.
 pub(super) fn turn(slots: &mut Slots, device: &mut Device, to: &Turn<'_>, now_ms: u64) {
+    match &to.left {
+        Left::Serving => begin_epoch(slots, device, to, now_ms),
+        Left::Gone { heir } => {
+            if let Some(heir) = heir {
+                let epoch = next_epoch(slots, device.id);
+                let was = &mut device.association;
+                let (server, deadline_at_ms) = (heir.clone(), None);
+                was.drains.push(Drain { server, epoch: was.epoch, deadline_at_ms });
+                was.epoch = epoch;
+            }
+            // Without an heir the epoch goes on. To close it would reset the clients that have
+            // come back already: the packet path sends them to the backup from the moment that it
+            // knows of a death, well before anything is decided here.
+            if device.association.backup.as_ref() == Some(to.server) {
+                device.association.backup = None;
+            }
+            device.association.server.clone_from(to.server);
+        }
+    }
+    let now = &mut device.association;
+    now.cause = to.cause;
+    now.changed_at_ms = now_ms;
+    // Only who must leave comes here with a full word: then the oldest flows are reset rather than
+    // the move refused.
+    while usize::from(now.epoch.wrapping_sub(now.oldest_epoch())) > DRAINS_MAX {
+        now.drains.remove(0);
+    }
+}
+
+/// Begins a new epoch of the device on another server; the policy says what becomes of the old one.
+fn begin_epoch(slots: &mut Slots, device: &mut Device, to: &Turn<'_>, now_ms: u64) {
     let epoch = next_epoch(slots, device.id);
     let was = &mut device.association;
     let deadline_at_ms = match to.policy {
@@ -136,9 +206,9 @@ pub(super) fn turn(slots: &mut Slots, device: &mut Device, to: &Turn<'_>, now_ms
         FlowPolicy::Drain { deadline_ms } => Some(now_ms.saturating_add(deadline_ms)),
         FlowPolicy::Reset => Some(now_ms),
     };
-    // A wish to reset means all open flows. A failure ends those of the failed server only: flows
-    // that drain elsewhere live, and because epochs close from the oldest on, the failed one waits
-    // for its turn.
+    // A wish to reset means all open flows. A failure (of this one path: its server serves) ends
+    // those of the failed server only: flows that drain elsewhere live, and because epochs close
+    // from the oldest on, the failed one waits for its turn.
     if to.policy == FlowPolicy::Reset && to.cause != Cause::Failure {
         was.drains.clear();
     }
@@ -151,13 +221,6 @@ pub(super) fn turn(slots: &mut Slots, device: &mut Device, to: &Turn<'_>, now_ms
         was.backup = (to.cause != Cause::Failure).then_some(left);
     }
     was.epoch = epoch;
-    was.cause = to.cause;
-    was.changed_at_ms = now_ms;
-    // Only a failure comes here with a full word: then the oldest flows are reset rather than the
-    // move refused.
-    while usize::from(was.epoch.wrapping_sub(was.oldest_epoch())) > DRAINS_MAX {
-        was.drains.remove(0);
-    }
 }
 
 /// The next epoch of a device id, also for its next holder.

@@ -1,5 +1,7 @@
 //! Every refusal, all problems at once, and what an accepted change keeps.
 
+mod leaving;
+
 use super::super::change::{Change, DeviceSpec, Move, ProblemKind, SpecError, SpecLimits};
 use super::super::fixtures::*;
 use super::super::health::Health;
@@ -269,22 +271,6 @@ fn a_move_opens_an_epoch_and_the_policy_says_what_open_flows_do() {
     assert_eq!(after(Some(FlowPolicy::Keep)), [("s1".into(), 1, None)]);
     assert_eq!(after(Some(FlowPolicy::Reset)), []);
     assert_eq!(after(Some(FlowPolicy::Drain { deadline_ms: 5 })), [("s1".into(), 1, Some(2005))]);
-}
-
-#[test]
-fn a_failure_leaves_flows_alone_that_drain_elsewhere() {
-    let spec = three_and_three();
-    let well = all_well(&spec);
-    let fail = |server: &str| Change::Associate {
-        moves: vec![Move { device: "d1".into(), server: server.into(), policy: None }],
-        cause: Cause::Failure,
-    };
-    let alone = changed(&spec, &[fail("s2")], &at(2000, &well));
-    assert_eq!(alone.devices["d1"].association.drains, []);
-    let draining = changed(&spec, &[move_to("d1", "s2", None), fail("s3")], &at(2000, &well));
-    let drains = &draining.devices["d1"].association.drains;
-    let seen: Vec<_> = drains.iter().map(|d| (d.server.as_str(), d.deadline_at_ms)).collect();
-    assert_eq!(seen, [("s1", Some(2000 + HOUR_MS)), ("s2", Some(2000))]);
 }
 
 #[test]

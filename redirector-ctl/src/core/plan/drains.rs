@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::change::Change;
-use super::super::spec::{AdminState, Device, Drain, Name};
+use super::super::spec::{Device, Drain, Name, Server};
 use super::Planner;
 
 /// A census counts for a drain only if it began this long after the association last changed, so
@@ -44,7 +44,7 @@ fn over(planner: &Planner<'_>, device: &Device, drain: &Drain) -> Option<String>
         return Some(format!("the deadline of epoch {epoch} on {server} has passed"));
     }
     let known = planner.plan.spec.servers.get(server);
-    if known.is_none_or(|server| server.life_over || server.state == AdminState::Inactive) {
+    if known.is_none_or(Server::is_out) {
         return Some(format!("{server} of epoch {epoch} serves no more"));
     }
     let census = planner.ctx.observed.census.as_ref()?;

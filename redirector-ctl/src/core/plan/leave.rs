@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use super::super::change::{Change, Move};
 use super::super::fitness::obstacle;
-use super::super::spec::{AdminState, Cause, Device, FlowPolicy, Name, Spec};
+use super::super::spec::{AdminState, Cause, Device, Name, Spec};
 use super::Planner;
 
 /// Why a device must leave its server.
 struct Reason {
     cause: Cause,
-    policy: Option<FlowPolicy>,
     text: String,
 }
 
@@ -37,7 +36,7 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
         *loads.entry(server.clone()).or_default() += 1;
         let batch = if reason.cause == Cause::Failure { &mut failed } else { &mut planned };
         batch.why.push(format!("{name}: {}", reason.text));
-        batch.moves.push(Move { device: name.clone(), server, policy: reason.policy });
+        batch.moves.push(Move { device: name.clone(), server, policy: None });
     }
     decide(planner, failed, Cause::Failure);
     decide(planner, planned, Cause::Planned);
@@ -64,20 +63,20 @@ fn reason(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> O
     let server = spec.servers.get(now)?;
     if server.life_over {
         let text = format!("{now} is dead");
-        return Some(Reason { cause: Cause::Failure, policy: None, text });
+        return Some(Reason { cause: Cause::Failure, text });
     }
     if planner.deaths.path(now, name) {
         let path = planner.ctx.observed.paths.get(now).and_then(|of| of.get(name));
         let error = path.and_then(|path| path.last_error.as_deref()).unwrap_or("no answer");
         let text = format!("{now} lives but fails the checks of this device, with {error}");
-        return Some(Reason { cause: Cause::Failure, policy: None, text });
+        return Some(Reason { cause: Cause::Failure, text });
     }
-    let (policy, text) = match server.state {
+    let text = match server.state {
         AdminState::Active => return None,
-        AdminState::Draining => (None, format!("{now} is draining")),
-        AdminState::Inactive => (Some(FlowPolicy::Reset), format!("{now} is inactive")),
+        AdminState::Draining => format!("{now} is draining"),
+        AdminState::Inactive => format!("{now} is inactive"),
     };
-    Some(Reason { cause: Cause::Planned, policy, text })
+    Some(Reason { cause: Cause::Planned, text })
 }
 
 /// The backup, to which the packet path has sent new flows already; otherwise the fit server with

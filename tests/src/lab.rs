@@ -196,24 +196,26 @@ impl Lab {
         Ok(connections)
     }
 
-    /// The connection of a client's program that has begun to work through a device, at the server
-    /// that the device is on.
+    /// The connection of a client's program that has begun to work through a device, and the server
+    /// that has it, whatever the redirector says.
     ///
     /// # Errors
     /// When none is found in time.
     pub fn working_connection(&self, device: &str) -> Result<(String, Connection)> {
-        let server = self.api()?.device(device)?.association.server;
-        let what = format!("a client's I/O on {device}");
-        let connection = wait::until(&what, CONNECTED_WITHIN, || {
-            let connections = self.connections(&server, device)?;
-            // A client may first open a connection that only asks for the disk's size.
-            let working = connections.iter().find(|one| one.received_bytes >= BLOCK_BYTES);
-            Ok(match working {
-                Some(connection) => Look::Done(*connection),
-                None => Look::NotYet(format!("{server} has {connections:?}")),
-            })
-        })?;
-        Ok((server, connection))
+        wait::until(&format!("a client's I/O on {device}"), CONNECTED_WITHIN, || {
+            let mut seen = Vec::new();
+            for server in self.servers.keys() {
+                let connections = self.connections(server, device)?;
+                // A client may first open a connection that only asks for the disk's size.
+                let mut working =
+                    connections.iter().filter(|one| one.received_bytes >= BLOCK_BYTES);
+                if let Some(connection) = working.next() {
+                    return Ok(Look::Done((server.clone(), *connection)));
+                }
+                seen.push((server, connections));
+            }
+            Ok(Look::NotYet(format!("{seen:?}")))
+        })
     }
 
     /// The file behind a disk.

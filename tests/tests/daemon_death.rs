@@ -11,8 +11,7 @@ use redirector_tests::wait::{self, Look};
 #[test]
 fn flows_tables_and_io_survive_a_killed_daemon() -> Result<()> {
     let away = Duration::from_secs(3);
-    let bytes = io_load::disk_bytes(away + daemon_kill::OVERHEAD);
-    let mut lab = Lab::start(Plan::standard(bytes))?;
+    let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
     daemon_kill::run(&mut lab, 1, away, 11)?.expect_no_violation()
 }
 

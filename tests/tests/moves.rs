@@ -6,8 +6,6 @@ use redirector_tests::scenario::{io_load, moves};
 
 #[test]
 fn random_moves_disturb_no_open_flow_and_no_io_and_every_new_flow_follows() -> Result<()> {
-    let moves = 20;
-    let span = moves::MOVE_INTERVAL * moves + moves::OVERHEAD;
-    let mut lab = Lab::start(Plan::standard(io_load::disk_bytes(span)))?;
-    moves::run(&mut lab, moves.into(), 7)?.expect_no_violation()
+    let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
+    moves::run(&mut lab, 20, 7)?.expect_no_violation()
 }

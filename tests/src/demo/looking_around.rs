@@ -35,6 +35,12 @@ pub fn lines(lab: &Lab) -> Result<Vec<String>> {
     for device in &lab.plan().devices {
         lines.push(format!("    {} nbdinfo {}", enter("c1")?, device.uri()));
     }
+    for server in lab.api()?.servers()?.iter().filter(|server| server.health != "healthy") {
+        lines.push(format!(
+            "  {} is {}: its links are cut, its programs killed",
+            server.name, server.health
+        ));
+    }
     lines.extend([
         "  on a server, its connections; on the gateway, its interfaces:".to_owned(),
         format!("    {} ss -tn", enter("s1")?),

@@ -79,7 +79,7 @@ fn run(api: &Api, screen: &Screen, mut last_event: u64, stop: &AtomicBool) {
 
 type Before = BTreeMap<String, (Instant, u64, u64)>;
 
-/// A device in one line.
+/// A device in one line, which must fit into 80 columns: one that is wrapped cannot be drawn anew.
 fn line(device: &DeviceView, before: &mut Before) -> String {
     let bytes = (device.to_server.bytes, device.to_client.bytes);
     let now = wait::now();
@@ -97,7 +97,7 @@ fn line(device: &DeviceView, before: &mut Before) -> String {
         .map(|(server, len)| format!("{len} on {server}"))
         .collect();
     format!(
-        "  | {:7} new flows to {:3} | open: {:20} | {:5.1} MB/s to server, {:5.1} MB/s to client",
+        "  | {:7} via {:3} | flows: {:20} | {:6.1} up {:6.1} down MB/s",
         device.name,
         device.association.server,
         if flows.is_empty() { "none".to_owned() } else { flows.join(", ") },

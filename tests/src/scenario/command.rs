@@ -92,17 +92,13 @@ fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
         Scenario::Moves => {
             let moves = arguments.runs.unwrap_or(100);
             eprintln!("moves: {moves} random moves under verified I/O");
-            let moves_len = u32::try_from(moves).unwrap_or(u32::MAX);
-            let span = moves::MOVE_INTERVAL.saturating_mul(moves_len) + moves::OVERHEAD;
-            let mut lab = Lab::start(Plan::standard(io_load::disk_bytes(span)))?;
+            let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
             Ok(vec![moves::run(&mut lab, moves, seed)?])
         }
         Scenario::DaemonKill => {
             let kills = arguments.runs.unwrap_or(1);
             eprintln!("daemon-kill: {kills} times kill -9, {} s without a daemon", AWAY.as_secs());
-            let kills_len = u32::try_from(kills).unwrap_or(u32::MAX);
-            let span = (AWAY + daemon_kill::OVERHEAD).saturating_mul(kills_len);
-            let mut lab = Lab::start(Plan::standard(io_load::disk_bytes(span)))?;
+            let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
             Ok(vec![daemon_kill::run(&mut lab, kills, AWAY, seed)?])
         }
         Scenario::Failover => {

@@ -17,8 +17,6 @@ use crate::lab::Lab;
 use crate::report::Row;
 use crate::wait::{self, Pace};
 
-/// Time for everything besides the absence, for sizing the disks.
-pub const OVERHEAD: Duration = Duration::from_secs(8);
 /// Flows opened on each echo device before the kill.
 const FLOWS_BEFORE: u32 = 5;
 /// Time between two new flows while no daemon runs.
@@ -35,9 +33,8 @@ pub fn run(lab: &mut Lab, runs: u64, away: Duration, seed: u64) -> Result<Outcom
     open_on_each_device(lab, &flows, FLOWS_BEFORE)?;
     let mut restart_ms = Vec::new();
     for _ in 0..runs {
-        restart_ms.push(kill_and_restart(lab, away, &flows, &mut violations)?);
+        restart_ms.push(kill_and_restart(lab, away, (&flows, &mut io), &mut violations)?);
     }
-    violations.extend(io.check_running(lab)?);
     let io = io.finish(lab)?;
     violations.extend(io.violations);
     let flows = flows.close();
@@ -61,7 +58,7 @@ pub fn run(lab: &mut Lab, runs: u64, away: Duration, seed: u64) -> Result<Outcom
 fn kill_and_restart(
     lab: &mut Lab,
     away: Duration,
-    flows: &Flows,
+    (flows, io): (&Flows, &mut IoLoad),
     violations: &mut Vec<String>,
 ) -> Result<f64> {
     let pins = lab.bpffs().dir().join("redirector").join(format!("abi-{ABI_VERSION}"));
@@ -74,6 +71,7 @@ fn kill_and_restart(
     let mut pace = Pace::every(OPEN_INTERVAL.min(away));
     while wait::now() < ends {
         open_on_each_device(lab, flows, 1).context("while no daemon runs")?;
+        io.keep_going(lab)?;
         pace.beat();
     }
 

@@ -7,7 +7,7 @@ use crate::family::Family;
 use crate::flow::{Entry, FLOW_ANSWERED, FLOW_CHALLENGED, FLOW_CLOSING, Flow, Owner};
 use crate::order::Be16;
 use crate::packet::Packet;
-use crate::tcp::{ACK, FIN, RST, proves};
+use crate::tcp::{ACK, FIN, RST, SYN, continues, proves};
 use crate::verdict::{Action, Reason, Verdict};
 use crate::wire::{Association, DeviceLine, Hop, Origin, SERVER_NONE, ServerLine};
 
@@ -46,12 +46,15 @@ pub trait Tables<F: Family> {
 pub fn decide<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> Verdict<F> {
     let key = F::flow_key(packet.source, packet.destination);
     // A SYN is always a new decision: no entry may capture it (G3).
-    if !packet.opens()
-        && let Some(flow) = tables.flow(&key)
-    {
-        return known(packet, tables, &key, &flow);
-    }
-    if let Some(device) = tables.service(&packet.destination) {
+    let flow = if packet.opens() { None } else { tables.flow(&key) };
+    let device = match flow {
+        Some(flow) => match known(packet, tables, &key, &flow) {
+            Ok(verdict) => return verdict,
+            Err(device) => Some(device),
+        },
+        None => tables.service(&packet.destination),
+    };
+    if let Some(device) = device {
         return unknown(packet, tables, &key, device);
     }
     if let Some(origin) = tables.origin(&packet.source) {
@@ -60,23 +63,25 @@ pub fn decide<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> Verdic
     Verdict::plain(Action::Pass, Reason::NotOurs)
 }
 
-/// A client's packet of a proven flow.
+/// A client's packet of a proven flow; `Err` with the device for a datagram whose flow is over.
 #[inline(always)]
 fn known<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
     key: &F::FlowKey,
     flow: &impl Entry,
-) -> Verdict<F> {
+) -> Result<Verdict<F>, u32> {
     let owner = flow.owner();
-    // Somebody began anew with the same addresses and ports: if it was the client, its
-    // acknowledgement says so.
-    if flow.flags() & FLOW_CHALLENGED != 0
+    // Somebody began anew with the same addresses and ports: if it was the client, its numbers say
+    // so.
+    if packet.is_tcp()
+        && flow.flags() & FLOW_CHALLENGED != 0
         && let Some(candidate) = tables.candidate(key)
+        && continued_by(packet, &candidate)
         && proven_by(packet, &candidate)
         && let Ok(server) = standing(tables, &candidate.owner())
     {
-        return prove(packet, tables, key, (candidate.owner(), server));
+        return Ok(prove(packet, tables, key, (candidate.owner(), server)));
     }
     match standing(tables, &owner) {
         Ok(server) => {
@@ -84,11 +89,19 @@ fn known<F: Family, T: Tables<F>>(
             if packet.has(FIN | RST) {
                 flow.mark(FLOW_CLOSING);
             }
-            to_server(packet, &server, &owner, Reason::Established)
+            Ok(to_server(packet, &server, &owner, Reason::Established))
         }
-        // A datagram has no conversation that could be reset: it simply gets a new decision.
-        Err(_) if !packet.is_tcp() => begin(packet, tables, key, owner.device),
-        Err(reason) => refuse(packet, &owner, reason),
+        // A datagram has no conversation that could be reset: it simply gets a new decision, and
+        // whoever answers it is heard.
+        Err(_) if !packet.is_tcp() => {
+            flow.mark(FLOW_CHALLENGED);
+            Err(owner.device)
+        }
+        Err(reason) => {
+            // The client has been told, so the entry has done its work.
+            flow.mark(FLOW_CLOSING);
+            Ok(refuse(packet, &owner, reason))
+        }
     }
 }
 
@@ -111,9 +124,14 @@ fn unknown<F: Family, T: Tables<F>>(
     };
     let owner = candidate.owner();
     match standing(tables, &owner) {
-        Ok(server) if proven_by(packet, &candidate) => prove(packet, tables, key, (owner, server)),
         Ok(server) => {
             candidate.touch(packet.arrival, tables.now());
+            if packet.has(FIN | RST) {
+                candidate.mark(FLOW_CLOSING);
+            }
+            if proven_by(packet, &candidate) {
+                return prove(packet, tables, key, (owner, server));
+            }
             to_server(packet, &server, &owner, Reason::Candidate)
         }
         Err(_) if !packet.is_tcp() => begin(packet, tables, key, device),
@@ -141,15 +159,25 @@ fn begin<F: Family, T: Tables<F>>(
         server: id,
         // What is adopted for the previous server belongs to the drain and ends with the drain's
         // epoch.
-        epoch: word.epoch().wrapping_sub(u16::from(adopts && id == word.previous())),
+        epoch: word.epoch().wrapping_sub(u16::from(adopts && id != word.server())),
         incarnation: server.state.incarnation(),
         server_port: line.server_port,
     };
-    // A repeated SYN finds its candidate in place, and a RST needs no entry at all.
+    let client_next = packet.segment.as_ref().filter(|_| !adopts).map_or(0, |syn| syn.next);
     let repeated = packet.opens()
-        && matches!(tables.candidate(key), Some(candidate) if candidate.owner() == owner);
+        && match tables.candidate(key) {
+            // A repeated SYN finds its candidate in place; the client may be behind another hop by
+            // now.
+            Some(candidate) if candidate.owner() == owner => {
+                candidate.touch(packet.arrival, tables.now());
+                candidate.client_next() == client_next
+            }
+            _ => false,
+        };
+    // A RST needs no entry at all.
     if !repeated && !packet.has(RST) {
-        tables.open(key, &Flow::new(owner, packet.arrival, tables.now()));
+        let flow = Flow::new(owner, packet.arrival, tables.now()).with_client_next(client_next);
+        tables.open(key, &flow);
     }
     let reason = match (repeated, adopts) {
         (true, _) => Reason::Candidate,
@@ -199,19 +227,11 @@ fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin)
     let service = F::endpoint(F::address(&line.address), line.port, line.protocol);
     let key = F::flow_key(packet.destination, service);
     let flow = tables.flow(&key);
-    let challenged = matches!(&flow, Some(flow) if flow.flags() & FLOW_CHALLENGED != 0);
-    if (flow.is_none() || challenged)
+    if concerns_candidate(packet, tables, origin, flow.as_ref())
         && let Some(candidate) = tables.candidate(&key)
         && candidate.owner().server == origin.server
     {
-        // A RST proves nothing: it is also what answers a spoofed segment.
-        if let Some(segment) = &packet.segment
-            && !segment.has(RST)
-        {
-            candidate.answered(segment.next);
-        } else if !packet.is_tcp() {
-            candidate.answered(0);
-        }
+        note_answer(packet, &candidate);
         return to_client(packet, tables, origin, &candidate, line);
     }
     match flow {
@@ -224,6 +244,46 @@ fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin)
         None => {
             Verdict::plain(Action::Pass, Reason::ReturnUnknown).of(origin.device, origin.server)
         }
+    }
+}
+
+/// Whether a server's packet may belong to a candidate: there is no proven flow, or a new
+/// conversation challenges it and this opens that one, or answers what the flow's own server cannot
+/// have sent.
+#[inline(always)]
+fn concerns_candidate<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    origin: Origin,
+    flow: Option<&impl Entry>,
+) -> bool {
+    let Some(flow) = flow else { return true };
+    if flow.flags() & FLOW_CHALLENGED == 0 {
+        return false;
+    }
+    let owner = flow.owner();
+    packet.has(SYN) || owner.server != origin.server || standing(tables, &owner).is_err()
+}
+
+/// Notes in a candidate what its server has sent. A RST proves nothing: it is also what answers a
+/// spoofed segment.
+#[inline(always)]
+fn note_answer<F: Family>(packet: &Packet<F>, candidate: &impl Entry) {
+    if packet.has(FIN | RST) {
+        candidate.mark(FLOW_CLOSING);
+    }
+    if !packet.has(RST) {
+        candidate.answered(packet.segment.as_ref().map_or(0, |segment| segment.next));
+    }
+}
+
+/// Whether this segment goes on where the candidate's own SYN began. A flow that lives beside a
+/// challenge has other numbers, however far it reads.
+#[inline(always)]
+fn continued_by<F: Family>(packet: &Packet<F>, candidate: &impl Entry) -> bool {
+    match &packet.segment {
+        Some(segment) => continues(segment.sequence, candidate.client_next()),
+        None => true,
     }
 }
 

@@ -31,12 +31,13 @@ pub struct Owner {
     pub server_port: Be16,
 }
 
-/// A flow's entry as it lies in the table. Shape: five aligned 8-byte words; the first two never
-/// change, the others are stored whole.
+/// A flow's entry as it lies in the table. Shape: six aligned 8-byte words; the first two and
+/// the last never change, the others are stored whole.
 ///
 /// Words: 0 device (bits 0-31), server (32-47), epoch (48-63); 1 incarnation (0-31), server port in
 /// network order (32-47); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags
-/// (32-63); 4 the last packet, in units of the table's clock.
+/// (32-63); 4 the last packet, in units of the table's clock; 5 the client's sequence number after
+/// its SYN (0-31), rest zero.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -46,7 +47,7 @@ pub struct Flow {
 }
 
 /// Words in a flow's entry.
-pub const FLOW_WORDS: usize = 5;
+pub const FLOW_WORDS: usize = 6;
 
 const _: () = assert!(size_of::<Flow>() == FLOW_WORDS * 8);
 
@@ -57,7 +58,14 @@ impl Flow {
         let identity =
             u64::from(owner.device) | u64::from(owner.server) << 32 | u64::from(owner.epoch) << 48;
         let life = u64::from(owner.incarnation) | u64::from(owner.server_port.raw()) << 32;
-        Self { words: [identity, life, client_hop.0, 0, now] }
+        Self { words: [identity, life, client_hop.0, 0, now, 0] }
+    }
+
+    /// The same flow, whose client goes on at `client_next` after its SYN.
+    #[inline(always)]
+    pub fn with_client_next(mut self, client_next: u32) -> Self {
+        self.words[5] = u64::from(client_next);
+        self
     }
 
     /// The same flow with flags.
@@ -150,9 +158,19 @@ pub trait Entry {
         }
     }
 
-    /// Notes how far the server has sent.
+    /// The client's sequence number after its SYN, host order; zero for what began otherwise.
+    #[inline(always)]
+    fn client_next(&self) -> u32 {
+        self.word(5) as u32
+    }
+
+    /// Notes how far the server has sent; a repeated segment takes nothing back.
     #[inline(always)]
     fn answered(&self, server_next: u32) {
+        let ahead = server_next.wrapping_sub(self.server_next()) as i32 > 0;
+        if self.flags() & FLOW_ANSWERED != 0 && !ahead {
+            return;
+        }
         let flags = self.flags() | FLOW_ANSWERED;
         self.set_word(3, u64::from(server_next) | u64::from(flags) << 32);
     }

@@ -56,6 +56,7 @@ pub fn tcp(tcp: &Tcp, ip_len: usize) -> Result<Segment, Reason> {
     let marks_len = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
     Ok(Segment {
         flags: tcp.flags,
+        sequence: tcp.sequence.get(),
         acknowledgement: tcp.acknowledgement.get(),
         next: tcp.sequence.get().wrapping_add(payload_len + marks_len),
     })

@@ -16,6 +16,8 @@ pub const ACK: u8 = 0x10;
 pub struct Segment {
     /// Flags.
     pub flags: u8,
+    /// Sequence number, host order.
+    pub sequence: u32,
     /// Acknowledgement number, host order.
     pub acknowledgement: u32,
     /// The sequence number after this segment: sequence + payload + SYN + FIN, host order.
@@ -34,6 +36,12 @@ impl Segment {
     pub fn has(&self, flags: u8) -> bool {
         self.flags & flags != 0
     }
+}
+
+/// Whether a segment that begins at `sequence` goes on where its sender had got to.
+#[inline(always)]
+pub fn continues(sequence: u32, sender_next: u32) -> bool {
+    sequence.wrapping_sub(sender_next) < PROOF_WINDOW
 }
 
 /// How far below the peer's next sequence number an acknowledgement may lie and still prove that

@@ -10,7 +10,7 @@ use crate::headers::Mac;
 use crate::order::Be16;
 
 /// Version of the tables' layout. Pinned tables of another version are never reused: raise it with
-/// every change to this file, `family.rs` keys or `flow.rs`.
+/// every change to this file, `family.rs` keys, `flow.rs` or the list of reasons.
 pub const ABI_VERSION: u32 = 1;
 
 /// Index of the device in the association table; `DEVICE_NONE` for no device.
@@ -27,11 +27,6 @@ pub const IFINDEX_MAX: u32 = 65_535;
 /// Word of the control table: which bank of associations is in force, 0 or 1. Written by the
 /// daemon.
 pub const CONTROL_BANK: u32 = 0;
-/// Word of the control table: [`ABI_VERSION`]. Written by the daemon at first load.
-pub const CONTROL_ABI: u32 = 1;
-/// Word of the control table: number of association words in a bank. Written by the daemon at first
-/// load.
-pub const CONTROL_DEVICES_MAX: u32 = 2;
 /// Words in the control table.
 pub const CONTROL_LEN: u32 = 8;
 

@@ -201,7 +201,10 @@ pub fn own_address(ifindex: u16) -> Option<Mac> {
 /// the reason.
 #[inline(always)]
 pub fn count(verdict: &Verdict<V4>, reason: Reason, frame_len: u64) -> u64 {
-    if let Some(counts) = DEVICE_COUNT.get_ptr_mut(verdict.device) {
+    // Only what is really carried or answered is a device's and a server's traffic: a health
+    // check's answer, which passes, is neither.
+    let carried = !matches!(verdict.action, Action::Pass | Action::Drop);
+    if carried && let Some(counts) = DEVICE_COUNT.get_ptr_mut(verdict.device) {
         // SAFETY: this CPU's own value, and no other program runs on it meanwhile.
         let counts = unsafe { &mut *counts };
         match verdict.action {
@@ -210,7 +213,7 @@ pub fn count(verdict: &Verdict<V4>, reason: Reason, frame_len: u64) -> u64 {
         };
         counts.flows_opened += u64::from(matches!(reason, Reason::Opened));
     }
-    if let Some(counts) = SERVER_COUNT.get_ptr_mut(u32::from(verdict.server)) {
+    if carried && let Some(counts) = SERVER_COUNT.get_ptr_mut(u32::from(verdict.server)) {
         // SAFETY: as above.
         add(unsafe { &mut *counts }, frame_len);
     }

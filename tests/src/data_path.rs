@@ -4,6 +4,7 @@
 //! over real maps that are filled by the daemon's own `Tables`.
 
 pub mod bulk;
+pub mod conversation;
 pub mod host;
 pub mod packets;
 pub mod program;

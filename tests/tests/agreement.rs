@@ -1,6 +1,8 @@
 //! The loaded program and the host's decision must agree, byte for byte, on every packet of random
 //! histories.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

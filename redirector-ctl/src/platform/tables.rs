@@ -5,7 +5,6 @@
 //! store. Blocking, but short; a sweep of the flow table is bounded by its size.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
@@ -23,50 +22,16 @@ use crate::core::op::{AssociationWord, DeviceSettings, NextHop, Op, ServerState}
 mod content;
 mod convert;
 mod counters;
+mod error;
 mod flows;
 mod raw;
 
 pub use content::Content;
 use convert::{address_bytes, endpoint, protocol_number, wire_word};
 pub use counters::{Count, Counters, DeviceCount};
+pub use error::TablesError;
 pub use flows::{FlowCensus, Sweep};
 use raw::{MappedWords, Wire};
-
-/// Why the tables could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum TablesError {
-    /// A system call on a map failed.
-    #[error("{attempt}")]
-    Map {
-        /// What was attempted on which map.
-        attempt: String,
-        /// The kernel's answer.
-        source: MapError,
-    },
-    /// A system call failed.
-    #[error("{attempt}")]
-    Io {
-        /// What was attempted.
-        attempt: String,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// An id is outside its table.
-    #[error("{what} {id} does not fit the table of {len}; raise limits.{limit} and restart")]
-    OutOfRange {
-        /// "device" or "server".
-        what: &'static str,
-        /// The id.
-        id: u32,
-        /// The table's size.
-        len: usize,
-        /// Name of the limit in the configuration.
-        limit: &'static str,
-    },
-    /// The program has no IPv6 tables yet.
-    #[error("{0} is an IPv6 address, which the packet path does not support yet")]
-    Ipv6(IpAddr),
-}
 
 /// The maps by name, as the loader found them.
 pub(super) struct Maps {
@@ -113,8 +78,10 @@ impl Tables {
     ///
     /// When a map is not of the kind that this daemon was built with.
     pub(super) fn new(maps: Maps) -> Result<Self, TablesError> {
-        let flows_max = max_entries("FLOWS", &maps.flows)?;
-        let candidates_max = max_entries("CANDIDATES", &maps.candidates)?;
+        // The two that are read in batches, past the typed maps' own check.
+        let (key_len, value_len) = (size_of::<FlowKey4>(), size_of::<Flow>());
+        let flows_max = shape("FLOWS", &maps.flows, (key_len, value_len))?;
+        let candidates_max = shape("CANDIDATES", &maps.candidates, (key_len, value_len))?;
         Ok(Self {
             control: map_words("CONTROL", &maps.control, 8)?,
             interfaces: map_words("INTERFACES", &maps.interfaces, 8)?,
@@ -210,7 +177,12 @@ impl Tables {
         if [self.servers.load(at), self.servers.load(at + 1)] == words {
             return Ok(());
         }
-        self.servers.store(base + SERVER_STATE_WORD, ServerWord::ABSENT.0);
+        if self.servers.load(base + SERVER_STATE_WORD) != ServerWord::ABSENT.0 {
+            // Packets that have read the old state must not read the new address.
+            self.servers.store(base + SERVER_STATE_WORD, ServerWord::ABSENT.0);
+            wait_for_packets()?;
+        }
+        self.clear_server_count(id)?;
         self.servers.store(at, words[0]);
         self.servers.store(at + 1, words[1]);
         Ok(())
@@ -225,6 +197,18 @@ impl Tables {
             protocol: protocol_number(settings.protocol),
             pad: [0; 11],
         };
+        let known = self
+            .devices
+            .get(&id, 0)
+            .map_err(|source| map_error(format!("read device {id}"), source))?;
+        if known.0 == line {
+            return Ok(());
+        }
+        if known.0 != DeviceLine::default() {
+            // Packets that found the line by a service address that is gone now must not read both.
+            wait_for_packets()?;
+        }
+        self.clear_device_count(id)?;
         self.devices
             .set(id, Wire(line), 0)
             .map_err(|source| map_error(format!("write device {id}"), source))
@@ -261,10 +245,7 @@ impl Tables {
     /// flight, or it would see words of two commits.
     fn let_packets_leave(&mut self) -> Result<(), TablesError> {
         if self.grace_owed {
-            raw::wait_for_packets_in_flight().map_err(|source| TablesError::Io {
-                attempt: "wait for packets in flight before a bulk commit".to_owned(),
-                source,
-            })?;
+            wait_for_packets()?;
             self.grace_owed = false;
         }
         Ok(())
@@ -323,6 +304,14 @@ impl Tables {
     }
 }
 
+fn wait_for_packets() -> Result<(), TablesError> {
+    raw::wait_for_packets_in_flight().map_err(|source| TablesError::Io {
+        attempt: "wait for packets in flight (membarrier; kernels with nohz_full CPUs refuse)"
+            .to_owned(),
+        source,
+    })
+}
+
 /// What is gone already is as good as removed.
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
@@ -338,6 +327,17 @@ fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
 
 fn map_error(attempt: String, source: MapError) -> TablesError {
     TablesError::Map { attempt, source }
+}
+
+/// Checks what a map's entries look like; gives how many it holds.
+fn shape(name: &'static str, map: &MapData, lens: (usize, usize)) -> Result<u32, TablesError> {
+    let info =
+        map.info().map_err(|source| map_error(format!("read the shape of map {name}"), source))?;
+    let found = (info.key_size() as usize, info.value_size() as usize);
+    if found != lens {
+        return Err(TablesError::Shape { name, found, wanted: lens });
+    }
+    Ok(info.max_entries())
 }
 
 fn max_entries(name: &str, map: &MapData) -> Result<u32, TablesError> {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use aya::maps::PerCpuValues;
 use redirector_common::verdict::Reason;
 use redirector_common::wire;
 
+use super::raw::Wire;
 use super::{Tables, TablesError, map_error};
 
 /// Packets and bytes.
@@ -39,6 +41,22 @@ pub struct Counters {
 }
 
 impl Tables {
+    /// A new holder of a device's id begins at zero.
+    pub(super) fn clear_device_count(&mut self, id: u32) -> Result<(), TablesError> {
+        let zeros = zeros(Wire(wire::DeviceCount::default()))?;
+        self.device_count
+            .set(id, zeros, 0)
+            .map_err(|source| map_error(format!("clear the counters of device {id}"), source))
+    }
+
+    /// A new holder of a server's id begins at zero.
+    pub(super) fn clear_server_count(&mut self, id: u16) -> Result<(), TablesError> {
+        let zeros = zeros(Wire(wire::Count::default()))?;
+        self.server_count
+            .set(u32::from(id), zeros, 0)
+            .map_err(|source| map_error(format!("clear the counters of server {id}"), source))
+    }
+
     /// All counters, summed over CPUs.
     ///
     /// # Errors
@@ -78,6 +96,16 @@ impl Tables {
         devices.dedup();
         Ok(devices)
     }
+}
+
+/// A value for every CPU there can be.
+fn zeros<T: Copy>(zero: Wire<T>) -> Result<PerCpuValues<Wire<T>>, TablesError>
+where
+    Wire<T>: aya::Pod,
+{
+    let failed = |source| TablesError::Io { attempt: "count the CPUs".to_owned(), source };
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| failed(source))?;
+    PerCpuValues::try_from(vec![zero; cpus]).map_err(failed)
 }
 
 fn sum(counts: impl Iterator<Item = wire::Count>) -> Count {

@@ -45,8 +45,8 @@ pub struct FlowCensus {
 /// Why a flow goes, or that it stays.
 enum Fate {
     Stays,
-    /// Its server is dead, lives another life, or its epoch is retired. The entry stays while it is
-    /// fresh, because it is what the client's next segment is answered by.
+    /// Its server is dead, lives another life, or its epoch is retired. The entry stays, because it
+    /// is what the client's next segment is answered by; that marks it as closing.
     Refused,
     Idle,
 }
@@ -63,7 +63,10 @@ impl Tables {
             candidates_max: self.candidates_max.into(),
             ..FlowCensus::default()
         };
-        let mut over: Vec<FlowKey4> = Vec::new();
+        let mut over: Vec<(FlowKey4, Flow)> = Vec::new();
+        // Candidates first: one that is proven meanwhile is met in the other table too, never in
+        // neither.
+        self.count_candidates(sweep, &mut census)?;
         let mut reader = BatchReader::<FlowKey4, Flow>::from_beginning();
         while let Some(batch) = self.read(&mut reader, false)? {
             for (key, flow) in batch {
@@ -74,23 +77,27 @@ impl Tables {
                         *census.by_epoch.entry((owner.0, owner.1, owner.2)).or_default() += 1;
                     }
                     Fate::Refused => census.flows_len += 1,
-                    Fate::Idle => over.push(key),
+                    Fate::Idle => over.push((key, flow)),
                 }
             }
         }
-        self.count_candidates(sweep, &mut census)?;
         census.reaped = self.reap(&over)?;
         Ok(census)
     }
 
-    fn reap(&mut self, over: &[FlowKey4]) -> Result<u64, TablesError> {
+    /// Takes flows away that are still as they were when they were judged.
+    fn reap(&mut self, over: &[(FlowKey4, Flow)]) -> Result<u64, TablesError> {
         let failed = |source| map_error("reap a flow".to_owned(), source);
         let mut flows: HashMap<_, Wire<FlowKey4>, Wire<Flow>> =
             HashMap::try_from(&mut self.flows).map_err(failed)?;
-        for key in over {
-            gone(flows.remove(&Wire(*key))).map_err(failed)?;
+        let mut reaped = 0;
+        for (key, judged) in over {
+            if flows.get(&Wire(*key), 0).is_ok_and(|now| now.0 == *judged) {
+                gone(flows.remove(&Wire(*key))).map_err(failed)?;
+                reaped += 1;
+            }
         }
-        Ok(over.len() as u64)
+        Ok(reaped)
     }
 
     fn count_candidates(&self, sweep: &Sweep, census: &mut FlowCensus) -> Result<(), TablesError> {
@@ -98,7 +105,9 @@ impl Tables {
         while let Some(batch) = self.read(&mut reader, true)? {
             for (key, flow) in batch {
                 census.candidates_len += 1;
-                if matches!(self.fate(&key, &flow, sweep), Fate::Stays) {
+                // What its client has not proven in the time that closing flows get is none.
+                let fresh = Sweep { tcp_idle_ms: sweep.closing_ms, ..*sweep };
+                if matches!(self.fate(&key, &flow, &fresh), Fate::Stays) {
                     let owner = owner(&flow);
                     *census.by_epoch.entry((owner.0, owner.1, owner.2)).or_default() += 1;
                 }
@@ -126,9 +135,7 @@ impl Tables {
         let closing = flow.word_at(3) >> 32 & u64::from(FLOW_CLOSING) != 0;
         let open = self.may_go_on(flow);
         let limit_ms = match key.protocol {
-            // A refused flow is kept as long as a closing one: long enough for its client's next
-            // segment.
-            _ if closing || !open => sweep.closing_ms,
+            _ if closing => sweep.closing_ms,
             PROTOCOL_UDP => sweep.udp_idle_ms,
             _ => sweep.tcp_idle_ms,
         };

@@ -29,7 +29,13 @@ impl<K: Kernel> Owner<K> {
         }
         let next = self.spec.apply(change, &self.context()).map_err(ChangeError::Refused)?;
         if next.generation == current {
-            return Ok(Applied { generation: current, events: Vec::new() });
+            // Nothing to do, but not nothing to answer for: what says so may be owed still.
+            self.pay().await;
+            return match (&self.owed.journal, &self.owed.tables) {
+                (Some(what), _) => Err(ChangeError::Unavailable(what.clone())),
+                (None, Some(what)) => Err(ChangeError::NotApplied(what.clone())),
+                (None, None) => Ok(Applied { generation: current, events: Vec::new() }),
+            };
         }
         // What the planner makes of it goes with it, so that one commit does both.
         let plan = plan(&next, &self.context());

@@ -249,12 +249,15 @@ async fn a_write_that_fails_is_told_and_tried_again() {
     let result = owner.change(&move_d1("s2"), None).await;
     assert!(matches!(result, Err(ChangeError::NotApplied(_))), "{result:?}");
     assert!(owner.applied_generation < owner.spec.generation);
+    let again = owner.change(&move_d1("s2"), None).await;
+    assert!(matches!(again, Err(ChangeError::NotApplied(_))), "asked again: {again:?}");
     owner.take_stats().await;
     owner.take_stats().await;
     let errors = kinds(&owner).iter().filter(|kind| **kind == EventKind::Error).count();
     assert_eq!(errors, 1, "told once");
     owner.kernel.broken = false;
-    owner.take_stats().await;
+    let again = owner.change(&move_d1("s2"), None).await;
+    assert_eq!(again.unwrap().generation, owner.spec.generation, "asking tries it again");
     assert_eq!(owner.applied_generation, owner.spec.generation);
     assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
 }
@@ -270,6 +273,8 @@ async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
     kill(&mut owner, "s1").await;
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
     assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
+    let known = owner.change(&move_d1("s2"), None).await;
+    assert!(matches!(known, Err(ChangeError::Unavailable(_))), "in force, not on disk: {known:?}");
     std::fs::create_dir_all(dir.path()).unwrap();
     owner.take_stats().await;
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);

@@ -287,4 +287,32 @@ proptest! {
         let ops = diff(&world.tables, &Image::of(&world.spec, &unknown));
         prop_assert!(ops.is_empty(), "{ops:?}");
     }
+
+    #[test]
+    fn a_restart_after_a_time_without_a_disk_keeps_what_the_tables_hold(
+        (steps, from) in (proptest::collection::vec(step(), 1..60), 0_usize..60)
+    ) {
+        let mut world = World::default();
+        let mut journal = None;
+        for (n, step) in steps.iter().enumerate() {
+            if n >= from {
+                journal.get_or_insert_with(|| world.spec.clone());
+                if matches!(step, Step::Wish(_)) {
+                    continue; // Refused, because it could not be journalled.
+                }
+            }
+            world.take(step);
+            world.plan();
+            world.write();
+        }
+        let mut resumed = journal.unwrap_or_else(|| world.spec.clone());
+        resumed.resume(&world.tables, world.now_ms);
+        check_spec(&resumed);
+        let image = Image::of(&resumed, &Observed::default());
+        for (id, was) in world.tables.words.iter().filter(|(_, word)| word.server != 0) {
+            let now = image.words[id];
+            prop_assert_eq!((now.server, now.epoch), (was.server, was.epoch));
+            prop_assert!(now.epochs_open >= was.epochs_open, "{:?} {:?}", now, was);
+        }
+    }
 }

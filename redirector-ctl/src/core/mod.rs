@@ -17,6 +17,7 @@ pub mod observed;
 pub mod op;
 mod op_text;
 pub mod plan;
+mod resume;
 pub mod seed;
 pub mod spec;
 mod validate;

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use crate::core::change::Context;
 use crate::core::image::Image;
 use crate::core::observed::Observed;
-use crate::core::op::{NextHop, ServerState};
+use crate::core::op::NextHop;
 use crate::core::seed::Seed;
-use crate::core::spec::{AdminState, Name, Slots, Spec};
+use crate::core::spec::{Name, Slots, Spec};
 use crate::daemon::owner::Settings;
 use crate::platform::store::State;
 
@@ -35,26 +35,27 @@ pub(super) fn begin(
     let (now_ms, limits) = (settings.clock.now_ms(), settings.limits);
     let ctx = Context { now_ms, limits, observed: &observed };
     let seed = &settings.seed;
-    let (mut spec, notes) = match state {
+    let (spec, notes) = match state {
         None => {
             let earlier = Spec { slots: slots(tables), ..Spec::default() };
             let note = "there is no state yet: servers and devices are those of the configuration";
             (seed.spec(&earlier, &ctx)?, vec![note.to_owned()])
         }
-        Some(state) if state.seed == *seed => {
+        Some(mut state) if state.seed == *seed => {
             Seed::verify(&state.spec, &ctx).context(
                 "the state file does not fit the configuration: raise what was lowered in [limits] \
                  or move the state file away to start from the configuration",
             )?;
-            (state.spec, Vec::new())
+            let notes = state.spec.resume(tables, now_ms);
+            (state.spec, notes)
         }
-        Some(state) => {
+        Some(mut state) => {
+            let mut notes = state.spec.resume(tables, now_ms);
             let spec = seed.spec(&state.spec, &ctx)?;
-            let notes = differences(&state.spec, &spec);
+            notes.extend(differences(&state.spec, &spec));
             (spec, notes)
         }
     };
-    keep_ended_lives(&mut spec, tables);
     let next_hops = known_ways(&spec, tables);
     Ok(Begun { spec, next_hops, notes })
 }
@@ -65,16 +66,6 @@ fn slots(tables: &Image) -> Slots {
     Slots {
         incarnations: tables.servers.iter().map(|(id, line)| (*id, line.incarnation)).collect(),
         epochs: tables.words.iter().map(|(id, word)| (*id, word.epoch)).collect(),
-    }
-}
-
-/// A server whose death reached the tables but not the journal is dead all the same.
-fn keep_ended_lives(spec: &mut Spec, tables: &Image) {
-    for server in spec.servers.values_mut() {
-        let Some(line) = tables.servers.get(&server.id) else { continue };
-        let same_life = line.incarnation == server.incarnation && line.address == server.address;
-        let dead = line.state == ServerState::Dead && server.state != AdminState::Inactive;
-        server.life_over |= same_life && dead;
     }
 }
 
@@ -130,6 +121,7 @@ mod tests {
     use crate::core::fixtures::{LIMITS, all_well, ip, three_and_three};
     use crate::core::health::Thresholds;
     use crate::core::image::diff;
+    use crate::core::op::ServerState;
     use crate::platform::clock::Clock;
 
     fn settings(seed: Seed) -> Settings {

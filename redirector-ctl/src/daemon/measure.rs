@@ -129,6 +129,11 @@ impl<K: Kernel> Owner<K> {
             let carrier = link.is_some_and(|link| link.carrier);
             if let Some(link) = link {
                 shown.mtu = link.mtu;
+                if link.xdp.name() != shown.mode {
+                    shown.mode = link.xdp.name().to_owned();
+                    let text = mode_text(shown);
+                    self.events.record(now_ms, EventKind::Link, About::default(), text);
+                }
             }
             if shown.link_up == carrier {
                 continue;
@@ -207,6 +212,14 @@ impl<K: Kernel> Owner<K> {
             self.replan().await;
         }
     }
+}
+
+fn mode_text(shown: &InterfaceStatus) -> String {
+    let InterfaceStatus { name, mode, .. } = shown;
+    format!(
+        "the mode in force on interface {name} is {mode}: if that is not as configured, restart \
+         the daemon to attach to it again"
+    )
 }
 
 fn link_text(shown: &InterfaceStatus, exists: bool) -> String {

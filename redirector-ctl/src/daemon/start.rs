@@ -24,7 +24,7 @@ use crate::core::image::{Image, ServerLine, diff};
 use crate::core::observed::Observed;
 use crate::platform::bpf::{self, AttachMode, AttachOptions, Interface, TableLimits};
 use crate::platform::clock::Clock;
-use crate::platform::netlink::{Link, Netlink};
+use crate::platform::netlink::{Link, Netlink, XdpInForce};
 use crate::platform::probe::{ProbeTiming, Prober};
 use crate::platform::store::Store;
 use crate::platform::tables::{Content, Tables};
@@ -46,11 +46,10 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let journalled = state.as_ref().map(|state| state.announced.clone()).unwrap_or_default();
     let (netlink, net_events) = Netlink::open().context("cannot open a netlink socket")?;
     let links = configured(config, &netlink.links().await?)?;
+    let settings = settings(config);
     let (tables, log_reader) = bpf::attach(&attach_options(config, &links))?;
     tokio::spawn(log_reader.run());
     let applied = image(tables.content()?);
-
-    let settings = settings(config);
     let begun = begin::begin(&settings, state, &applied)?;
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
     let prober = Prober::new(timing(config), settings.clock, reports_in);
@@ -61,6 +60,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let ports = links.iter().map(|link| link.index).collect();
     let mut watcher = Watcher::new(netlink, ports, watched);
     let seen = watcher.look().await?;
+    let attached = configured(config, &seen.links)?;
     let owner = Owner {
         settings,
         kernel: tables,
@@ -73,7 +73,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         observed: Observed { next_hops: begun.next_hops, ..Observed::default() },
         applied,
         applied_generation: 0,
-        shown: Shown { interfaces: interfaces(config, &links), ..Shown::default() },
+        shown: Shown { interfaces: interfaces(&attached), ..Shown::default() },
         owed: Owed::default(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
@@ -154,6 +154,11 @@ fn attach_options(config: &Config, links: &[Link]) -> AttachOptions {
             XdpMode::Native => AttachMode::Native,
             XdpMode::Generic => AttachMode::Generic,
         },
+        in_force: match link.xdp {
+            XdpInForce::Native => Some(AttachMode::Native),
+            XdpInForce::Generic => Some(AttachMode::Generic),
+            XdpInForce::Nothing | XdpInForce::Otherwise => None,
+        },
     };
     AttachOptions {
         bpffs_dir: config.redirector.bpffs_dir.clone(),
@@ -167,19 +172,17 @@ fn attach_options(config: &Config, links: &[Link]) -> AttachOptions {
     }
 }
 
-fn interfaces(config: &Config, links: &[Link]) -> Vec<InterfaceStatus> {
-    let status = |(wanted, link): (&crate::config::InterfaceConfig, &Link)| InterfaceStatus {
+/// The interfaces as they are now, with the modes in force.
+pub(super) fn interfaces(links: &[Link]) -> Vec<InterfaceStatus> {
+    let status = |link: &Link| InterfaceStatus {
         name: link.name.clone(),
         index: link.index,
         mac: link.mac,
-        mode: match wanted.mode {
-            XdpMode::Native => "native".to_owned(),
-            XdpMode::Generic => "generic".to_owned(),
-        },
+        mode: link.xdp.name().to_owned(),
         link_up: link.carrier,
         mtu: link.mtu,
     };
-    config.interfaces.iter().zip(links).map(status).collect()
+    links.iter().map(status).collect()
 }
 
 fn announcing(config: &Config, links: &[Link]) -> Vec<Link> {

@@ -24,6 +24,7 @@ use crate::core::op::Op;
 use crate::core::seed::Seed;
 use crate::core::spec::Cause;
 use crate::platform::clock::Clock;
+use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
 use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus, Sweep, TablesError};
@@ -292,4 +293,24 @@ async fn a_report_about_an_earlier_address_is_ignored() {
     assert!(!owner.take_report(&old));
     assert_eq!(owner.observed.path("s1", "d1"), Health::Unknown);
     assert!(!owner.observed.next_hops.contains_key("s1"), "the way is looked for anew");
+}
+
+#[tokio::test]
+async fn the_mode_that_is_shown_is_the_one_in_force() {
+    let (mut owner, _dir) = at_rest().await;
+    let native = Link {
+        name: "clients0".into(),
+        index: 7,
+        mac: [2; 6],
+        mtu: 1500,
+        carrier: true,
+        xdp: XdpInForce::Native,
+    };
+    let gone = Link { xdp: XdpInForce::Nothing, ..native.clone() };
+    owner.shown.interfaces = super::start::interfaces(&[native]);
+    assert_eq!(owner.snapshot().interfaces[0].mode, "native");
+    owner.take_ways(Ways { links: vec![gone], ..Ways::default() }).await;
+    assert_eq!(owner.snapshot().interfaces[0].mode, "none");
+    let last = owner.events.after(0, usize::MAX).pop().unwrap();
+    assert!(last.kind == EventKind::Link && last.text.contains("clients0 is none"), "{last:?}");
 }

@@ -62,7 +62,7 @@ pub struct InterfaceStatus {
     pub index: u32,
     /// Its Ethernet address.
     pub mac: [u8; 6],
-    /// The mode in force: `native` or `generic`.
+    /// The mode in force: `native` or `generic`; `none` when the program has been taken away.
     pub mode: String,
     /// Whether it has a carrier.
     pub link_up: bool,

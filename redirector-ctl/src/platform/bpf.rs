@@ -24,7 +24,7 @@ pub use error::AttachError;
 use error::{attach_detail, chain, load_error};
 pub use log_reader::LogReader;
 pub use pins::detach;
-use pins::{detach_others, make_directories, pin_error};
+use pins::{check_links, detach_others, make_directories, pin_error};
 
 /// The program, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-xdp"));
@@ -87,6 +87,17 @@ pub enum AttachMode {
     Generic,
 }
 
+impl AttachMode {
+    /// The word for it in the configuration and in texts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 /// An interface to attach to, as the kernel knows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -98,6 +109,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// How to attach.
     pub mode: AttachMode,
+    /// How a program is attached to it now; None when none is.
+    pub in_force: Option<AttachMode>,
 }
 
 /// What to attach where.
@@ -125,6 +138,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     let maps_dir = options.bpffs_dir.join(format!("abi-{ABI_VERSION}"));
     let links_dir = options.bpffs_dir.join("links");
     make_directories(&options.bpffs_dir, &maps_dir, &links_dir)?;
+    check_links(&links_dir, &options.interfaces)?;
     let mut ebpf = load(&options.limits, Some(&maps_dir))?;
     let program: &mut Xdp = program_of(&mut ebpf)?;
     program.load().map_err(|error| load_error(&error))?;
@@ -267,12 +281,14 @@ fn attach_to(
         // The interface of that link is gone, and with it the attachment: only the pin is left.
         std::fs::remove_file(&path).map_err(pin_error("remove stale link", &path))?;
     }
-    let (mode, name) = match interface.mode {
-        AttachMode::Native => (XdpMode::Driver, "native"),
-        AttachMode::Generic => (XdpMode::Skb, "generic"),
+    let mode = match interface.mode {
+        AttachMode::Native => XdpMode::Driver,
+        AttachMode::Generic => XdpMode::Skb,
     };
-    let failed =
-        |detail| AttachError::Attach { interface: interface.name.clone(), mode: name, detail };
+    let failed = |detail| {
+        let (interface, mode) = (interface.name.clone(), interface.mode.name());
+        AttachError::Attach { interface, mode, detail }
+    };
     let id = program
         .attach_to_if_index(interface.index, mode)
         .map_err(|error| failed(attach_detail(&error, interface.mode)))?;

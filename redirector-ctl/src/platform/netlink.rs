@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
@@ -45,6 +45,35 @@ pub struct Link {
     pub mtu: u32,
     /// It is up and has a carrier.
     pub carrier: bool,
+    /// How an XDP program is attached to it, whosever.
+    pub xdp: XdpInForce,
+}
+
+/// How an XDP program is attached to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XdpInForce {
+    /// None is.
+    #[default]
+    Nothing,
+    /// In the driver.
+    Native,
+    /// In the kernel's generic hook.
+    Generic,
+    /// In the device, or in several ways at once: nothing that we do.
+    Otherwise,
+}
+
+impl XdpInForce {
+    /// The word for it in texts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Otherwise => "other",
+        }
+    }
 }
 
 /// How a packet to some address would leave.
@@ -209,6 +238,7 @@ async fn forward(
 
 fn link(message: &LinkMessage) -> Link {
     let (mut name, mut mac, mut mtu) = (String::new(), [0; 6], 0);
+    let mut xdp = XdpInForce::Nothing;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name.clone_from(value),
@@ -216,11 +246,22 @@ fn link(message: &LinkMessage) -> Link {
                 mac = <[u8; 6]>::try_from(value.as_slice()).unwrap_or_default();
             }
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::Xdp(parts) => xdp = parts.iter().find_map(in_force).unwrap_or_default(),
             _ => {}
         }
     }
     let carrier = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Link { name, index: message.header.index, mac, mtu, carrier }
+    Link { name, index: message.header.index, mac, mtu, carrier, xdp }
+}
+
+fn in_force(part: &LinkXdp) -> Option<XdpInForce> {
+    let LinkXdp::Attached(attached) = part else { return None };
+    Some(match attached {
+        XdpAttached::None => XdpInForce::Nothing,
+        XdpAttached::Driver => XdpInForce::Native,
+        XdpAttached::SocketBuffer => XdpInForce::Generic,
+        _ => XdpInForce::Otherwise,
+    })
 }
 
 fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
@@ -278,6 +319,22 @@ fn failed(attempt: &str) -> impl FnOnce(rtnetlink::Error) -> NetlinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mode_of_an_attached_program_is_read_from_its_interface() {
+        let mut message = LinkMessage::default();
+        assert_eq!(link(&message).xdp, XdpInForce::Nothing);
+        for (attached, expected) in [
+            (XdpAttached::None, XdpInForce::Nothing),
+            (XdpAttached::Driver, XdpInForce::Native),
+            (XdpAttached::SocketBuffer, XdpInForce::Generic),
+            (XdpAttached::Multiple, XdpInForce::Otherwise),
+        ] {
+            let parts = vec![LinkXdp::ProgId(7), LinkXdp::Attached(attached)];
+            message.attributes = vec![LinkAttribute::Xdp(parts)];
+            assert_eq!(link(&message).xdp, expected);
+        }
+    }
 
     #[tokio::test]
     async fn the_loopback_interface_is_there_and_routes_to_itself() {

@@ -77,6 +77,31 @@ pub enum AttachError {
         /// The cause, and what to do.
         detail: String,
     },
+    /// The program is attached in another mode, which only detaching changes.
+    #[error(
+        "the program is attached to interface {interface} in {in_force} mode, and {wanted} is \
+         configured; set it back, or run `redirector detach` (its open flows end) and start again"
+    )]
+    OtherMode {
+        /// Interface.
+        interface: String,
+        /// Mode in force.
+        in_force: &'static str,
+        /// Mode asked for.
+        wanted: &'static str,
+    },
+    /// A pinned link is on another interface than its name says: interfaces were renamed.
+    #[error(
+        "the program pinned for interface {interface} is attached to the interface with index \
+         {index}: was it renamed? Name it back, or run `redirector detach` (its open flows end) \
+         and start again"
+    )]
+    Elsewhere {
+        /// Interface by whose name the link is pinned.
+        interface: String,
+        /// Index of the interface that it is on.
+        index: u32,
+    },
     /// A file or directory of the BPF file system could not be used.
     #[error("cannot {attempt} {path}")]
     Pin {
@@ -121,7 +146,10 @@ pub(super) fn attach_detail(error: &aya::programs::ProgramError, mode: AttachMod
     };
     match (code, mode) {
         (Some(libc::EBUSY), _) => {
-            format!("{text}; another XDP program is attached there: remove it first")
+            format!(
+                "{text}; another XDP program is attached there: remove it first (if it is ours, \
+                 from before the interface was renamed, with `redirector detach`)"
+            )
         }
         (Some(libc::EOPNOTSUPP), AttachMode::Native) => format!(
             "{text}; its driver has no native XDP, or not with this MTU and offloads (switch off \

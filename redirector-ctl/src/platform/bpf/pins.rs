@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use aya::programs::links::{FdLink, PinnedLink};
+
 use super::{AttachError, Interface};
 
 /// Removes the program from all interfaces, and all tables with their flows.
@@ -55,6 +57,42 @@ pub(super) fn make_directories(
         std::fs::create_dir_all(dir).map_err(pin_error("make directory", dir))?;
     }
     Ok(())
+}
+
+/// Refuses what replacing the program through a pinned link cannot do: change its mode, or bring it
+/// to another interface.
+pub(super) fn check_links(links_dir: &Path, interfaces: &[Interface]) -> Result<(), AttachError> {
+    for Interface { name, index, mode, in_force, .. } in interfaces {
+        let Some(attached) = attached_index(&links_dir.join(name)) else { continue };
+        let interface = name.clone();
+        if attached != *index {
+            return Err(AttachError::Elsewhere { interface, index: attached });
+        }
+        if let Some(in_force) = in_force.filter(|in_force| in_force != mode) {
+            let (in_force, wanted) = (in_force.name(), mode.name());
+            return Err(AttachError::OtherMode { interface, in_force, wanted });
+        }
+    }
+    Ok(())
+}
+
+/// Index of the interface that a pinned link is attached to. None when there is no such link, or
+/// its interface is gone.
+fn attached_index(path: &Path) -> Option<u32> {
+    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
+    let id = link.info().ok()?.id().to_string();
+    // The kernel tells the index in no other way that the library passes on.
+    for file in std::fs::read_dir("/proc/self/fdinfo").ok()? {
+        let Ok(text) = std::fs::read_to_string(file.ok()?.path()) else { continue };
+        let field = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
+        };
+        if field("link_id").as_ref() == Some(&id) {
+            return field("ifindex")?.parse().ok().filter(|index| *index != 0);
+        }
+    }
+    None
 }
 
 /// Detaches what an earlier configuration attached and this one does not name.

@@ -47,6 +47,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let (netlink, net_events) = Netlink::open().context("cannot open a netlink socket")?;
     let links = configured(config, &netlink.links().await?)?;
     let settings = settings(config);
+    // Once without tables, so that what is wrong is found while nothing has changed.
+    begin::begin(&settings, state.clone(), &Image::default())?;
     let (tables, log_reader) = bpf::attach(&attach_options(config, &links))?;
     tokio::spawn(log_reader.run());
     let applied = image(tables.content()?);

@@ -145,15 +145,16 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     let log_reader = LogReader::new(&mut ebpf);
     let mut tables = Tables::new(take_maps(&mut ebpf)?)?;
     check_sizes(&tables.sizes(), &options.limits)?;
-    let mut words = Vec::new();
-    for interface in &options.interfaces {
-        words.push((interface.index as u16, interface.mac));
-    }
-    tables.set_interfaces(&words);
     let program: &mut Xdp = program_of(&mut ebpf)?;
     for interface in &options.interfaces {
         attach_to(program, interface, &links_dir)?;
     }
+    // Nothing fails from here on but the file system. Until a new interface has its word, its
+    // packets pass; one that is dropped must not lose its word while an error may still keep its
+    // program there.
+    let word = |interface: &Interface| (interface.index as u16, interface.mac);
+    let words: Vec<_> = options.interfaces.iter().map(word).collect();
+    tables.set_interfaces(&words);
     detach_others(&links_dir, &options.interfaces)?;
     Ok((tables, log_reader))
 }

@@ -130,7 +130,7 @@ fn word(spec: &Spec, device: &Device) -> AssociationWord {
     let now = &device.association;
     AssociationWord {
         server: id(&now.server),
-        previous: now.drains.last().map_or(0, |drain| id(&drain.server)),
+        previous: now.previous().map_or(0, id),
         backup: now.backup.as_ref().map_or(0, id),
         epoch: now.epoch,
         epochs_open: now.epochs_open(),

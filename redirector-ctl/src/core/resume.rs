@@ -114,13 +114,15 @@ impl Unjournalled<'_> {
                 FlowPolicy::Reset => Some(self.now_ms),
             };
             let server = was.server.clone();
-            drains.push(Drain { server, epoch: was.epoch, deadline_at_ms });
+            let (epoch, failed) = (was.epoch, previous.is_none());
+            drains.push(Drain { server, epoch, deadline_at_ms, failed });
         }
         if let Some(server) = previous.filter(|_| accepts(last)) {
             let known = |drain: &Drain| drain.server == server && drain.epoch == last;
             if !drains.last().is_some_and(known) {
                 drains.retain(|drain| drain.epoch != last);
-                drains.push(Drain { server, epoch: last, deadline_at_ms: None });
+                let (epoch, deadline_at_ms, failed) = (last, None, false);
+                drains.push(Drain { server, epoch, deadline_at_ms, failed });
             }
         }
         drains

@@ -214,4 +214,8 @@ pub struct Drain {
     pub epoch: u16,
     /// When they are reset: ms since the Unix epoch; None for `keep`.
     pub deadline_at_ms: Option<u64>,
+    /// The server failed for this device: its flows are to be reset, and stay open only because
+    /// older epochs are.
+    #[serde(default)]
+    pub failed: bool,
 }

@@ -82,8 +82,11 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> 
     };
     let its_own = |d: &&Drain| d.epoch == before.epoch && d.server == before.server;
     let drain = after.drains.last().filter(its_own);
-    let flows = match drain.filter(|_| after.cause != Cause::Failure) {
+    let flows = match drain {
         None => "are reset".to_owned(),
+        Some(drain) if drain.failed => {
+            "are reset when those that drain from before have ended".to_owned()
+        }
         Some(drain) => match drain.deadline_at_ms {
             None => "stay".to_owned(),
             Some(at) => format!("stay for at most {} ms", at.saturating_sub(done.now_ms)),

@@ -296,6 +296,22 @@ async fn a_report_about_an_earlier_address_is_ignored() {
 }
 
 #[tokio::test]
+async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
+    let (mut owner, _dir) = at_rest().await;
+    owner.change(&move_d1("s2"), None).await.unwrap();
+    let refused = CheckResult::Refused("connection refused".to_owned());
+    for _ in 0..2 {
+        let report = owner.prober.report("s2", "d1", refused.clone());
+        owner.take_report(&report);
+    }
+    owner.replan().await;
+    let events = owner.events.after(0, usize::MAX);
+    let failover = events.iter().find(|event| event.kind == EventKind::Failover).unwrap();
+    let says = "open flows on s2 are reset when those that drain from before have ended";
+    assert!(failover.text.contains(says), "{}", failover.text);
+}
+
+#[tokio::test]
 async fn the_mode_that_is_shown_is_the_one_in_force() {
     let (mut owner, _dir) = at_rest().await;
     let native = Link {

@@ -172,11 +172,12 @@ pub(super) fn turn(slots: &mut Slots, device: &mut Device, to: &Turn<'_>, now_ms
         Left::Serving => begin_epoch(slots, device, to, now_ms),
         Left::Gone { heir } => {
             if let Some(heir) = heir {
-                let epoch = next_epoch(slots, device.id);
+                let next = next_epoch(slots, device.id);
                 let was = &mut device.association;
                 let (server, deadline_at_ms) = (heir.clone(), None);
-                was.drains.push(Drain { server, epoch: was.epoch, deadline_at_ms });
-                was.epoch = epoch;
+                let epoch = was.epoch;
+                was.drains.push(Drain { server, epoch, deadline_at_ms, failed: false });
+                was.epoch = next;
             }
             // Without an heir the epoch goes on. To close it would reset the clients that have
             // come back already: the packet path sends them to the backup from the moment that it
@@ -209,16 +210,18 @@ fn begin_epoch(slots: &mut Slots, device: &mut Device, to: &Turn<'_>, now_ms: u6
     // A wish to reset means all open flows. A failure (of this one path: its server serves) ends
     // those of the failed server only: flows that drain elsewhere live, and because epochs close
     // from the oldest on, the failed one waits for its turn.
-    if to.policy == FlowPolicy::Reset && to.cause != Cause::Failure {
+    let failed = to.cause == Cause::Failure;
+    if to.policy == FlowPolicy::Reset && !failed {
         was.drains.clear();
     }
     let earlier_stay = !was.drains.is_empty();
     if to.policy != FlowPolicy::Reset || earlier_stay {
-        was.drains.push(Drain { server: was.server.clone(), epoch: was.epoch, deadline_at_ms });
+        let (server, epoch) = (was.server.clone(), was.epoch);
+        was.drains.push(Drain { server, epoch, deadline_at_ms, failed });
     }
     let left = std::mem::replace(&mut was.server, to.server.clone());
     if was.backup.as_ref() == Some(to.server) {
-        was.backup = (to.cause != Cause::Failure).then_some(left);
+        was.backup = (!failed).then_some(left);
     }
     was.epoch = epoch;
 }
@@ -235,6 +238,14 @@ impl Association {
     #[must_use]
     pub fn oldest_epoch(&self) -> u16 {
         self.drains.first().map_or(self.epoch, |drain| drain.epoch)
+    }
+
+    /// Server to which packets belong that are in mid-conversation and of no known flow. A server
+    /// that failed would only get more that it cannot serve.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Name> {
+        let last = self.drains.last().filter(|drain| !drain.failed);
+        last.map(|drain| &drain.server)
     }
 
     /// How many epochs before the present one are still accepted. Epochs wrap at 16 bits.

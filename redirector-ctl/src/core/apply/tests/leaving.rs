@@ -85,3 +85,16 @@ fn clients_that_came_back_from_an_inactive_server_are_left_alone() {
     let (spec, _) = after(&[backup("s2"), off, reset]);
     assert!(!accepts(&spec, 1), "unless somebody wishes all of them reset");
 }
+
+#[test]
+fn a_server_that_failed_gets_no_flows_taken_in_for_it_while_an_older_one_drains() {
+    let previous = |changes: &[Change]| {
+        let (spec, now) = after(changes);
+        let word = Image::of(&spec, &Observed::default()).words[&spec.devices["d1"].id];
+        (now.server, now.epoch, word.previous)
+    };
+    let drain = move_to("d1", "s2", Some(FlowPolicy::Keep));
+    assert_eq!(previous(&[drain.clone()]), ("s2".into(), 2, 1));
+    // Not s1 either: what is taken in would get the epoch of the failed one.
+    assert_eq!(previous(&[drain, fail("s3")]), ("s3".into(), 3, 0));
+}

@@ -170,3 +170,36 @@ impl Seed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::change::{Change, Move};
+    use super::super::fixtures::*;
+    use super::super::spec::{Cause, FlowPolicy};
+    use super::*;
+
+    fn keep(server: &str) -> Change {
+        let policy = Some(FlowPolicy::Keep);
+        let moves = vec![Move { device: "d1".into(), server: server.into(), policy }];
+        Change::Associate { moves, cause: Cause::Planned }
+    }
+
+    #[test]
+    fn without_its_newest_drain_a_device_has_no_previous_server() {
+        let spec = three_and_three();
+        let well = all_well(&spec);
+        let earlier = changed(&spec, &[keep("s2"), keep("s3")], &at(2000, &well));
+        let mut seed = Seed::of(&earlier);
+        seed.servers.retain(|server| server.name != "s2");
+        for SeedDevice { device, .. } in &mut seed.devices {
+            device.servers.retain(|server| server != "s2");
+            device.server = None;
+        }
+        let next = seed.spec(&earlier, &at(3000, &well)).unwrap();
+        let now = &next.devices["d1"].association;
+        let drains: Vec<_> = now.drains.iter().map(|d| (d.server.as_str(), d.epoch)).collect();
+        assert_eq!((now.server.as_str(), now.epoch, drains), ("s3", 3, vec![("s1", 1)]));
+        assert_eq!(now.previous(), None, "what is taken in would get epoch 2, not s1's");
+        assert_eq!(earlier.devices["d1"].association.previous(), Some(&"s2".to_owned()));
+    }
+}

@@ -240,11 +240,13 @@ impl Association {
         self.drains.first().map_or(self.epoch, |drain| drain.epoch)
     }
 
-    /// Server to which packets belong that are in mid-conversation and of no known flow. A server
-    /// that failed would only get more that it cannot serve.
+    /// Server to which packets belong that are in mid-conversation and of no known flow. What is
+    /// taken in for it gets the epoch before the present one, so that must be its drain's; and a
+    /// server that failed would only get more that it cannot serve.
     #[must_use]
     pub fn previous(&self) -> Option<&Name> {
-        let last = self.drains.last().filter(|drain| !drain.failed);
+        let before = self.epoch.wrapping_sub(1);
+        let last = self.drains.last().filter(|drain| drain.epoch == before && !drain.failed);
         last.map(|drain| &drain.server)
     }
 

@@ -30,7 +30,7 @@ pub(in crate::core) fn put(
     check_service(spec, put.device, problems);
     check_servers(spec, put.device, problems);
     check_returns(spec, put.device, problems);
-    check_room(spec, put.device, ctx, problems);
+    check_room(spec, put.device, was.as_ref(), ctx, problems);
     let kept = was.as_ref().map(|was| was.id).filter(|id| *id < ctx.limits.devices_max);
     let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.devices_max)) else {
         let detail = format!(
@@ -210,9 +210,20 @@ fn check_returns(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
 }
 
 /// Whether the table of the ways back has room.
-fn check_room(spec: &Spec, wish: &DeviceSpec, ctx: &Context<'_>, problems: &mut Problems) {
+fn check_room(
+    spec: &Spec,
+    wish: &DeviceSpec,
+    was: Option<&Device>,
+    ctx: &Context<'_>,
+    problems: &mut Problems,
+) {
     let others: usize = spec.devices.values().map(|device| device.serving().count()).sum();
-    let (len, max) = (others + wish.servers.len(), ctx.limits.returns_max());
+    let mut own: BTreeSet<&Name> = wish.servers.iter().collect();
+    // Flows may drain on the server that it leaves, even if that is not in the list any more.
+    let left = was.map(|was| &was.association);
+    own.extend(left.iter().map(|left| &left.server));
+    own.extend(left.iter().flat_map(|left| left.drains.iter().map(|drain| &drain.server)));
+    let (len, max) = (others + own.len(), ctx.limits.returns_max());
     if len > max {
         let detail = format!(
             "{len} pairs of device and server do not fit into the table of {max}: list fewer \
@@ -251,10 +262,12 @@ fn check_fit(
 }
 
 impl Device {
-    /// Servers from which packets of this device may come: those allowed and those on which flows
-    /// drain.
+    /// Servers from which packets of this device may come, each once: those allowed and those on
+    /// which flows drain.
     pub fn serving(&self) -> impl Iterator<Item = &Name> {
-        self.servers.iter().chain(self.association.drains.iter().map(|drain| &drain.server))
+        let drains = self.association.drains.iter().map(|drain| &drain.server);
+        let all: BTreeSet<&Name> = self.servers.iter().chain(drains).collect();
+        all.into_iter()
     }
 }
 

@@ -6,6 +6,7 @@ use super::super::change::{Change, DeviceSpec, Move, ProblemKind, SpecError, Spe
 use super::super::fixtures::*;
 use super::super::health::Health;
 use super::super::observed::Observed;
+use super::super::seed::Seed;
 use super::super::spec::{AdminState, Cause, FlowPolicy, Protocol, Spec};
 
 /// The problems of a change that must be refused: code, kind, field.
@@ -181,10 +182,26 @@ fn full_tables_refuse_new_holders() {
     };
     assert_eq!(code(3, &server(4)), ["servers_full"]);
     assert_eq!(code(3, &device(4, &["s1"])), ["devices_full"]);
-    let many: Vec<&str> = ["s1", "s2", "s3"].into_iter().cycle().take(64).collect();
+    let many: Vec<String> = (0..64).map(|n| format!("x{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut codes = code(1, &device(4, &many));
     codes.dedup();
-    assert_eq!(codes, ["duplicate_server", "returns_full", "devices_full"]);
+    assert_eq!(codes, ["unknown_server", "returns_full", "devices_full"]);
+}
+
+#[test]
+fn the_room_for_ways_back_counts_each_server_of_a_device_once() {
+    let observed = Observed::default();
+    let mut ctx = at(2000, &observed);
+    ctx.limits = SpecLimits { devices_max: 2, servers_max: 70 };
+    let names: Vec<String> = (1..=65).map(|n| format!("s{n}")).collect();
+    let list: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut changes: Vec<Change> = (1..=65).map(server).collect();
+    changes.extend([device(1, &list[..64]), device(2, &list[..64]), move_to("d1", "s2", None)]);
+    let full = changed(&Spec::default(), &changes, &ctx);
+    assert_eq!(Seed::verify(&full, &ctx), Ok(()), "a drain on a server of the list needs no room");
+    let without_s1 = full.apply(&device(1, &list[1..]), &ctx).unwrap_err();
+    assert_eq!(without_s1.problems[0].code, "returns_full", "flows drain on s1 still");
 }
 
 #[test]

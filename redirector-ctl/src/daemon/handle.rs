@@ -38,8 +38,8 @@ pub enum ChangeError {
     /// The daemon is stopping or the state file cannot be written; nothing has changed.
     #[error("the daemon cannot take changes: {0}")]
     Unavailable(String),
-    /// Journalled, but the kernel's tables did not take it; the daemon keeps trying.
-    #[error("the change is journalled but not yet in force, the daemon keeps trying: {0}")]
+    /// Made, but not yet in the kernel's tables, or not yet safe on disk; the daemon keeps trying.
+    #[error("the change is made but not complete yet, the daemon keeps trying: {0}")]
     NotApplied(String),
 }
 

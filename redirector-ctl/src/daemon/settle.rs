@@ -14,7 +14,7 @@ use crate::core::image::{Image, diff};
 use crate::core::plan::{Blocked, Decision, Plan, plan};
 use crate::core::spec::Spec;
 use crate::platform::probe::{Path, Target};
-use crate::platform::store::State;
+use crate::platform::store::{State, StoreError};
 
 impl<K: Kernel> Owner<K> {
     /// A change that somebody wishes. It is journalled and in the tables when this returns `Ok`.
@@ -31,11 +31,7 @@ impl<K: Kernel> Owner<K> {
         if next.generation == current {
             // Nothing to do, but not nothing to answer for: what says so may be owed still.
             self.pay().await;
-            return match (&self.owed.journal, &self.owed.tables) {
-                (Some(what), _) => Err(ChangeError::Unavailable(what.clone())),
-                (None, Some(what)) => Err(ChangeError::NotApplied(what.clone())),
-                (None, None) => Ok(Applied { generation: current, events: Vec::new() }),
-            };
+            return self.outcome(Vec::new());
         }
         // What the planner makes of it goes with it, so that one commit does both.
         let plan = plan(&next, &self.context());
@@ -44,7 +40,13 @@ impl<K: Kernel> Owner<K> {
         let done = Done { before: &before, after: &next, change, why: "", now_ms };
         let events = tell(&mut self.events, &done);
         self.carry_out(next, plan).await;
-        match &self.owed.tables {
+        self.outcome(events)
+    }
+
+    /// What a change that is in the spec is answered with: everything of it is where it has to be,
+    /// or what is owed.
+    fn outcome(&self, events: Vec<u64>) -> Result<Applied, ChangeError> {
+        match self.owed.tables.as_ref().or(self.owed.journal.as_ref()) {
             Some(what) => Err(ChangeError::NotApplied(what.clone())),
             None => Ok(Applied { generation: self.spec.generation, events }),
         }
@@ -98,17 +100,19 @@ impl<K: Kernel> Owner<K> {
         }
     }
 
-    /// Writes to disk what is to be. On an error nothing has changed.
+    /// Writes to disk what is to be. On an error nothing has changed. What is written but may be
+    /// lost again is no error, but owed: it is what a start would find.
     pub(super) async fn journal(&mut self, spec: &Spec) -> Result<(), String> {
         let announced = self.announcer.prepare(spec);
         let state = State::new(self.settings.seed.clone(), spec.clone(), announced);
         let store = Arc::clone(&self.store);
         let saved = tokio::task::spawn_blocking(move || store.save(&state)).await;
-        saved
-            .map_err(|error| format!("the journal's task failed: {error}"))?
-            .map_err(|error| error.to_string())?;
+        match saved.map_err(|error| format!("the journal's task failed: {error}"))? {
+            Ok(()) => self.owed.journal = None,
+            Err(error @ StoreError::Unsynced { .. }) => self.owe_journal(error.to_string()),
+            Err(error) => return Err(error.to_string()),
+        }
         self.announcer.journalled();
-        self.owed.journal = None;
         Ok(())
     }
 

@@ -275,10 +275,32 @@ async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
     assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
     let known = owner.change(&move_d1("s2"), None).await;
-    assert!(matches!(known, Err(ChangeError::Unavailable(_))), "in force, not on disk: {known:?}");
+    assert!(matches!(known, Err(ChangeError::NotApplied(_))), "in force, not on disk: {known:?}");
     std::fs::create_dir_all(dir.path()).unwrap();
     owner.take_stats().await;
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+}
+
+#[tokio::test]
+async fn a_change_that_a_loss_of_power_may_undo_is_made_and_not_called_done() {
+    let (mut owner, dir) = at_rest().await;
+    drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
+    let broken = |_: &std::path::Path| Err(std::io::Error::other("an error of the disk"));
+    owner.store = Arc::new(Store::open(dir.path()).unwrap().syncing(broken));
+    let change = owner.change(&move_d1("s2"), None).await;
+    assert!(matches!(change, Err(ChangeError::NotApplied(_))), "{change:?}");
+    assert_eq!(owner.spec.devices["d1"].association.server, "s2", "as a start would find it");
+    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
+    owner.store = Arc::new(Store::open(dir.path()).unwrap());
+    owner.take_stats().await;
+    let again = owner.change(&move_d1("s2"), None).await;
+    assert_eq!(again.unwrap().generation, owner.spec.generation);
+}
+
+/// A store to hold the place of one that is opened again.
+fn elsewhere() -> Store {
+    Store::open(tempfile::tempdir().unwrap().path()).unwrap()
 }
 
 #[tokio::test]

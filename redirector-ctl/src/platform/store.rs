@@ -56,6 +56,14 @@ pub enum StoreError {
         /// The cause.
         source: io::Error,
     },
+    /// The new state is in place, but a loss of power may bring the old one back.
+    #[error("{dir} is written, but not known to survive a loss of power: cannot sync it: {source}")]
+    Unsynced {
+        /// The directory.
+        dir: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// Another daemon uses the directory.
     #[error(
         "{0} is in use by another redirector: stop that one, or give this one a \
@@ -87,6 +95,8 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    /// Makes a rename in a directory survive a loss of power.
+    sync_dir: fn(&Path) -> io::Result<()>,
     /// Holds the lock for as long as the store lives.
     _lock: File,
 }
@@ -101,7 +111,7 @@ impl Store {
         let path = dir.join(LOCK_FILE);
         let lock = File::create(&path).map_err(failed("make", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { dir: dir.to_owned(), sync_dir, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
         }
@@ -124,7 +134,8 @@ impl Store {
     /// Writes the state. When this returns it survives a loss of power.
     ///
     /// # Errors
-    /// When the file system refuses; the old state is still there then.
+    /// [`StoreError::Unsynced`] when the new state is there but may be lost again; otherwise the
+    /// old state is still there.
     pub fn save(&self, state: &State) -> Result<(), StoreError> {
         let (path, new) = (self.dir.join(STATE_FILE), self.dir.join(TEMPORARY_FILE));
         let text = serde_json::to_vec_pretty(state)
@@ -133,9 +144,19 @@ impl Store {
         file.write_all(&text).map_err(failed("write", &new))?;
         file.sync_all().map_err(failed("sync", &new))?;
         fs::rename(&new, &path).map_err(failed("replace", &path))?;
-        let dir = File::open(&self.dir).map_err(failed("open", &self.dir))?;
-        dir.sync_all().map_err(failed("sync", &self.dir))
+        let unsynced = |source| StoreError::Unsynced { dir: self.dir.clone(), source };
+        (self.sync_dir)(&self.dir).map_err(unsynced)
     }
+
+    /// The same store on a file system whose directories are synced in this way.
+    #[cfg(test)]
+    pub(crate) fn syncing(self, sync_dir: fn(&Path) -> io::Result<()>) -> Self {
+        Self { sync_dir, ..self }
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<State, StoreError> {
@@ -226,6 +247,15 @@ mod tests {
         assert_eq!(store.load().unwrap(), Some(state(7)));
         store.save(&state(8)).unwrap();
         assert_eq!(store.load().unwrap(), Some(state(8)));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_told_apart_from_a_state_that_was_not_saved() {
+        let (_dir, store, _) = written();
+        let store = store.syncing(|_| Err(io::Error::other("an error of the disk")));
+        let error = store.save(&state(8)).unwrap_err();
+        assert!(matches!(error, StoreError::Unsynced { .. }), "{error}");
+        assert_eq!(store.load().unwrap(), Some(state(8)), "the new state is there");
     }
 
     #[test]

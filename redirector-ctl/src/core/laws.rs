@@ -10,7 +10,7 @@ use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState};
 use super::plan::plan;
 use super::seed::Seed;
-use super::spec::{AdminState, Cause, Check, FlowPolicy, Name, Protocol, Spec};
+use super::spec::{AdminState, Cause, Check, Drain, FlowPolicy, Name, Protocol, Spec};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -83,6 +83,11 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// The last epoch given out before a run: none, or nearly the largest.
+fn last_epoch() -> impl Strategy<Value = u16> {
+    prop_oneof![Just(0), Just(65_530)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let health = prop_oneof![
         4 => Just(Health::Healthy),
@@ -111,6 +116,13 @@ struct World {
 }
 
 impl World {
+    /// A world whose devices get epochs after `epoch`.
+    fn after(epoch: u16) -> Self {
+        let mut world = Self::default();
+        world.spec.slots.epochs = (0..LIMITS.devices_max).map(|id| (id, epoch)).collect();
+        world
+    }
+
     fn take(&mut self, step: &Step) {
         match step {
             Step::Wish(change) => {
@@ -193,9 +205,11 @@ fn check_spec(spec: &Spec) {
         let now = &device.association;
         assert!(device.servers.contains(&now.server), "{name} is on an allowed server");
         assert_ne!(now.backup.as_ref(), Some(&now.server), "the backup of {name} is another");
-        let epochs: Vec<u16> = now.drains.iter().map(|drain| drain.epoch).collect();
-        assert!(epochs.is_sorted(), "drains of {name} are in order: {epochs:?}");
-        assert!(epochs.iter().all(|epoch| *epoch < now.epoch), "{epochs:?} < {}", now.epoch);
+        // Epochs wrap, so what is compared is how long ago each was.
+        let age = |drain: &Drain| now.epoch.wrapping_sub(drain.epoch);
+        let ages: Vec<u16> = now.drains.iter().map(age).collect();
+        assert!(ages.is_sorted_by(|a, b| a > b), "drains of {name} are in order: {ages:?}");
+        assert!(ages.iter().all(|age| (1..=255).contains(age)), "drains of {name}: {ages:?}");
     }
     let ids = spec.servers.values().map(|server| server.id);
     assert!(ids.clone().all(|id| (1..=LIMITS.servers_max).contains(&id)));
@@ -259,9 +273,9 @@ proptest! {
 
     #[test]
     fn every_run_keeps_the_spec_valid_the_plan_final_and_the_tables_right(
-        steps in proptest::collection::vec(step(), 1..60)
+        (epoch, steps) in (last_epoch(), proptest::collection::vec(step(), 1..60))
     ) {
-        let mut world = World::default();
+        let mut world = World::after(epoch);
         for step in &steps {
             world.take(step);
             check_spec(&world.spec);
@@ -290,9 +304,10 @@ proptest! {
 
     #[test]
     fn a_restart_after_a_time_without_a_disk_keeps_what_the_tables_hold(
+        epoch in last_epoch(),
         (steps, from) in (proptest::collection::vec(step(), 1..60), 0_usize..60)
     ) {
-        let mut world = World::default();
+        let mut world = World::after(epoch);
         let mut journal = None;
         for (n, step) in steps.iter().enumerate() {
             if n >= from {

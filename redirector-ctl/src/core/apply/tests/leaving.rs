@@ -94,7 +94,7 @@ fn a_server_that_failed_gets_no_flows_taken_in_for_it_while_an_older_one_drains(
         (now.server, now.epoch, word.previous)
     };
     let drain = move_to("d1", "s2", Some(FlowPolicy::Keep));
-    assert_eq!(previous(&[drain.clone()]), ("s2".into(), 2, 1));
+    assert_eq!(previous(std::slice::from_ref(&drain)), ("s2".into(), 2, 1));
     // Not s1 either: what is taken in would get the epoch of the failed one.
     assert_eq!(previous(&[drain, fail("s3")]), ("s3".into(), 3, 0));
 }

@@ -89,7 +89,10 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> 
         }
         Some(drain) => match drain.deadline_at_ms {
             None => "stay".to_owned(),
-            Some(at) => format!("stay for at most {} ms", at.saturating_sub(done.now_ms)),
+            // From the change itself: some ms of its hour are over when it is told.
+            Some(at) => {
+                format!("stay for at most {}", span(at.saturating_sub(after.changed_at_ms)))
+            }
         },
     };
     let text = format!(
@@ -106,4 +109,38 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> 
         cause: Some(after.cause),
     };
     Some(events.record(done.now_ms, kind, about, text))
+}
+
+/// A span of time in the units in which people say it, the two largest at most.
+fn span(ms: u64) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
+    let mut rest = ms;
+    let mut parts = Vec::new();
+    for (unit, len) in units {
+        if rest >= len {
+            parts.push(format!("{} {unit}", rest / len));
+        }
+        rest %= len;
+    }
+    parts.truncate(2);
+    if parts.is_empty() { "0 ms".to_owned() } else { parts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_the_units_of_people() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (250, "250 ms"),
+            (1500, "1 s 500 ms"),
+            (3_600_000, "1 h"),
+            (5_400_000, "1 h 30 min"),
+            (90_061_001, "1 d 1 h"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
+    }
 }

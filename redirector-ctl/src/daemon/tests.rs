@@ -155,6 +155,7 @@ async fn a_change_is_on_disk_before_it_is_in_the_tables() {
     let told = owner.events.after(applied.events[0] - 1, 1);
     assert_eq!(told[0].kind, EventKind::Move);
     assert!(told[0].text.contains("d1 moved from s1 to s2 (planned)"), "{}", told[0].text);
+    assert!(told[0].text.ends_with("open flows on s1 stay for at most 1 h"), "{}", told[0].text);
 }
 
 #[tokio::test]

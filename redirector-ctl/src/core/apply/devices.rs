@@ -99,8 +99,7 @@ fn settled(
     let policy = if same_flows { wish.on_planned } else { FlowPolicy::Reset };
     if server != next.association.server || !same_flows {
         let cause = Cause::Planned;
-        let left =
-            if same_flows { Left::of(&spec.servers, &next, &server) } else { Left::Serving };
+        let left = if same_flows { Left::of(&spec.servers, &next, &server) } else { Left::Serving };
         let turn = Turn { server: &server, policy, cause, left };
         moves::turn(&mut spec.slots, &mut next, &turn, ctx.now_ms);
     }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::change::{Context, Move};
 use super::super::fitness::{Obstacle, obstacle};
-use super::super::spec::{Association, Cause, Device, Drain, FlowPolicy, Name, Server, Slots, Spec};
+use super::super::spec::{
+    Association, Cause, Device, Drain, FlowPolicy, Name, Server, Slots, Spec,
+};
 use super::super::validate::Problems;
 
 /// Most epochs besides the present one that the association word can keep open.

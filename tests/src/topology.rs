@@ -138,6 +138,10 @@ impl Topology {
         }
         for host in &self.hosts {
             let namespace = Namespace::new(run, &host.name)?;
+            // Before its interfaces are made, which copy the default.
+            for scope in ["all", "default"] {
+                namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
+            }
             for link in &host.links {
                 let switch = network.switch(&link.network)?;
                 plug_in(host, link, &namespace, switch)?;
@@ -174,9 +178,6 @@ fn plug_in(host: &Host, link: &Link, namespace: &Namespace, switch: &Namespace) 
 fn settle(host: &Host, namespace: &Namespace) -> Result<()> {
     if let Some(via) = host.default_route {
         namespace.ip(&[format!("route add default via {via}")])?;
-    }
-    for scope in ["all", "default"] {
-        namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
     }
     if host.forwards {
         namespace.sysctl("net/ipv4/ip_forward", "1")?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Outcome;
 use crate::fault::Fault;
-use crate::flows::{Flows, first_served, server_name};
+use crate::flows::{End, Flows, first_served, server_name};
 use crate::lab::Lab;
 use crate::report::Row;
 use crate::wait::{self, Look};
@@ -20,6 +20,11 @@ const SERVED_WITHIN: Duration = Duration::from_secs(15);
 const BROKEN_WITHIN: Duration = Duration::from_secs(20);
 /// From repair to measured health and a known next hop.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a stopped server's clients are not told: a reset answers a client's next segment, and a
+/// client whose last question was acknowledged by the stopped server's kernel sends none.
+const NOT_TOLD: &str = "the open flow's client, waiting for an answer, sends nothing a reset could \
+                        answer, and is left to its own patience";
 
 /// Lets the device's server die by `fault` and brings it back, `runs` times.
 ///
@@ -36,6 +41,7 @@ pub fn run(lab: &mut Lab, fault: Fault, runs: u64) -> Result<Outcome> {
         }
         match once.broken_ms {
             Some(ms) => broken_ms.push(ms),
+            None if fault == Fault::Stop => {}
             None => outcome.violations.push(format!("{fault}, run {number}: the open flow hangs")),
         }
         outcome.notes.extend(once.notes.into_iter().filter(|_| number == 0));
@@ -43,7 +49,11 @@ pub fn run(lab: &mut Lab, fault: Fault, runs: u64) -> Result<Outcome> {
     let violations = outcome.violations.len() as u64;
     let name = format!("failover_{fault}");
     outcome.rows.push(Row::samples(&name, "ms", &served_ms).with_violations(violations));
-    outcome.rows.push(Row::samples(&format!("{name}_open_flow"), "ms", &broken_ms));
+    if broken_ms.is_empty() {
+        outcome.notes.push(format!("{name}: {NOT_TOLD}"));
+    } else {
+        outcome.rows.push(Row::samples(&format!("{name}_open_flow"), "ms", &broken_ms));
+    }
     outcome.notes.push(format!("{name}: {}", fault.what()));
     Ok(outcome)
 }
@@ -51,7 +61,8 @@ pub fn run(lab: &mut Lab, fault: Fault, runs: u64) -> Result<Outcome> {
 struct Once {
     /// From the fault to the first answer of a survivor to a new connection.
     served_ms: Option<f64>,
-    /// From the fault to the end of a flow that was open on the victim.
+    /// From the fault to the reset or end of a flow that was open on the victim; None when its
+    /// client only ran out of patience.
     broken_ms: Option<f64>,
     notes: Vec<String>,
 }
@@ -89,7 +100,7 @@ fn run_once(lab: &mut Lab, fault: Fault) -> Result<Once> {
     wait_until_healthy(lab, &victim)?;
     Ok(Once {
         served_ms: served.ok().map(|served| ms(served.at)),
-        broken_ms: broken.ok().map(|(_, at)| ms(at)),
+        broken_ms: broken.ok().filter(|(end, _)| *end != End::Silent).map(|(_, at)| ms(at)),
         notes,
     })
 }

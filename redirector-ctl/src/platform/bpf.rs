@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::Map;
+use aya::maps::{Map, MapInfo};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
@@ -220,21 +220,28 @@ fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<(), AttachErr
 
 fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachError> {
     let servers_len = u32::from(limits.servers_max) + 1;
+    let sizes = [
+        ("ASSOCIATIONS", limits.devices_max * 2),
+        ("DEVICES", limits.devices_max),
+        ("DEVICE_COUNT", limits.devices_max),
+        ("SERVICES", limits.devices_max),
+        ("ORIGINS", limits.devices_max.saturating_mul(ORIGINS_PER_DEVICE)),
+        ("SERVERS", servers_len),
+        ("SERVER_COUNT", servers_len),
+        ("FLOWS", limits.flows_max),
+        ("CANDIDATES", limits.candidates_max),
+    ];
     let mut loader = EbpfLoader::new();
-    loader
-        .map_max_entries("ASSOCIATIONS", limits.devices_max * 2)
-        .map_max_entries("DEVICES", limits.devices_max)
-        .map_max_entries("DEVICE_COUNT", limits.devices_max)
-        .map_max_entries("SERVICES", limits.devices_max)
-        .map_max_entries("ORIGINS", limits.devices_max.saturating_mul(ORIGINS_PER_DEVICE))
-        .map_max_entries("SERVERS", servers_len)
-        .map_max_entries("SERVER_COUNT", servers_len)
-        .map_max_entries("FLOWS", limits.flows_max)
-        .map_max_entries("CANDIDATES", limits.candidates_max);
-    if let Some(maps_dir) = maps_dir {
-        for name in PINNED_MAPS {
-            loader.map_pin_path(name, maps_dir.join(name));
+    for (name, entries) in sizes {
+        loader.map_max_entries(name, entries);
+    }
+    let pinned = maps_dir.map(|dir| PINNED_MAPS.map(|name| (name, dir.join(name))));
+    for (name, path) in pinned.into_iter().flatten() {
+        // A map that is pinned keeps its size, and the handle must know it: it checks each index.
+        if let Ok(made) = MapInfo::from_pin(&path) {
+            loader.map_max_entries(name, made.max_entries());
         }
+        loader.map_pin_path(name, path);
     }
     loader.load(OBJECT).map_err(|error| load_error(&error))
 }

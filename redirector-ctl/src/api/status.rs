@@ -62,8 +62,8 @@ pub struct Interface {
     /// Its Ethernet address.
     #[schema(example = "02:00:00:00:00:01")]
     pub mac: String,
-    /// The mode in force, as the kernel says: `native` or `generic`; `none` or `other` when somebody
-    /// else has changed what is attached.
+    /// The mode in force, as the kernel says: `native` or `generic`; `none` or `other` when
+    /// somebody else has changed what is attached.
     pub mode: String,
     /// Whether it has a carrier.
     pub link_up: bool,

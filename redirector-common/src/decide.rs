@@ -28,7 +28,7 @@ pub trait Tables<F: Family> {
     fn service(&self, destination: &F::Endpoint) -> Option<u32>;
     /// What a server's endpoint means on the way back.
     fn origin(&self, source: &F::Endpoint) -> Option<Origin>;
-    /// The device's association, from the bank in force: one word, read once per packet.
+    /// The device's association, from the bank in force: one word, loaded whole.
     fn association(&self, device: u32) -> Option<Association>;
     /// A server's line, its words loaded once.
     fn server(&self, id: u16) -> Option<ServerLine>;

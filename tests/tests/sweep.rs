@@ -68,6 +68,8 @@ fn an_idle_flow_stays_until_its_time_and_a_closing_one_goes_soon() {
     prove(&program, 40_000);
     prove(&program, 40_001);
     run(&program, &segment(40_001, FIN | ACK, (101, 501)));
+    let census = sweep(&mut program, 0);
+    assert_eq!((census.by_epoch[&(0, 1, 1)], census.closing[&(0, 1, 1)]), (2, 1));
     let census = sweep(&mut program, CLOSING_MS + 5_000);
     assert_eq!((census.flows_len, census.reaped), (1, 1));
     let census = sweep(&mut program, IDLE_MS + 5_000);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::daemon::Snapshot;
 
-/// Open flows by server, by device and by association.
+/// Open flows, those that one end has closed left out, by server, by device and by association.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     by_server: BTreeMap<u16, u64>,
@@ -16,7 +16,10 @@ impl Flows {
     /// Sorts the census of a snapshot.
     pub fn of(snapshot: &Snapshot) -> Self {
         let mut flows = Self::default();
-        for (&(device, epoch, server), &len) in &snapshot.census.by_epoch {
+        let census = &snapshot.census;
+        for (&(device, epoch, server), &len) in &census.by_epoch {
+            let closing = census.closing.get(&(device, epoch, server)).copied().unwrap_or_default();
+            let len = len.saturating_sub(closing);
             *flows.by_server.entry(server).or_default() += len;
             *flows.by_device.entry(device).or_default().entry(server).or_default() += len;
             *flows.by_epoch.entry((device, epoch)).or_default() += len;

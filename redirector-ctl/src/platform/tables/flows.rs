@@ -38,8 +38,19 @@ pub struct FlowCensus {
     pub candidates_len: u64,
     /// Flows, candidates too, that may go on: (device, epoch, server) -> how many.
     pub by_epoch: BTreeMap<(u32, u16, u16), u64>,
+    /// How many of these have been closed by one end and are kept for what may still come.
+    pub closing: BTreeMap<(u32, u16, u16), u64>,
     /// Flows taken away.
     pub reaped: u64,
+}
+
+impl FlowCensus {
+    fn count(&mut self, flow: &Flow) {
+        *self.by_epoch.entry(owner(flow)).or_default() += 1;
+        if is_closing(flow) {
+            *self.closing.entry(owner(flow)).or_default() += 1;
+        }
+    }
 }
 
 /// Why a flow goes, or that it stays.
@@ -73,8 +84,7 @@ impl Tables {
                 match self.fate(&key, &flow, sweep) {
                     Fate::Stays => {
                         census.flows_len += 1;
-                        let owner = owner(&flow);
-                        *census.by_epoch.entry((owner.0, owner.1, owner.2)).or_default() += 1;
+                        census.count(&flow);
                     }
                     Fate::Refused => census.flows_len += 1,
                     Fate::Idle => over.push((key, flow)),
@@ -108,8 +118,7 @@ impl Tables {
                 // What its client has not proven in the time that closing flows get is none.
                 let fresh = Sweep { tcp_idle_ms: sweep.closing_ms, ..*sweep };
                 if matches!(self.fate(&key, &flow, &fresh), Fate::Stays) {
-                    let owner = owner(&flow);
-                    *census.by_epoch.entry((owner.0, owner.1, owner.2)).or_default() += 1;
+                    census.count(&flow);
                 }
             }
         }
@@ -132,10 +141,9 @@ impl Tables {
     fn fate(&self, key: &FlowKey4, flow: &Flow, sweep: &Sweep) -> Fate {
         let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(flow.word_at(4));
         let idle_ms = (idle_ticks << CLOCK_SHIFT) / 1_000_000;
-        let closing = flow.word_at(3) >> 32 & u64::from(FLOW_CLOSING) != 0;
         let open = self.may_go_on(flow);
         let limit_ms = match key.protocol {
-            _ if closing => sweep.closing_ms,
+            _ if is_closing(flow) => sweep.closing_ms,
             PROTOCOL_UDP => sweep.udp_idle_ms,
             _ => sweep.tcp_idle_ms,
         };
@@ -161,6 +169,10 @@ impl Tables {
         let word = Association(self.associations.load(device as usize * 2 + self.bank()));
         word.accepts(epoch)
     }
+}
+
+fn is_closing(flow: &Flow) -> bool {
+    flow.word_at(3) >> 32 & u64::from(FLOW_CLOSING) != 0
 }
 
 /// Device, epoch and server of a flow.

@@ -27,6 +27,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod view;
+mod waking;
 mod ways;
 
 pub use announce::withdraw;

@@ -206,6 +206,7 @@ impl<K: Kernel> Owner<K> {
         for ((device, epoch, _), len) in &census.by_epoch {
             *counted.flows.entry((*device, *epoch)).or_default() += len;
         }
+        self.waking.wake(&census.refused);
         self.shown.census = census;
         self.observed.census = Some(counted);
         if self.spec.devices.values().any(|device| !device.association.drains.is_empty()) {

@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::announce::Announcer;
 use super::events::Events;
 use super::kernel::Kernel;
+use super::waking::Waking;
 use super::ways::Ways;
 use super::{InterfaceStatus, Request};
 use crate::config::FlowsConfig;
@@ -84,6 +85,9 @@ pub(super) struct Owner<K> {
     pub(super) owed: Owed,
     pub(super) wake_at_ms: Option<u64>,
     pub(super) sweep_not_before_ms: u64,
+    /// A server has died: its waiting clients are looked for at once, not with the next tick.
+    pub(super) sweep_soon: bool,
+    pub(super) waking: Waking,
 }
 
 /// What comes in besides requests.
@@ -118,6 +122,9 @@ impl<K: Kernel> Owner<K> {
                 _ = stats.tick() => self.take_stats().await,
                 _ = sweeps.tick() => self.sweep().await,
                 () = wake => self.replan().await,
+            }
+            if std::mem::take(&mut self.sweep_soon) {
+                self.sweep().await;
             }
         }
     }

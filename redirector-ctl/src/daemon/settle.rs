@@ -11,6 +11,7 @@ use super::tell::{Done, tell};
 use super::{Applied, ChangeError, EventKind};
 use crate::core::change::Change;
 use crate::core::image::{Image, diff};
+use crate::core::op::{Op, ServerState};
 use crate::core::plan::{Blocked, Decision, Plan, plan};
 use crate::core::spec::Spec;
 use crate::platform::probe::{Path, Target};
@@ -127,6 +128,7 @@ impl<K: Kernel> Owner<K> {
                 return;
             }
             tracing::debug!("{op}");
+            self.sweep_soon |= matches!(op, Op::SetServerState { state: ServerState::Dead, .. });
             self.applied.take(&op);
         }
         self.applied_generation = self.spec.generation;

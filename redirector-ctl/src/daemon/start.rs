@@ -16,6 +16,7 @@ use super::announce::Announcer;
 use super::events::{About, Events};
 use super::kernel::Kernel;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
+use super::waking::Waking;
 use super::ways::{Watcher, Ways};
 use super::{EventKind, InterfaceStatus};
 use crate::config::{Config, XdpMode};
@@ -79,6 +80,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         owed: Owed::default(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
+        sweep_soon: false,
+        waking: Waking::new(),
     };
     let owner = owner.first(&begun.notes, seen).await?;
     let (ways_in, ways) = mpsc::channel(WAYS_MAX);

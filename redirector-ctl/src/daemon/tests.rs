@@ -12,6 +12,7 @@ use super::announce::Announcer;
 use super::events::Events;
 use super::kernel::Kernel;
 use super::owner::{Owed, Owner, Settings, Shown};
+use super::waking::Waking;
 use super::ways::Ways;
 use super::{ChangeError, EventKind};
 use crate::config::FlowsConfig;
@@ -99,6 +100,8 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         owed: Owed::default(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
+        sweep_soon: false,
+        waking: Waking::default(),
     };
     let mut owner = owner.first(&[], Ways::default()).await.unwrap();
     for server in ["s1", "s2", "s3"] {

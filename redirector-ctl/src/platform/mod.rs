@@ -6,3 +6,4 @@ pub mod netlink;
 pub mod probe;
 pub mod store;
 pub mod tables;
+pub mod tickle;

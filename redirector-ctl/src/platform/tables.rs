@@ -30,7 +30,7 @@ pub use content::Content;
 use convert::{address_bytes, endpoint, protocol_number, wire_word};
 pub use counters::{Count, Counters, DeviceCount};
 pub use error::TablesError;
-pub use flows::{FlowCensus, Sweep};
+pub use flows::{FlowCensus, Refused, Sweep};
 use raw::{MappedWords, Wire};
 
 /// The maps by name, as the loader found them.

@@ -186,7 +186,9 @@ impl<'a> Story<'a> {
         let check = Job { work: Work::VerifyAcknowledged, ..job.clone() };
         let name = format!("{}-check", job.name);
         let outcome = Fio::start(&self.lab.on_client("c2", &name)?, &check)?.finish(SLACK)?;
-        let is_right = outcome.error == 0 && outcome.verified_bytes >= broken.written_bytes;
+        let is_right = outcome.error == 0
+            && broken.written_bytes > 0
+            && outcome.verified_bytes >= broken.written_bytes;
         self.figures.expect(is_right, &format!("after the failover: {outcome:?}"));
         self.figures.add_verified(outcome.verified_bytes);
         self.say(&format!(

@@ -1,8 +1,9 @@
 //! Flows: counted and reaped in one pass over the flow table, a batch of entries at a time.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 
-use redirector_common::headers::PROTOCOL_UDP;
+use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use redirector_common::wire::{Association, SERVER_STATE_WORD};
 
 use super::raw::BatchReader;
@@ -40,11 +41,36 @@ pub struct FlowCensus {
     pub by_epoch: BTreeMap<(u32, u16, u16), u64>,
     /// How many of these have been closed by one end and are kept for what may still come.
     pub closing: BTreeMap<(u32, u16, u16), u64>,
+    /// TCP flows that are refused and whose client has not been heard since; at most
+    /// [`REFUSED_MAX`] of them.
+    pub refused: Vec<Refused>,
     /// Flows taken away.
     pub reaped: u64,
 }
 
+/// Refused flows that a census lists.
+const REFUSED_MAX: usize = 65_536;
+
+/// A flow that is refused as soon as its client is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refused {
+    /// The client.
+    pub client: SocketAddrV4,
+    /// The service address that it talks to.
+    pub service: SocketAddrV4,
+}
+
 impl FlowCensus {
+    /// Lists a refused flow whose client has not been told.
+    fn list(&mut self, key: &FlowKey4, flow: &Flow) {
+        if key.protocol == PROTOCOL_TCP && !is_closing(flow) && self.refused.len() < REFUSED_MAX {
+            let at = |address: u32, port: u16| SocketAddrV4::new(address.into(), port);
+            let client = at(key.client.get(), key.client_port.get());
+            let service = at(key.service.get(), key.service_port.get());
+            self.refused.push(Refused { client, service });
+        }
+    }
+
     fn count(&mut self, flow: &Flow) {
         *self.by_epoch.entry(owner(flow)).or_default() += 1;
         if is_closing(flow) {
@@ -86,7 +112,10 @@ impl Tables {
                         census.flows_len += 1;
                         census.count(&flow);
                     }
-                    Fate::Refused => census.flows_len += 1,
+                    Fate::Refused => {
+                        census.flows_len += 1;
+                        census.list(&key, &flow);
+                    }
                     Fate::Idle => over.push((key, flow)),
                 }
             }

@@ -156,9 +156,10 @@ impl Fio {
     fn give_up(mut self) -> Result<Outcome> {
         File::create(&self.trigger).context("make fio's trigger file")?;
         wait::until("fio to note what was acknowledged", NOTE_WITHIN, || {
-            Ok(match self.acknowledged.is_file() {
+            let note = fs::read(&self.acknowledged).unwrap_or_default();
+            Ok(match is_whole(&note) {
                 true => Look::Done(()),
-                false => Look::NotYet("no note".to_owned()),
+                false => Look::NotYet(format!("{} bytes of it", note.len())),
             })
         })?;
         self.process.kill()?;
@@ -167,6 +168,14 @@ impl Fio {
         let error = nix::errno::Errno::ENOTCONN as u64;
         Ok(Outcome { error, written_bytes: 0, verified_bytes: 0, log })
     }
+}
+
+/// Whether fio has written all of its note: a header of version, length and checksum, 8 bytes each,
+/// then as many bytes as it says (fio's `verify-state.h`).
+fn is_whole(note: &[u8]) -> bool {
+    const HEADER_LEN: u64 = 24;
+    let len = note.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    len.is_some_and(|len| note.len() as u64 >= HEADER_LEN.saturating_add(len))
 }
 
 /// Reads fio's JSON. Its log may precede the object, when an error was printed to the same file.
@@ -260,6 +269,14 @@ mod tests {
         let comparison = compare_files(&left, &right).unwrap();
         let bytes = BLOCK_BYTES + 4;
         assert_eq!(comparison, Comparison { bytes, differing: 2, empty_blocks: 1 });
+    }
+
+    #[test]
+    fn a_note_is_whole_when_it_has_the_length_it_states() {
+        let mut note = [3_u64, 10, 0].map(u64::to_le_bytes).concat();
+        assert!(!is_whole(&[]) && !is_whole(&note));
+        note.extend([0; 10]);
+        assert!(is_whole(&note) && !is_whole(&note[..33]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! a whole disk with the file behind it.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -163,7 +164,13 @@ impl Fio {
             })
         })?;
         self.process.kill()?;
-        fs::remove_file(&self.trigger).context("remove fio's trigger file")?;
+        // fio removes it once it has noted everything, unless it was killed before it came to that.
+        match fs::remove_file(&self.trigger) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).context("remove fio's trigger file");
+            }
+            _ => {}
+        }
         let log = "its connection broke".to_owned();
         let error = nix::errno::Errno::ENOTCONN as u64;
         Ok(Outcome { error, written_bytes: 0, verified_bytes: 0, log })

@@ -12,12 +12,6 @@ pub type Mac = [u8; 6];
 
 /// EtherType of IPv4 (RFC 894).
 pub const ETHER_TYPE_IPV4: Be16 = Be16::new(0x0800);
-/// EtherType of IPv6 (RFC 2464).
-pub const ETHER_TYPE_IPV6: Be16 = Be16::new(0x86dd);
-/// EtherType of an IEEE 802.1Q tag.
-pub const ETHER_TYPE_VLAN: Be16 = Be16::new(0x8100);
-/// EtherType of an IEEE 802.1ad outer tag.
-pub const ETHER_TYPE_QINQ: Be16 = Be16::new(0x88a8);
 /// Protocol number of TCP (RFC 9293).
 pub const PROTOCOL_TCP: u8 = 6;
 /// Protocol number of UDP (RFC 768).

@@ -2,43 +2,31 @@
 //!
 //! Each keeps every checksum as right, or as wrong, as it was, so that end-to-end protection holds.
 
+use core::mem::replace;
+
 use crate::checksum::ChecksumUpdate;
 use crate::headers::{Ipv4, Tcp, Udp};
 use crate::order::{Be16, Be32};
 
 /// A transport header whose ports and checksum can be rewritten.
 pub trait Transport {
-    /// Replaces the destination port.
-    fn set_destination(&mut self, port: Be16);
-    /// Replaces the source port.
-    fn set_source(&mut self, port: Be16);
-    /// Destination port.
-    fn destination(&self) -> Be16;
     /// Source port.
-    fn source(&self) -> Be16;
+    fn source(&mut self) -> &mut Be16;
+    /// Destination port.
+    fn destination(&mut self) -> &mut Be16;
     /// Replaces the checksum by what `update` makes of it, by the protocol's rules.
     fn update_checksum(&mut self, update: impl FnOnce(ChecksumUpdate) -> ChecksumUpdate);
 }
 
 impl Transport for Tcp {
     #[inline(always)]
-    fn set_destination(&mut self, port: Be16) {
-        self.destination = port;
+    fn source(&mut self) -> &mut Be16 {
+        &mut self.source
     }
 
     #[inline(always)]
-    fn set_source(&mut self, port: Be16) {
-        self.source = port;
-    }
-
-    #[inline(always)]
-    fn destination(&self) -> Be16 {
-        self.destination
-    }
-
-    #[inline(always)]
-    fn source(&self) -> Be16 {
-        self.source
+    fn destination(&mut self) -> &mut Be16 {
+        &mut self.destination
     }
 
     #[inline(always)]
@@ -49,23 +37,13 @@ impl Transport for Tcp {
 
 impl Transport for Udp {
     #[inline(always)]
-    fn set_destination(&mut self, port: Be16) {
-        self.destination = port;
+    fn source(&mut self) -> &mut Be16 {
+        &mut self.source
     }
 
     #[inline(always)]
-    fn set_source(&mut self, port: Be16) {
-        self.source = port;
-    }
-
-    #[inline(always)]
-    fn destination(&self) -> Be16 {
-        self.destination
-    }
-
-    #[inline(always)]
-    fn source(&self) -> Be16 {
-        self.source
+    fn destination(&mut self) -> &mut Be16 {
+        &mut self.destination
     }
 
     /// A zero checksum means that none was made and stays; one that comes out as zero is sent as
@@ -86,13 +64,8 @@ impl Transport for Udp {
 /// 3022.
 #[inline(always)]
 pub fn to_server(ip: &mut Ipv4, transport: &mut impl Transport, address: Be32, port: Be16) {
-    let (old_address, old_port) = (ip.destination, transport.destination());
-    forward(ip, old_address, address);
-    ip.destination = address;
-    transport.update_checksum(|sum| {
-        sum.remove_u32(old_address).add_u32(address).remove(old_port).add(port)
-    });
-    transport.set_destination(port);
+    let old = (replace(&mut ip.destination, address), replace(transport.destination(), port));
+    account(ip, transport, old, (address, port));
 }
 
 /// Sends a packet back to a client: rewrites source address and port, takes one hop from the TTL.
@@ -100,18 +73,18 @@ pub fn to_server(ip: &mut Ipv4, transport: &mut impl Transport, address: Be32, p
 /// Shape, errors and source as of [`to_server`].
 #[inline(always)]
 pub fn to_client(ip: &mut Ipv4, transport: &mut impl Transport, address: Be32, port: Be16) {
-    let (old_address, old_port) = (ip.source, transport.source());
-    forward(ip, old_address, address);
-    ip.source = address;
-    transport.update_checksum(|sum| {
-        sum.remove_u32(old_address).add_u32(address).remove(old_port).add(port)
-    });
-    transport.set_source(port);
+    let old = (replace(&mut ip.source, address), replace(transport.source(), port));
+    account(ip, transport, old, (address, port));
 }
 
-/// Takes one hop and accounts for it and for the changed address in the header checksum.
+/// Takes one hop, and accounts for it and for what was replaced in both checksums.
 #[inline(always)]
-fn forward(ip: &mut Ipv4, old_address: Be32, new_address: Be32) {
+fn account(
+    ip: &mut Ipv4,
+    transport: &mut impl Transport,
+    (old_address, old_port): (Be32, Be16),
+    (address, port): (Be32, Be16),
+) {
     let hop_word = |ip: &Ipv4| Be16::new(u16::from_be_bytes([ip.ttl, ip.protocol]));
     let old_word = hop_word(ip);
     ip.ttl = ip.ttl.wrapping_sub(1);
@@ -119,6 +92,9 @@ fn forward(ip: &mut Ipv4, old_address: Be32, new_address: Be32) {
         .remove(old_word)
         .add(hop_word(ip))
         .remove_u32(old_address)
-        .add_u32(new_address)
+        .add_u32(address)
         .finish();
+    transport.update_checksum(|sum| {
+        sum.remove_u32(old_address).add_u32(address).remove(old_port).add(port)
+    });
 }

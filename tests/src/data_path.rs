@@ -18,6 +18,12 @@ use redirector_ctl::core::op::{
 use redirector_ctl::core::spec::Protocol;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// XDP actions by number (`linux/bpf.h`).
+pub const DROP: u32 = 1;
+/// Given to the kernel's stack.
+pub const PASS: u32 = 2;
+/// Sent back by the interface it came in by.
+pub const TX: u32 = 3;
 /// Interface index that test-run packets come in by: the kernel takes the loopback device.
 pub const INGRESS: u16 = 1;
 /// The gateway's own Ethernet address on that interface.

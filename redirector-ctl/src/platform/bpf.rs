@@ -66,18 +66,6 @@ pub struct TableLimits {
     pub candidates_max: u32,
 }
 
-impl TableLimits {
-    /// Kernel memory that tables of this size take, in bytes (measured per entry on kernel 6.18).
-    pub fn bytes(&self, cpus: u32) -> u64 {
-        let (devices, servers) = (u64::from(self.devices_max), u64::from(self.servers_max));
-        let flows = u64::from(self.flows_max) + u64::from(self.candidates_max);
-        // Two association words, the line, the service, 64 buckets and four entries for servers'
-        // endpoints, counters.
-        let per_device = 16 + 32 + 80 + 64 * 16 + 4 * 80 + 40 * u64::from(cpus);
-        flows * 121 + devices * per_device + servers * (64 + 16 * u64::from(cpus)) + 512 * 1024
-    }
-}
-
 /// How the program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachMode {

@@ -9,14 +9,9 @@ use redirector_ctl::core::spec::Protocol;
 
 use super::packets::{Packet, from_client};
 use super::program::{Program, SMALL};
+pub use super::{DROP, PASS, TX};
 use super::{SERVICE_PORT, device_address, server_address, server_port, topology};
 
-/// XDP actions by number (`linux/bpf.h`).
-pub const DROP: u32 = 1;
-/// Given to the kernel's stack.
-pub const PASS: u32 = 2;
-/// Sent back by the interface it came in by.
-pub const TX: u32 = 3;
 /// The client's address and port.
 pub const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 1, 9, 1), 40_001);
 

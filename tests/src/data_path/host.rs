@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use redirector_common::decide::{self, Tables, decide};
+use redirector_common::decide::{Tables, decide};
 use redirector_common::family::{Endpoint4, Family, FlowKey4, V4};
 use redirector_common::flow::{Entry, Flow};
 use redirector_common::headers::{
-    ETHER_TYPE_IPV4, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
+    ETHER_TYPE_IPV4, ETHERNET_LEN, Ethernet, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
 };
 use redirector_common::order::{Be16, Be32};
 use redirector_common::packet::Packet;
@@ -22,12 +22,7 @@ use redirector_ctl::core::op::{Endpoint, Op, ServerState};
 use redirector_ctl::core::spec::Protocol;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{GATEWAY_MAC, INGRESS, Outcome};
-
-/// XDP actions by number (`linux/bpf.h`).
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
+use super::{DROP, GATEWAY_MAC, INGRESS, Outcome, PASS, TX};
 
 /// An entry of a flow table.
 #[derive(Debug, Clone)]
@@ -183,13 +178,7 @@ impl Host {
     }
 }
 
-/// Only the decision, for callers that time or count it.
-pub fn decide_on(packet: &Packet<V4>, host: &Host) -> Verdict<V4> {
-    decide::decide(packet, host)
-}
-
 fn parse_frame(frame: &[u8]) -> Result<Packet<V4>, Reason> {
-    let truncated = |_| Reason::Truncated;
     let (ethernet, rest) = Ethernet::read_from_prefix(frame).map_err(|_| Reason::Truncated)?;
     if ethernet.ether_type != ETHER_TYPE_IPV4 {
         return Err(Reason::NotIp);
@@ -201,17 +190,11 @@ fn parse_frame(frame: &[u8]) -> Result<Packet<V4>, Reason> {
     }
     let (source, destination, segment) = match ip.protocol {
         PROTOCOL_TCP => {
-            let tcp = Tcp::read_from_prefix(rest)
-                .map(|(tcp, _)| tcp)
-                .map_err(|_| ())
-                .map_err(truncated)?;
+            let (tcp, _) = Tcp::read_from_prefix(rest).map_err(|_| Reason::Truncated)?;
             (tcp.source, tcp.destination, Some(parse::tcp(&tcp, ip_len)?))
         }
         PROTOCOL_UDP => {
-            let udp = Udp::read_from_prefix(rest)
-                .map(|(udp, _)| udp)
-                .map_err(|_| ())
-                .map_err(truncated)?;
+            let (udp, _) = Udp::read_from_prefix(rest).map_err(|_| Reason::Truncated)?;
             parse::udp(&udp, ip_len)?;
             (udp.source, udp.destination, None)
         }
@@ -228,15 +211,15 @@ fn parse_frame(frame: &[u8]) -> Result<Packet<V4>, Reason> {
 
 fn apply(frame: &mut Vec<u8>, verdict: &Verdict<V4>) -> u32 {
     match verdict.action {
-        Action::Pass => XDP_PASS,
-        Action::Drop => XDP_DROP,
+        Action::Pass => PASS,
+        Action::Drop => DROP,
         Action::Reset => {
             frame.truncate(RESET_FRAME_LEN);
             let (ethernet, rest) = split::<Ethernet>(frame);
             let (ip, rest) = split::<Ipv4>(rest);
             let (tcp, _) = split::<Tcp>(rest);
             reset(ethernet, ip, tcp);
-            XDP_TX
+            TX
         }
         Action::ToServer | Action::ToClient => {
             let (ethernet, rest) = split::<Ethernet>(frame);
@@ -246,11 +229,11 @@ fn apply(frame: &mut Vec<u8>, verdict: &Verdict<V4>) -> u32 {
                 _ => rewrite(verdict, ip, split::<Udp>(rest).0),
             }
             if verdict.egress.ifindex() != INGRESS {
-                return XDP_PASS;
+                return PASS;
             }
             ethernet.destination = verdict.egress.mac();
             ethernet.source = GATEWAY_MAC;
-            XDP_TX
+            TX
         }
     }
 }
@@ -292,5 +275,3 @@ fn number(protocol: Protocol) -> u8 {
         Protocol::Udp => PROTOCOL_UDP,
     }
 }
-
-const _: () = assert!(IPV4_LEN == 20);

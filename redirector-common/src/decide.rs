@@ -1,312 +1,253 @@
 //! The packet decision: the only place of the packet path that thinks.
 //!
 //! It sees a [`Packet`] and the [`Tables`] and gives a [`Verdict`]; it never sees the frame. The
-//! order is that of the design: known flows first, then service addresses, then the way back.
+//! verdict is written into a place that the caller has for it: in the kernel that is no stack.
+
+mod begin;
+mod forward;
+mod proof;
+mod returning;
+mod stateless;
+
+pub use begin::PORT_TRIES_MAX;
 
 use crate::family::Family;
-use crate::flow::{Entry, FLOW_ANSWERED, FLOW_CHALLENGED, FLOW_CLOSING, Flow, Owner};
+use crate::flow::{Local, Owner};
+use crate::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::order::Be16;
-use crate::packet::Packet;
-use crate::tcp::{ACK, FIN, RST, SYN, continues, proves};
+use crate::packet::{Kind, Packet};
+use crate::path::Path;
+use crate::tables::{Server, Tables};
+use crate::tcp::{ACK, FIN, RST, SYN};
 use crate::verdict::{Action, Reason, Verdict};
-use crate::wire::{Association, DeviceLine, Hop, Origin, SERVER_NONE, ServerLine};
+use crate::wire::{
+    Forwarding, MARK_LOCAL, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED, SERVER_NONE,
+};
 
-/// What the decision reads and writes: maps in the kernel, ordinary collections in tests.
-pub trait Tables<F: Family> {
-    /// A flow's entry, for as long as the packet lasts.
-    type Entry<'a>: Entry
-    where
-        Self: 'a;
-
-    /// A monotonic clock, in units of about a second (see [`crate::flow::CLOCK_SHIFT`]).
-    fn now(&self) -> u64;
-    /// The entry of a proven flow.
-    fn flow(&self, key: &F::FlowKey) -> Option<Self::Entry<'_>>;
-    /// The entry of a flow that is not proven yet.
-    fn candidate(&self, key: &F::FlowKey) -> Option<Self::Entry<'_>>;
-    /// The device that a service address names.
-    fn service(&self, destination: &F::Endpoint) -> Option<u32>;
-    /// What a server's endpoint means on the way back.
-    fn origin(&self, source: &F::Endpoint) -> Option<Origin>;
-    /// The device's association, from the bank in force: one word, loaded whole.
-    fn association(&self, device: u32) -> Option<Association>;
-    /// A server's line, its words loaded once.
-    fn server(&self, id: u16) -> Option<ServerLine>;
-    /// A device's line.
-    fn device(&self, device: u32) -> Option<&DeviceLine>;
-    /// Enters a candidate; may evict another one.
-    fn open(&self, key: &F::FlowKey, flow: &Flow);
-    /// Makes a candidate a proven flow. False if the table is full: the candidate then stays what
-    /// it is.
-    fn prove(&self, key: &F::FlowKey, flow: &Flow) -> bool;
+/// Decides what becomes of a packet: three questions, of which the first that has an answer counts.
+#[inline(always)]
+pub fn decide<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, out: &mut Verdict<F>) {
+    if !known(packet, tables, out) && !to_service(packet, tables, out) {
+        from_server(packet, tables, out);
+    }
 }
 
-/// Decides what becomes of a packet.
+/// Is it known already: not ours by its addresses, or of a flow that has an entry?
 #[inline(always)]
-pub fn decide<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> Verdict<F> {
-    let key = F::flow_key(packet.source, packet.destination);
-    // A SYN is always a new decision: no entry may capture it (G3).
-    let flow = if packet.opens() { None } else { tables.flow(&key) };
-    let device = match flow {
-        Some(flow) => match known(packet, tables, &key, &flow) {
-            Ok(verdict) => return verdict,
-            Err(device) => Some(device),
-        },
-        None => tables.service(&packet.destination),
-    };
-    if let Some(device) = device {
-        return unknown(packet, tables, &key, device);
-    }
-    if let Some(origin) = tables.origin(&packet.source) {
-        return back(packet, tables, origin);
-    }
-    Verdict::plain(Action::Pass, Reason::NotOurs)
-}
-
-/// A client's packet of a proven flow; `Err` with the device for a datagram whose flow is over.
-#[inline(always)]
-fn known<F: Family, T: Tables<F>>(
+pub fn known<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
-    key: &F::FlowKey,
-    flow: &impl Entry,
-) -> Result<Verdict<F>, u32> {
-    let owner = flow.owner();
-    // Somebody began anew with the same addresses and ports: if it was the client, its numbers say
-    // so.
-    if packet.is_tcp()
-        && flow.flags() & FLOW_CHALLENGED != 0
-        && let Some(candidate) = tables.candidate(key)
-        && continued_by(packet, &candidate)
-        && proven_by(packet, &candidate)
-        && let Ok(server) = standing(tables, &candidate.owner())
-    {
-        return Ok(prove(packet, tables, key, (candidate.owner(), server)));
-    }
-    match standing(tables, &owner) {
-        Ok(server) => {
-            flow.touch(packet.arrival, tables.now());
-            if packet.has(FIN | RST) {
-                flow.mark(FLOW_CLOSING);
-            }
-            Ok(to_server(packet, &server, &owner, Reason::Established))
-        }
-        // A datagram has no conversation that could be reset: it simply gets a new decision, and
-        // whoever answers it is heard.
-        Err(_) if !packet.is_tcp() => {
-            flow.mark(FLOW_CHALLENGED);
-            Err(owner.device)
-        }
-        Err(reason) => {
-            // The client has been told, so the entry has done its work.
-            flow.mark(FLOW_CLOSING);
-            Ok(refuse(packet, &owner, reason))
-        }
-    }
-}
-
-/// A client's packet without a proven flow.
-#[inline(always)]
-fn unknown<F: Family, T: Tables<F>>(
-    packet: &Packet<F>,
-    tables: &T,
-    key: &F::FlowKey,
-    device: u32,
-) -> Verdict<F> {
-    if packet.opens() {
-        if let Some(flow) = tables.flow(key) {
-            flow.mark(FLOW_CHALLENGED);
-        }
-        return begin(packet, tables, key, device);
-    }
-    let Some(candidate) = tables.candidate(key) else {
-        return begin(packet, tables, key, device);
-    };
-    let owner = candidate.owner();
-    match standing(tables, &owner) {
-        Ok(server) => {
-            candidate.touch(packet.arrival, tables.now());
-            if packet.has(FIN | RST) {
-                candidate.mark(FLOW_CLOSING);
-            }
-            if proven_by(packet, &candidate) {
-                return prove(packet, tables, key, (owner, server));
-            }
-            to_server(packet, &server, &owner, Reason::Candidate)
-        }
-        Err(_) if !packet.is_tcp() => begin(packet, tables, key, device),
-        Err(reason) => refuse(packet, &owner, reason),
-    }
-}
-
-/// A new decision, by the device's association.
-#[inline(always)]
-fn begin<F: Family, T: Tables<F>>(
-    packet: &Packet<F>,
-    tables: &T,
-    key: &F::FlowKey,
-    device: u32,
-) -> Verdict<F> {
-    let (Some(word), Some(line)) = (tables.association(device), tables.device(device)) else {
-        return Verdict::plain(Action::Pass, Reason::NotConfigured);
-    };
-    let adopts = packet.is_tcp() && !packet.opens();
-    let Some((id, server)) = choose(tables, word, adopts) else {
-        return Verdict::plain(Action::Drop, Reason::NoServer).of(device, word.server());
-    };
-    let owner = Owner {
-        device,
-        server: id,
-        // What is adopted for the previous server belongs to the drain and ends with the drain's
-        // epoch.
-        epoch: word.epoch().wrapping_sub(u16::from(adopts && id != word.server())),
-        incarnation: server.state.incarnation(),
-        server_port: line.server_port,
-    };
-    let client_next = packet.segment.as_ref().filter(|_| !adopts).map_or(0, |syn| syn.next);
-    let repeated = packet.opens()
-        && match tables.candidate(key) {
-            // A repeated SYN finds its candidate in place; the client may be behind another hop by
-            // now.
-            Some(candidate) if candidate.owner() == owner => {
-                candidate.touch(packet.arrival, tables.now());
-                candidate.client_next() == client_next
-            }
-            _ => false,
-        };
-    // A RST needs no entry at all.
-    if !repeated && !packet.has(RST) {
-        let flow = Flow::new(owner, packet.arrival, tables.now()).with_client_next(client_next);
-        tables.open(key, &flow);
-    }
-    let reason = match (repeated, adopts) {
-        (true, _) => Reason::Candidate,
-        (false, true) => Reason::Adopted,
-        (false, false) => Reason::Opened,
-    };
-    to_server(packet, &server, &owner, reason)
-}
-
-/// The server of a new decision: in mid-conversation the one that the device is being moved away
-/// from has the best chance; otherwise the device's own, or its backup.
-#[inline(always)]
-fn choose<F: Family, T: Tables<F>>(
-    tables: &T,
-    word: Association,
-    adopts: bool,
-) -> Option<(u16, ServerLine)> {
-    let previous = if adopts { word.previous() } else { SERVER_NONE };
-    for id in [previous, word.server(), word.backup()] {
-        if let Some(server) = alive(tables, id) {
-            return Some((id, server));
-        }
-    }
-    None
-}
-
-/// A candidate becomes a proven flow.
-#[inline(always)]
-fn prove<F: Family, T: Tables<F>>(
-    packet: &Packet<F>,
-    tables: &T,
-    key: &F::FlowKey,
-    (owner, server): (Owner, ServerLine),
-) -> Verdict<F> {
-    let flags = if packet.has(FIN) { FLOW_CLOSING } else { 0 };
-    let flow = Flow::new(owner, packet.arrival, tables.now()).with_flags(flags);
-    let reason = if tables.prove(key, &flow) { Reason::Proven } else { Reason::FlowsFull };
-    to_server(packet, &server, &owner, reason)
-}
-
-/// A server's packet.
-#[inline(always)]
-fn back<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, origin: Origin) -> Verdict<F> {
-    let Some(line) = tables.device(origin.device) else {
-        return Verdict::plain(Action::Pass, Reason::NotConfigured);
-    };
-    let service = F::endpoint(F::address(&line.address), line.port, line.protocol);
-    let key = F::flow_key(packet.destination, service);
-    let flow = tables.flow(&key);
-    if concerns_candidate(packet, tables, origin, flow.as_ref())
-        && let Some(candidate) = tables.candidate(&key)
-        && candidate.owner().server == origin.server
-    {
-        note_answer(packet, &candidate);
-        return to_client(packet, tables, origin, &candidate, line);
-    }
-    match flow {
-        Some(flow) => {
-            if packet.has(FIN | RST) {
-                flow.mark(FLOW_CLOSING);
-            }
-            to_client(packet, tables, origin, &flow, line)
-        }
-        None => {
-            Verdict::plain(Action::Pass, Reason::ReturnUnknown).of(origin.device, origin.server)
-        }
-    }
-}
-
-/// Whether a server's packet may belong to a candidate: there is no proven flow, or a new
-/// conversation challenges it and this opens that one, or answers what the flow's own server cannot
-/// have sent.
-#[inline(always)]
-fn concerns_candidate<F: Family, T: Tables<F>>(
-    packet: &Packet<F>,
-    tables: &T,
-    origin: Origin,
-    flow: Option<&impl Entry>,
+    out: &mut Verdict<F>,
 ) -> bool {
-    let Some(flow) = flow else { return true };
-    if flow.flags() & FLOW_CHALLENGED == 0 {
+    let (from, to) = marks(packet, tables);
+    if to & (MARK_SERVICE | MARK_LOCAL) == 0 && from & MARK_ORIGIN == 0 {
+        not_ours(packet, out);
+        return true;
+    }
+    match packet.kind {
+        Kind::LaterFragment => {
+            later_fragment(packet, tables, out);
+            return true;
+        }
+        Kind::Echo => {
+            echo(packet, tables, out);
+            return true;
+        }
+        _ => {}
+    }
+    if (from | to) & MARK_TRACKED == 0 {
         return false;
     }
-    let owner = flow.owner();
-    packet.has(SYN) || owner.server != origin.server || standing(tables, &owner).is_err()
+    if ordinary(packet)
+        && let Some(path) = tables.remembered(&packet.tuple)
+        && along(packet, tables, path, out)
+    {
+        return true;
+    }
+    // A SYN is always a new decision: no entry may capture it (G3).
+    if to & MARK_SERVICE == 0 || packet.opens() {
+        return false;
+    }
+    let Some(flow) = tables.flow(&packet.tuple) else { return false };
+    let decided = forward::known(packet, tables, &flow, out);
+    if decided {
+        note(packet, tables, out);
+    }
+    decided
 }
 
-/// Notes in a candidate what its server has sent. A RST proves nothing: it is also what answers a
-/// spoofed segment.
+/// Is it for a service address?
 #[inline(always)]
-fn note_answer<F: Family>(packet: &Packet<F>, candidate: &impl Entry) {
-    if packet.has(FIN | RST) {
-        candidate.mark(FLOW_CLOSING);
+pub fn to_service<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    out: &mut Verdict<F>,
+) -> bool {
+    if tables.marks(packet.destination_address()) & MARK_SERVICE == 0 {
+        return false;
     }
-    if !packet.has(RST) {
-        candidate.answered(packet.segment.as_ref().map_or(0, |segment| segment.next));
+    let decided = forward::forward(packet, tables, out);
+    if decided {
+        note(packet, tables, out);
+    }
+    decided
+}
+
+/// Is it from a server's endpoint? What is not passes.
+#[inline(always)]
+pub fn from_server<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    out: &mut Verdict<F>,
+) {
+    let (from, to) = marks(packet, tables);
+    if from & MARK_ORIGIN != 0 && returning::back(packet, tables, to, out) {
+        note(packet, tables, out);
+    } else {
+        not_ours(packet, out);
     }
 }
 
-/// Whether this segment goes on where the candidate's own SYN began. A flow that lives beside a
-/// challenge has other numbers, however far it reads.
+/// What may be known of both ends.
 #[inline(always)]
-fn continued_by<F: Family>(packet: &Packet<F>, candidate: &impl Entry) -> bool {
-    match &packet.segment {
-        Some(segment) => continues(segment.sequence, candidate.client_next()),
-        None => true,
+fn marks<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> (u32, u32) {
+    if matches!(packet.kind, Kind::LaterFragment | Kind::Echo) {
+        return (tables.marks(packet.ip.source), tables.marks(packet.ip.destination));
+    }
+    (tables.marks(packet.source_address()), tables.marks(packet.destination_address()))
+}
+
+/// Whether a packet tells nothing that a flow's entry must hear of at once.
+#[inline(always)]
+fn ordinary<F: Family>(packet: &Packet<F>) -> bool {
+    !packet.is_error() && !packet.first_fragment && !packet.has(SYN | FIN | RST)
+}
+
+/// Remembers what later packets, or the later fragments of this one, are to be treated like.
+#[inline(always)]
+fn note<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, verdict: &Verdict<F>) {
+    if verdict.lasting && ordinary(packet) {
+        let hop = match verdict.action {
+            Action::ToClient => verdict.egress,
+            _ => packet.arrival,
+        };
+        tables.remember(&packet.tuple, verdict, hop);
+    }
+    if packet.first_fragment && redirects(verdict.action) {
+        tables.note_fragment(&fragment_key(packet), verdict);
     }
 }
 
-/// Whether this packet of the client proves a candidate: it acknowledges what only the server could
-/// have sent, or, for datagrams, the server has been seen answering.
 #[inline(always)]
-fn proven_by<F: Family>(packet: &Packet<F>, candidate: &impl Entry) -> bool {
-    let answered = candidate.flags() & FLOW_ANSWERED != 0;
-    match &packet.segment {
-        Some(segment) => {
-            answered
-                && segment.has(ACK)
-                && !segment.has(RST)
-                && proves(segment.acknowledgement, candidate.server_next())
+fn not_ours<F: Family>(packet: &Packet<F>, out: &mut Verdict<F>) {
+    let reason = match packet.kind {
+        Kind::Error => Reason::ErrorUnknown,
+        Kind::LaterFragment => Reason::FragmentUnknown,
+        _ => Reason::NotOurs,
+    };
+    out.set(Action::Pass, reason);
+}
+
+#[inline(always)]
+fn redirects(action: Action) -> bool {
+    matches!(action, Action::ToServer | Action::ToClient | Action::Direct | Action::Tunnel)
+}
+
+/// A packet whose like came this way within the clock's last unit, if its flow may still go on.
+///
+/// What the flow's entry would be told is told once in a unit, by the packet that learns the path
+/// anew. A client that comes by another hop learns anew at once; its server's packets within the
+/// unit.
+#[inline(always)]
+fn along<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    path: &Path<F>,
+    out: &mut Verdict<F>,
+) -> bool {
+    if path.learnt != tables.now() as u32 || !packet.may_travel() {
+        return false;
+    }
+    let Ok(server) = standing(tables, &path.owner()) else { return false };
+    if matches!(path.action, Action::ToClient) {
+        path.follow(out, Reason::Returned, path.hop);
+        return true;
+    }
+    if path.hop != packet.arrival {
+        return false;
+    }
+    path.follow(out, Reason::Established, server.next_hop);
+    true
+}
+
+/// A fragment without ports: it follows its packet's first one.
+#[inline(always)]
+fn later_fragment<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    out: &mut Verdict<F>,
+) {
+    let Some(path) = tables.fragment(&fragment_key(packet)) else {
+        return out.set(Action::Pass, Reason::FragmentUnknown);
+    };
+    if standing(tables, &path.owner()).is_err() || !packet.may_travel() {
+        return out.set_for(Action::Drop, Reason::Unanswerable, path.device, path.server);
+    }
+    let reason = match path.action {
+        Action::ToClient => Reason::FragmentReturned,
+        _ => Reason::FragmentForwarded,
+    };
+    path.follow(out, reason, path.hop);
+}
+
+#[inline(always)]
+fn fragment_key<F: Family>(packet: &Packet<F>) -> F::FragmentKey {
+    let ip = &packet.ip;
+    F::fragment_key(ip.source, ip.destination, ip.identification, ip.protocol)
+}
+
+/// An echo request: answered for every address that is some device's service address.
+#[inline(always)]
+fn echo<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, out: &mut Verdict<F>) {
+    match tables.service(&packet.destination()) {
+        Some(device) => {
+            answer(tables, out, Action::Echo, Reason::EchoAnswered);
+            out.charge(device, SERVER_NONE);
         }
-        None => answered,
+        None => out.set(Action::Pass, Reason::NotOurs),
     }
+}
+
+/// A verdict that answers the packet, as far as the rate allows.
+#[inline(always)]
+fn answer<F: Family, T: Tables<F>>(
+    tables: &T,
+    out: &mut Verdict<F>,
+    action: Action,
+    reason: Reason,
+) {
+    if tables.may_answer() {
+        out.set(action, reason);
+    } else {
+        out.set(Action::Drop, Reason::AnswerLimited);
+    }
+}
+
+/// The key under which all ports of an address are entered, and that for all protocols.
+#[inline(always)]
+fn wide<F: Family>(endpoint: &F::Endpoint) -> F::Endpoint {
+    let (address, _, protocol) = F::parts(endpoint);
+    let own = matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP);
+    F::endpoint(address, Be16::default(), if own { protocol } else { 0 })
 }
 
 /// Whether a flow may go on: its server lives the same life, and its epoch is open. Gives the
-/// server's line, or why not.
+/// server, or why not.
 #[inline(always)]
-fn standing<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> Result<ServerLine, Reason> {
+fn standing<'a, F: Family, T: Tables<F>>(
+    tables: &'a T,
+    owner: &Owner,
+) -> Result<Server<'a>, Reason> {
     let Some(server) = alive(tables, owner.server) else {
         return Err(Reason::ResetDead);
     };
@@ -319,71 +260,87 @@ fn standing<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> Result<Server
     }
 }
 
-/// The line of a server that is alive.
+/// A server that is alive.
 #[inline(always)]
-fn alive<F: Family, T: Tables<F>>(tables: &T, id: u16) -> Option<ServerLine> {
+fn alive<F: Family, T: Tables<F>>(tables: &T, id: u16) -> Option<Server<'_>> {
     if id == SERVER_NONE {
         return None;
     }
     tables.server(id).filter(|server| server.state.is_alive())
 }
 
-/// Sends a client's packet to its server.
+/// Sends a client's packet to its server, in the way of its device.
 #[inline(always)]
-fn to_server<F: Family>(
-    packet: &Packet<F>,
-    server: &ServerLine,
-    owner: &Owner,
-    reason: Reason,
-) -> Verdict<F> {
-    let to = (F::address(&server.address), owner.server_port);
-    translated(packet, Action::ToServer, reason, to, server.next_hop).of(owner.device, owner.server)
-}
-
-/// Sends a server's packet to the client of `flow`, if the flow is that server's and may go on.
-#[inline(always)]
-fn to_client<F: Family, T: Tables<F>>(
+fn to_server<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
-    origin: Origin,
-    flow: &impl Entry,
-    line: &DeviceLine,
-) -> Verdict<F> {
-    let owner = flow.owner();
-    let own = owner.server == origin.server && owner.device == origin.device;
-    if !own || standing(tables, &owner).is_err() {
-        return Verdict::plain(Action::Drop, Reason::ReturnStale).of(origin.device, origin.server);
+    (owner, local, server): (&Owner, Local, &Server<'_>),
+    (reason, out): (Reason, &mut Verdict<F>),
+) {
+    let forwarding = Forwarding::from_number(owner.forwarding);
+    let action = match forwarding {
+        Forwarding::Nat | Forwarding::FullNat => Action::ToServer,
+        Forwarding::Dsr => Action::Direct,
+        Forwarding::Ipip | Forwarding::Gue => Action::Tunnel,
+    };
+    if matches!(forwarding, Forwarding::Dsr) && !server.next_hop.is_known() {
+        return out.set_for(Action::Drop, Reason::NoHop, owner.device, owner.server);
     }
-    flow.touch_time(tables.now());
-    let to = (F::address(&line.address), line.port);
-    translated(packet, Action::ToClient, Reason::Returned, to, flow.client_hop())
-        .of(owner.device, owner.server)
+    let reason = if packet.is_error() { Reason::ErrorForwarded } else { reason };
+    send(packet, tables, (action, reason), out);
+    out.charge(owner.device, owner.server);
+    out.forwarding = owner.forwarding;
+    out.epoch = owner.epoch;
+    out.incarnation = owner.incarnation;
+    out.egress = server.next_hop;
+    out.address = F::address(&server.line.address);
+    out.port = owner.server_port;
+    if matches!(forwarding, Forwarding::FullNat) {
+        let Some(address) = tables.local(local.index) else {
+            return out.set_for(Action::Drop, Reason::PortsFull, owner.device, owner.server);
+        };
+        out.other = address;
+        out.other_port = local.port;
+    }
+    if packet.has(SYN)
+        && let Some(line) = tables.device(owner.device)
+    {
+        out.mss_max = line.mss_max;
+    }
 }
 
-/// A verdict that rewrites, unless the packet has no hop left.
+/// Sends the packet on, unless it has no hop left.
 #[inline(always)]
-fn translated<F: Family>(
+fn send<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
-    action: Action,
-    reason: Reason,
-    to: (F::Address, Be16),
-    egress: Hop,
-) -> Verdict<F> {
-    if packet.ttl <= 1 {
-        return Verdict::plain(Action::Drop, Reason::TtlExpired);
+    tables: &T,
+    (action, reason): (Action, Reason),
+    out: &mut Verdict<F>,
+) {
+    if packet.may_travel() {
+        out.set(action, reason);
+    } else if packet.is_error() {
+        out.set(Action::Drop, Reason::Unanswerable);
+    } else {
+        answer(tables, out, Action::Unreachable, Reason::HopsExceeded);
     }
-    let (address, port) = to;
-    Verdict { address, port, egress, ..Verdict::plain(action, reason) }
 }
 
 /// Answers a flow that may not go on, if it can be answered: never a RST, never without ACK (RFC
-/// 9293).
+/// 9293), and not beyond the rate.
 #[inline(always)]
-fn refuse<F: Family>(packet: &Packet<F>, owner: &Owner, reason: Reason) -> Verdict<F> {
-    let verdict = if packet.has(RST) || !packet.has(ACK) {
-        Verdict::plain(Action::Drop, Reason::Unanswerable)
+fn refuse<F: Family, T: Tables<F>>(
+    packet: &Packet<F>,
+    tables: &T,
+    (owner, reason): (&Owner, Reason),
+    out: &mut Verdict<F>,
+) {
+    if packet.is_error() {
+        out.set(Action::Pass, Reason::ErrorUnknown);
+    } else if packet.has(RST) || !packet.has(ACK) || packet.first_fragment {
+        out.set(Action::Drop, Reason::Unanswerable);
     } else {
-        Verdict::plain(Action::Reset, reason)
-    };
-    verdict.of(owner.device, owner.server)
+        answer(tables, out, Action::Reset, reason);
+    }
+    out.charge(owner.device, owner.server);
 }

@@ -1,107 +1,535 @@
 //! Address families, so that the packet path is written once.
 //!
-//! A family says which types its addresses and map keys have. Adding IPv6 means one more
-//! implementation here, one more parser in the kernel crate's frame, and two more maps; the
-//! decision stays as it is.
+//! A family says which types its addresses, headers and map keys have, and how its network header
+//! is read (`parse`) and built (`answer`). Everything else is generic.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::order::{Be16, Be32};
+use crate::checksum::ChecksumDelta;
+use crate::frame::Frame;
+use crate::headers::{
+    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, PROTOCOL_ICMP,
+    PROTOCOL_ICMPV6, PROTOCOL_IPV4, PROTOCOL_IPV6,
+};
+use crate::order::{Be16, Be32, Be128, Words};
+use crate::parse::Network;
+use crate::verdict::Reason;
+use crate::{answer, parse};
 
 /// What differs between address families.
-pub trait Family: Copy {
+pub trait Family: Copy + 'static {
     /// An address as it lies in a header.
-    type Address: Copy + PartialEq + Default;
+    type Address: Words + PartialEq + Default + core::fmt::Debug;
+    /// The network header without options and extension headers.
+    type Header: FromBytes + IntoBytes + KnownLayout + Immutable + Copy + IpHeader<Self::Address>;
+    /// The beginning of a packet that an ICMP error quotes: header and 8 bytes.
+    type Quote: FromBytes + IntoBytes + KnownLayout + Immutable + Copy;
     /// Key of the service and origin tables.
-    type Endpoint: Copy;
-    /// Key of the flow tables.
-    type FlowKey: Copy;
+    type Endpoint: Copy + PartialEq;
+    /// Key of the flow tables: source and destination of a packet, ports and protocol.
+    type Tuple: Copy + PartialEq;
+    /// Key of the table of fragmented packets.
+    type FragmentKey: Copy;
+    /// Key of the table of clients: client and device.
+    type ClientKey: Copy;
+
+    /// Length of the network header in bytes.
+    const HEADER_LEN: usize;
+    /// EtherType.
+    const ETHER_TYPE: Be16;
+    /// Protocol number of its ICMP.
+    const ICMP: u8;
+    /// Protocol number of such a packet inside another.
+    const INSIDE: u8;
+    /// Type of an echo request.
+    const ECHO_REQUEST: u8;
+    /// Type of an echo reply.
+    const ECHO_REPLY: u8;
+    /// Types of errors: the first and the last of those that quote a packet.
+    const ERRORS: &'static [u8];
+    /// Type and code of "does not fit".
+    const TOO_BIG: (u8, u8);
+    /// Type and code of "no hop left".
+    const NO_HOP_LEFT: (u8, u8);
+    /// Whether its ICMP checksum covers the addresses.
+    const ICMP_COVERS_ADDRESSES: bool;
+    /// Where this family's local addresses begin in the table of local addresses.
+    const LOCALS_BEGIN: u32;
 
     /// The key of an address, port and protocol.
     fn endpoint(address: Self::Address, port: Be16, protocol: u8) -> Self::Endpoint;
 
-    /// The key of a client's conversation with a service address.
-    fn flow_key(client: Self::Endpoint, service: Self::Endpoint) -> Self::FlowKey;
+    /// The key of a conversation, as `source` sends it to `destination`, which has its protocol.
+    fn tuple(source: Self::Endpoint, destination: Self::Endpoint) -> Self::Tuple;
+
+    /// The source of a tuple.
+    fn source(tuple: &Self::Tuple) -> Self::Endpoint;
+
+    /// The destination of a tuple.
+    fn destination(tuple: &Self::Tuple) -> Self::Endpoint;
+
+    /// Whether two tuples are the same, compared in words.
+    fn same(one: &Self::Tuple, other: &Self::Tuple) -> bool;
+
+    /// The key of a fragmented packet.
+    fn fragment_key(
+        source: Self::Address,
+        destination: Self::Address,
+        identification: u32,
+        protocol: u8,
+    ) -> Self::FragmentKey;
+
+    /// The key of a client of a device.
+    fn client_key(client: Self::Address, device: u32) -> Self::ClientKey;
 
     /// The address, port and protocol of a key.
     fn parts(endpoint: &Self::Endpoint) -> (Self::Address, Be16, u8);
 
     /// An address from the 16 bytes of a table line; IPv4 uses the first four.
     fn address(bytes: &[u8; 16]) -> Self::Address;
+
+    /// A number made of a tuple, in which each bit depends on each of the tuple's.
+    fn hash(tuple: &Self::Tuple) -> u32;
+
+    /// Reads and checks the network header at `at`, options or extension headers included.
+    ///
+    /// # Errors
+    ///
+    /// A reason to pass it on untouched.
+    fn network(frame: &impl Frame, at: usize, ip: &mut Network<Self>) -> Result<(), Reason>;
+
+    /// Reads the network header at `at` of a packet that an ICMP error quotes: there may be less of
+    /// it than it says, and its checksum is not ours to judge.
+    ///
+    /// # Errors
+    ///
+    /// A reason to pass the error on untouched.
+    fn quoted(frame: &impl Frame, at: usize) -> Result<Network<Self>, Reason>;
+
+    /// A header from `source` to `destination` in front of `payload_len` bytes of `protocol`.
+    fn header(
+        source: Self::Address,
+        destination: Self::Address,
+        protocol: u8,
+        payload_len: usize,
+        service_class: u8,
+    ) -> Self::Header;
+
+    /// The checksum of an ICMP header and the packet it quotes, sent under `ip`.
+    fn icmp_checksum(ip: &Self::Header, icmp: &Icmp, quote: &Self::Quote) -> Be16;
 }
+
+/// What is changed in a network header, alike in both families.
+pub trait IpHeader<A> {
+    /// Source address.
+    fn source(&mut self) -> &mut A;
+    /// Destination address.
+    fn destination(&mut self) -> &mut A;
+    /// Takes one hop, which must be there.
+    fn take_hop(&mut self);
+    /// Gives it all the hops that a packet of our own has.
+    fn renew_hops(&mut self);
+    /// Accounts for changed addresses in its own checksum, if it has one.
+    fn account(&mut self, delta: ChecksumDelta);
+    /// Its own checksum; zero if it has none.
+    fn checksum(&self) -> Be16;
+    /// Differentiated services and ECN.
+    fn service_class(&self) -> u8;
+    /// Whether routers must not fragment it.
+    fn keeps_whole(&self) -> bool;
+}
+
+/// Hops given to packets of our own (RFC 1700's default).
+pub const OWN_HOPS: u8 = 64;
 
 /// IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct V4;
 
-/// An IPv4 address, port and protocol. Shape: 8 bytes, network order.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Default,
-)]
-#[repr(C, align(8))]
-pub struct Endpoint4 {
-    /// Address.
-    pub address: Be32,
-    /// Port.
-    pub port: Be16,
-    /// Protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub pad: u8,
+/// IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct V6;
+
+macro_rules! keys {
+    ($family:literal, $address:ty, $pad:literal, $endpoint:ident $endpoint_len:literal,
+     $tuple:ident $tuple_len:literal, $fragment:ident $fragment_len:literal,
+     $client:ident $client_len:literal) => {
+        #[doc = concat!("An ", $family, " address, port and protocol, in network order.")]
+        #[doc = concat!("Shape: ", stringify!($endpoint_len), " bytes.")]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Default,
+        )]
+        #[repr(C, align(8))]
+        pub struct $endpoint {
+            /// Address.
+            pub address: $address,
+            /// Port; zero for all ports, and for protocols without.
+            pub port: Be16,
+            /// Protocol number; zero for all without an entry of their own.
+            pub protocol: u8,
+            /// Zero.
+            pub pad: [u8; $pad],
+        }
+
+        #[doc = concat!("Source and destination of an ", $family, " packet, in network order.")]
+        #[doc = concat!("Shape: ", stringify!($tuple_len), " bytes.")]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Default,
+        )]
+        #[repr(C, align(8))]
+        pub struct $tuple {
+            /// Source address: of a flow, the client.
+            pub source: $address,
+            /// Destination address: of a flow, the service address.
+            pub destination: $address,
+            /// Source port.
+            pub source_port: Be16,
+            /// Destination port.
+            pub destination_port: Be16,
+            /// Protocol number.
+            pub protocol: u8,
+            /// Zero.
+            pub pad: [u8; 3],
+        }
+
+        #[doc = concat!("A fragmented ", $family, " packet, in network order.")]
+        #[doc = concat!("Shape: ", stringify!($fragment_len), " bytes.")]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Default,
+        )]
+        #[repr(C, align(8))]
+        pub struct $fragment {
+            /// Source address.
+            pub source: $address,
+            /// Destination address.
+            pub destination: $address,
+            /// Identification, as it lies in the header.
+            pub identification: u32,
+            /// Protocol number.
+            pub protocol: u8,
+            /// Zero.
+            pub pad: [u8; 3],
+        }
+
+        #[doc = concat!("An ", $family, " client of a device.")]
+        #[doc = concat!("Shape: ", stringify!($client_len), " bytes.")]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Default,
+        )]
+        #[repr(C, align(4))]
+        pub struct $client {
+            /// Client's address.
+            pub client: $address,
+            /// Device.
+            pub device: u32,
+        }
+
+        const _: () = assert!(size_of::<$endpoint>() == $endpoint_len);
+        const _: () = assert!(size_of::<$tuple>() == $tuple_len);
+        const _: () = assert!(size_of::<$fragment>() == $fragment_len);
+        const _: () = assert!(size_of::<$client>() == $client_len);
+    };
 }
 
-/// A client's conversation with an IPv4 service address. Shape: 16 bytes, network order.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Default,
-)]
-#[repr(C, align(8))]
-pub struct FlowKey4 {
-    /// Client address.
-    pub client: Be32,
-    /// Service address.
-    pub service: Be32,
-    /// Client port.
-    pub client_port: Be16,
-    /// Service port.
-    pub service_port: Be16,
-    /// Protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub pad: [u8; 3],
+keys!("IPv4", Be32, 1, Endpoint4 8, Tuple4 16, FragmentKey4 16, ClientKey4 8);
+keys!("IPv6", Be128, 5, Endpoint6 24, Tuple6 40, FragmentKey6 40, ClientKey6 20);
+
+/// What an ICMP error quotes of an IPv4 packet. Shape: 28 bytes.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(2))]
+pub struct Quote4 {
+    words: [Be16; 14],
 }
 
-const _: () = assert!(size_of::<Endpoint4>() == 8);
-const _: () = assert!(size_of::<FlowKey4>() == 16);
+/// What an ICMP error of ours quotes of an IPv6 packet. Shape: 48 bytes.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(2))]
+pub struct Quote6 {
+    words: [Be16; 24],
+}
+
+macro_rules! key_functions {
+    ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $endpoint_pad:literal) => {
+        #[inline(always)]
+        fn endpoint(address: Self::Address, port: Be16, protocol: u8) -> $endpoint {
+            $endpoint { address, port, protocol, pad: [0; $endpoint_pad] }
+        }
+
+        #[inline(always)]
+        fn tuple(source: $endpoint, destination: $endpoint) -> $tuple {
+            $tuple {
+                source: source.address,
+                destination: destination.address,
+                source_port: source.port,
+                destination_port: destination.port,
+                protocol: destination.protocol,
+                pad: [0; 3],
+            }
+        }
+
+        #[inline(always)]
+        fn source(tuple: &$tuple) -> $endpoint {
+            Self::endpoint(tuple.source, tuple.source_port, tuple.protocol)
+        }
+
+        #[inline(always)]
+        fn destination(tuple: &$tuple) -> $endpoint {
+            Self::endpoint(tuple.destination, tuple.destination_port, tuple.protocol)
+        }
+
+        #[inline(always)]
+        fn same(one: &$tuple, other: &$tuple) -> bool {
+            let one: &[u64; size_of::<$tuple>() / 8] = zerocopy::transmute_ref!(one);
+            let other: &[u64; size_of::<$tuple>() / 8] = zerocopy::transmute_ref!(other);
+            let mut differs = 0;
+            for (one, other) in one.iter().zip(other) {
+                differs |= one ^ other;
+            }
+            differs == 0
+        }
+
+        #[inline(always)]
+        fn fragment_key(
+            source: Self::Address,
+            destination: Self::Address,
+            identification: u32,
+            protocol: u8,
+        ) -> $fragment {
+            $fragment { source, destination, identification, protocol, pad: [0; 3] }
+        }
+
+        #[inline(always)]
+        fn client_key(client: Self::Address, device: u32) -> $client {
+            $client { client, device }
+        }
+
+        #[inline(always)]
+        fn parts(endpoint: &$endpoint) -> (Self::Address, Be16, u8) {
+            (endpoint.address, endpoint.port, endpoint.protocol)
+        }
+
+        #[inline(always)]
+        fn hash(tuple: &$tuple) -> u32 {
+            let ports = u32::from(tuple.source_port.raw()) << 16
+                | u32::from(tuple.destination_port.raw());
+            let mut mixed = tuple.source.fold().wrapping_mul(0x9e37_79b1);
+            mixed = (mixed ^ (mixed >> 15) ^ ports).wrapping_mul(0x85eb_ca6b);
+            mixed ^= tuple.destination.fold().rotate_left(16) ^ u32::from(tuple.protocol);
+            mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
+            mixed ^ (mixed >> 16)
+        }
+    };
+}
 
 impl Family for V4 {
     type Address = Be32;
+    type Header = Ipv4;
+    type Quote = Quote4;
     type Endpoint = Endpoint4;
-    type FlowKey = FlowKey4;
+    type Tuple = Tuple4;
+    type FragmentKey = FragmentKey4;
+    type ClientKey = ClientKey4;
 
-    #[inline(always)]
-    fn endpoint(address: Be32, port: Be16, protocol: u8) -> Endpoint4 {
-        Endpoint4 { address, port, protocol, pad: 0 }
-    }
+    const HEADER_LEN: usize = IPV4_LEN;
+    const ETHER_TYPE: Be16 = ETHER_TYPE_IPV4;
+    const ICMP: u8 = PROTOCOL_ICMP;
+    const INSIDE: u8 = PROTOCOL_IPV4;
+    const ECHO_REQUEST: u8 = 8;
+    const ECHO_REPLY: u8 = 0;
+    const ERRORS: &'static [u8] = &[3, 4, 11, 12];
+    const TOO_BIG: (u8, u8) = (3, 4);
+    const NO_HOP_LEFT: (u8, u8) = (11, 0);
+    const ICMP_COVERS_ADDRESSES: bool = false;
+    const LOCALS_BEGIN: u32 = 0;
 
-    #[inline(always)]
-    fn flow_key(client: Endpoint4, service: Endpoint4) -> FlowKey4 {
-        FlowKey4 {
-            client: client.address,
-            service: service.address,
-            client_port: client.port,
-            service_port: service.port,
-            protocol: service.protocol,
-            pad: [0; 3],
-        }
-    }
-
-    #[inline(always)]
-    fn parts(endpoint: &Endpoint4) -> (Be32, Be16, u8) {
-        (endpoint.address, endpoint.port, endpoint.protocol)
-    }
+    key_functions!(Endpoint4, Tuple4, FragmentKey4, ClientKey4, 1);
 
     #[inline(always)]
     fn address(bytes: &[u8; 16]) -> Be32 {
         Be32::from_raw(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    #[inline(always)]
+    fn network(frame: &impl Frame, at: usize, ip: &mut Network<Self>) -> Result<(), Reason> {
+        parse::network4(frame, at, ip)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &impl Frame, at: usize) -> Result<Network<Self>, Reason> {
+        parse::quoted4(frame, at)
+    }
+
+    #[inline(always)]
+    fn header(
+        source: Be32,
+        destination: Be32,
+        protocol: u8,
+        payload_len: usize,
+        service_class: u8,
+    ) -> Ipv4 {
+        answer::header4(source, destination, protocol, payload_len, service_class)
+    }
+
+    #[inline(always)]
+    fn icmp_checksum(_ip: &Ipv4, icmp: &Icmp, quote: &Quote4) -> Be16 {
+        answer::icmp_sum(icmp).add_all(&quote.words).finish()
+    }
+}
+
+impl Family for V6 {
+    type Address = Be128;
+    type Header = Ipv6;
+    type Quote = Quote6;
+    type Endpoint = Endpoint6;
+    type Tuple = Tuple6;
+    type FragmentKey = FragmentKey6;
+    type ClientKey = ClientKey6;
+
+    const HEADER_LEN: usize = IPV6_LEN;
+    const ETHER_TYPE: Be16 = ETHER_TYPE_IPV6;
+    const ICMP: u8 = PROTOCOL_ICMPV6;
+    const INSIDE: u8 = PROTOCOL_IPV6;
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
+    const ERRORS: &'static [u8] = &[1, 2, 3, 4];
+    const TOO_BIG: (u8, u8) = (2, 0);
+    const NO_HOP_LEFT: (u8, u8) = (3, 0);
+    const ICMP_COVERS_ADDRESSES: bool = true;
+    const LOCALS_BEGIN: u32 = crate::wire::LOCALS_PER_FAMILY;
+
+    key_functions!(Endpoint6, Tuple6, FragmentKey6, ClientKey6, 5);
+
+    #[inline(always)]
+    fn address(bytes: &[u8; 16]) -> Be128 {
+        Be128::from_bytes(*bytes)
+    }
+
+    #[inline(always)]
+    fn network(frame: &impl Frame, at: usize, ip: &mut Network<Self>) -> Result<(), Reason> {
+        parse::network6(frame, at, ip)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &impl Frame, at: usize) -> Result<Network<Self>, Reason> {
+        parse::quoted6(frame, at)
+    }
+
+    #[inline(always)]
+    fn header(
+        source: Be128,
+        destination: Be128,
+        protocol: u8,
+        payload_len: usize,
+        service_class: u8,
+    ) -> Ipv6 {
+        answer::header6(source, destination, protocol, payload_len, service_class)
+    }
+
+    #[inline(always)]
+    fn icmp_checksum(ip: &Ipv6, icmp: &Icmp, quote: &Quote6) -> Be16 {
+        answer::icmp_sum(icmp)
+            .add_all(&quote.words)
+            .add(ip.source)
+            .add(ip.destination)
+            .add(ip.payload_length)
+            .add(Be16::new(u16::from(PROTOCOL_ICMPV6)))
+            .finish()
+    }
+}
+
+impl IpHeader<Be32> for Ipv4 {
+    #[inline(always)]
+    fn source(&mut self) -> &mut Be32 {
+        &mut self.source
+    }
+
+    #[inline(always)]
+    fn destination(&mut self) -> &mut Be32 {
+        &mut self.destination
+    }
+
+    #[inline(always)]
+    fn take_hop(&mut self) {
+        self.set_hops(self.ttl.wrapping_sub(1));
+    }
+
+    #[inline(always)]
+    fn renew_hops(&mut self) {
+        self.set_hops(OWN_HOPS);
+    }
+
+    #[inline(always)]
+    fn account(&mut self, delta: ChecksumDelta) {
+        self.checksum = delta.applied_to(self.checksum);
+    }
+
+    #[inline(always)]
+    fn checksum(&self) -> Be16 {
+        self.checksum
+    }
+
+    #[inline(always)]
+    fn service_class(&self) -> u8 {
+        self.tos
+    }
+
+    #[inline(always)]
+    fn keeps_whole(&self) -> bool {
+        self.flags_fragment.raw() & crate::headers::DONT_FRAGMENT.raw() != 0
+    }
+}
+
+impl Ipv4 {
+    #[inline(always)]
+    fn set_hops(&mut self, hops: u8) {
+        let word = |hops: u8, protocol: u8| Be16::new(u16::from_be_bytes([hops, protocol]));
+        let old = word(self.ttl, self.protocol);
+        self.ttl = hops;
+        let delta = ChecksumDelta::none().remove(old).add(word(hops, self.protocol));
+        self.checksum = delta.applied_to(self.checksum);
+    }
+}
+
+impl IpHeader<Be128> for Ipv6 {
+    #[inline(always)]
+    fn source(&mut self) -> &mut Be128 {
+        &mut self.source
+    }
+
+    #[inline(always)]
+    fn destination(&mut self) -> &mut Be128 {
+        &mut self.destination
+    }
+
+    #[inline(always)]
+    fn take_hop(&mut self) {
+        self.hop_limit = self.hop_limit.wrapping_sub(1);
+    }
+
+    #[inline(always)]
+    fn renew_hops(&mut self) {
+        self.hop_limit = OWN_HOPS;
+    }
+
+    #[inline(always)]
+    fn account(&mut self, _delta: ChecksumDelta) {}
+
+    #[inline(always)]
+    fn checksum(&self) -> Be16 {
+        Be16::default()
+    }
+
+    #[inline(always)]
+    fn service_class(&self) -> u8 {
+        (self.version_class_label.get() >> 20) as u8
+    }
+
+    #[inline(always)]
+    fn keeps_whole(&self) -> bool {
+        true
     }
 }

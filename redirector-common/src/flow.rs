@@ -11,10 +11,20 @@ pub const FLOW_ANSWERED: u32 = 1 << 0;
 pub const FLOW_CLOSING: u32 = 1 << 1;
 /// A new conversation with the same addresses and ports was begun while this entry lived.
 pub const FLOW_CHALLENGED: u32 = 1 << 2;
+/// The flow was met in mid-conversation, and its server is a guess.
+pub const FLOW_ADOPTED: u32 = 1 << 3;
+/// The guess was wrong, and this is the other server's turn.
+pub const FLOW_REPINNED: u32 = 1 << 4;
+/// The server answers by itself: what the client acknowledged last is noted instead of what the
+/// server sent.
+pub const FLOW_DIRECT: u32 = 1 << 5;
 
 /// The clock of the tables is nanoseconds of the monotonic clock shifted right by this: units of
 /// 1.07 s, without a division in the packet path.
 pub const CLOCK_SHIFT: u32 = 30;
+
+/// Rates are kept in windows of the coarse clock shifted right by this: 67 ms.
+pub const WINDOW_SHIFT: u32 = 26;
 
 /// Whose flow it is. Fixed for the entry's life, which is what keeps a flow on its server (G2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +39,26 @@ pub struct Owner {
     pub incarnation: u32,
     /// Port at the server.
     pub server_port: Be16,
+    /// How its packets get there: a [`Forwarding`](crate::wire::Forwarding).
+    pub forwarding: u8,
+}
+
+/// The local end of a full-NAT flow, as the server sees its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Local {
+    /// Line of the table of local addresses.
+    pub index: u16,
+    /// Port; zero where there is no such end.
+    pub port: Be16,
 }
 
 /// A flow's entry as it lies in the table. Shape: six aligned 8-byte words; the first two and
 /// the last never change, the others are stored whole.
 ///
 /// Words: 0 device (bits 0-31), server (32-47), epoch (48-63); 1 incarnation (0-31), server port in
-/// network order (32-47); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags
+/// network order (32-47), forwarding (48-55); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags
 /// (32-63); 4 the last packet, in units of the table's clock; 5 the client's sequence number after
-/// its SYN (0-31), rest zero.
+/// its SYN (0-31), local port in network order (32-47), index of the local address (48-63).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -57,14 +78,25 @@ impl Flow {
     pub fn new(owner: Owner, client_hop: Hop, now: u64) -> Self {
         let identity =
             u64::from(owner.device) | u64::from(owner.server) << 32 | u64::from(owner.epoch) << 48;
-        let life = u64::from(owner.incarnation) | u64::from(owner.server_port.raw()) << 32;
+        let life = u64::from(owner.incarnation)
+            | u64::from(owner.server_port.raw()) << 32
+            | u64::from(owner.forwarding) << 48;
         Self { words: [identity, life, client_hop.0, 0, now, 0] }
     }
 
     /// The same flow, whose client goes on at `client_next` after its SYN.
     #[inline(always)]
     pub fn with_client_next(mut self, client_next: u32) -> Self {
-        self.words[5] = u64::from(client_next);
+        self.words[5] = self.words[5] >> 32 << 32 | u64::from(client_next);
+        self
+    }
+
+    /// The same flow, which the server knows by `local`.
+    #[inline(always)]
+    pub fn with_local(mut self, local: Local) -> Self {
+        self.words[5] = u64::from(self.words[5] as u32)
+            | u64::from(local.port.raw()) << 32
+            | u64::from(local.index) << 48;
         self
     }
 
@@ -103,7 +135,15 @@ pub trait Entry {
             epoch: (identity >> 48) as u16,
             incarnation: life as u32,
             server_port: Be16::from_raw((life >> 32) as u16),
+            forwarding: (life >> 48) as u8,
         }
+    }
+
+    /// The end by which the server knows the client.
+    #[inline(always)]
+    fn local(&self) -> Local {
+        let word = self.word(5);
+        Local { index: (word >> 48) as u16, port: Be16::from_raw((word >> 32) as u16) }
     }
 
     /// The way back to the client, learnt from its last packet.
@@ -200,14 +240,18 @@ mod tests {
         #[test]
         fn an_entry_gives_back_what_was_put_in(
             device: u32, server: u16, epoch: u16, incarnation: u32, port: u16, next: u32, now: u64,
+            forwarding: u8,
         ) {
             let owner =
-                Owner { device, server, epoch, incarnation, server_port: Be16::new(port) };
-            let flow = Here(core::cell::Cell::new(Flow::new(owner, Hop(17), 0)));
+                Owner { device, server, epoch, incarnation, server_port: Be16::new(port), forwarding };
+            let local = Local { index: server, port: Be16::new(port) };
+            let flow = Flow::new(owner, Hop(17), 0).with_local(local).with_client_next(next);
+            let flow = Here(core::cell::Cell::new(flow));
             flow.mark(FLOW_CLOSING);
             flow.answered(next);
             flow.touch(Hop(18), now);
             prop_assert_eq!(flow.owner(), owner);
+            prop_assert_eq!((flow.local(), flow.client_next()), (local, next));
             prop_assert_eq!(flow.server_next(), next);
             prop_assert_eq!(flow.flags(), FLOW_CLOSING | FLOW_ANSWERED);
             prop_assert_eq!((flow.seen(), flow.client_hop()), (now, Hop(18)));

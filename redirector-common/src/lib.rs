@@ -3,7 +3,7 @@
 //!
 //! The crate is compiled twice, into the BPF object and into the host's daemon and tests. It
 //! allocates nothing, reads no clock and has no unsafe code; every outside thing is an argument or
-//! a method of [`decide::Tables`].
+//! a method of [`tables::Tables`] or [`frame::Frame`].
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -11,16 +11,21 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod answer;
+pub mod apply;
 pub mod checksum;
 pub mod decide;
 pub mod family;
 pub mod flow;
+pub mod frame;
 pub mod headers;
 pub mod nat;
 pub mod order;
 pub mod packet;
 pub mod parse;
-pub mod reset;
+pub mod path;
+pub mod tables;
 pub mod tcp;
+pub mod tunnel;
 pub mod verdict;
 pub mod wire;

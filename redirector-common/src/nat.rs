@@ -1,100 +1,302 @@
-//! Address rewriting: pure functions on headers, which cannot fail.
+//! Address rewriting, in place.
 //!
-//! Each keeps every checksum as right, or as wrong, as it was, so that end-to-end protection holds.
+//! Each checksum stays as right, or as wrong, as it was, so that end-to-end protection holds.
+//! Source: RFC 1624 equation 3, RFC 3022; RFC 5508 for what ICMP errors quote.
 
 use core::mem::replace;
 
-use crate::checksum::ChecksumUpdate;
-use crate::headers::{Ipv4, Tcp, Udp};
-use crate::order::{Be16, Be32};
+use crate::checksum::ChecksumDelta;
+use crate::family::{Family, IpHeader};
+use crate::frame::Frame;
+use crate::headers::{Icmp, PROTOCOL_TCP, PROTOCOL_UDP, Ports, TCP_LEN, Tcp, UDP_LEN, Udp};
+use crate::order::Be16;
+use crate::packet::{Kind, OFFSET_MASK, Packet};
+use crate::verdict::{Action, Reason, Verdict};
 
-/// A transport header whose ports and checksum can be rewritten.
-pub trait Transport {
-    /// Source port.
-    fn source(&mut self) -> &mut Be16;
-    /// Destination port.
-    fn destination(&mut self) -> &mut Be16;
-    /// Replaces the checksum by what `update` makes of it, by the protocol's rules.
-    fn update_checksum(&mut self, update: impl FnOnce(ChecksumUpdate) -> ChecksumUpdate);
+/// New ends of a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends<F: Family> {
+    source: Option<(F::Address, Be16)>,
+    destination: Option<(F::Address, Be16)>,
 }
 
-impl Transport for Tcp {
+impl<F: Family> Ends<F> {
+    /// The ends that a verdict gives its packet.
     #[inline(always)]
-    fn source(&mut self) -> &mut Be16 {
-        &mut self.source
+    pub fn of(verdict: &Verdict<F>) -> Self {
+        let server_side = Some((verdict.address, verdict.port));
+        let client_side = match verdict.other_port.raw() {
+            0 => None,
+            _ => Some((verdict.other, verdict.other_port)),
+        };
+        match verdict.action {
+            Action::ToServer => Self { source: client_side, destination: server_side },
+            Action::ToClient => Self { source: server_side, destination: client_side },
+            _ => Self { source: None, destination: None },
+        }
     }
 
+    /// The same for the packet that an error quotes, which went the other way.
     #[inline(always)]
-    fn destination(&mut self) -> &mut Be16 {
-        &mut self.destination
-    }
-
-    #[inline(always)]
-    fn update_checksum(&mut self, update: impl FnOnce(ChecksumUpdate) -> ChecksumUpdate) {
-        self.checksum = update(ChecksumUpdate::new(self.checksum)).finish();
+    fn turned(self) -> Self {
+        Self { source: self.destination, destination: self.source }
     }
 }
 
-impl Transport for Udp {
-    #[inline(always)]
-    fn source(&mut self) -> &mut Be16 {
-        &mut self.source
+/// Whether everything that [`translate`] changes is there.
+///
+/// # Errors
+///
+/// `Truncated`; nothing has changed.
+#[inline(always)]
+pub fn check<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> Result<(), Reason> {
+    let transport = usize::from(packet.layout.transport) & OFFSET_MASK;
+    frame.header::<F::Header>(usize::from(packet.layout.network) & OFFSET_MASK)?;
+    match packet.kind {
+        Kind::Segment => frame.header::<Tcp>(transport).map(drop),
+        Kind::Datagram => frame.header::<Udp>(transport).map(drop),
+        Kind::Error => {
+            frame.header::<Icmp>(transport)?;
+            let quoted = usize::from(packet.layout.quoted_transport) & OFFSET_MASK;
+            if has_ports(packet.protocol) {
+                frame.header::<Ports>(quoted)?;
+            }
+            frame.header::<F::Header>(usize::from(packet.layout.quoted_network) & OFFSET_MASK)?;
+            Ok(())
+        }
+        Kind::Other | Kind::LaterFragment | Kind::Echo => Ok(()),
     }
+}
 
-    #[inline(always)]
-    fn destination(&mut self) -> &mut Be16 {
-        &mut self.destination
+/// Gives a packet its new ends and takes one hop; headers lie `moved` bytes further on than when
+/// the packet was parsed.
+///
+/// Shape: what [`check`] has found to be there.
+///
+/// # Errors
+///
+/// Only where [`check`] would have failed.
+#[inline(always)]
+pub fn translate<F: Family>(
+    frame: &mut impl Frame,
+    packet: &Packet<F>,
+    verdict: &Verdict<F>,
+    moved: isize,
+) -> Result<(), Reason> {
+    let ends = Ends::of(verdict);
+    let layout = &packet.layout;
+    if packet.is_error() {
+        return translate_error(frame, packet, &ends, moved);
     }
+    let addresses = frame.change(at(layout.network, moved), |ip: &mut F::Header| {
+        let delta = put::<F>(ip, &ends);
+        ip.account(delta);
+        ip.take_hop();
+        delta
+    })?;
+    let transport = at(layout.transport, moved);
+    match packet.kind {
+        Kind::Segment => frame.change(transport, |tcp: &mut Tcp| {
+            let ports = put_ports::<F>(&mut tcp.source, &mut tcp.destination, &ends);
+            tcp.checksum = addresses.and(ports).applied_to(tcp.checksum);
+        }),
+        Kind::Datagram => frame.change(transport, |udp: &mut Udp| {
+            let ports = put_ports::<F>(&mut udp.source, &mut udp.destination, &ends);
+            udp.checksum = datagram_sum(addresses.and(ports), udp.checksum);
+        }),
+        _ => Ok(()),
+    }
+}
 
-    /// A zero checksum means that none was made and stays; one that comes out as zero is sent as
-    /// all ones (RFC 768).
-    #[inline(always)]
-    fn update_checksum(&mut self, update: impl FnOnce(ChecksumUpdate) -> ChecksumUpdate) {
-        if self.checksum.raw() == 0 {
+/// The checksum of a datagram. Zero means that none was made and stays; one that comes out as zero
+/// is sent as all ones (RFC 768).
+#[inline(always)]
+fn datagram_sum(delta: ChecksumDelta, checksum: Be16) -> Be16 {
+    if checksum.raw() == 0 {
+        return checksum;
+    }
+    let sum = delta.applied_to(checksum);
+    if sum.raw() == 0 { Be16::from_raw(0xffff) } else { sum }
+}
+
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
+}
+
+/// An offset after the frame's head has moved, in the form that the verifier follows.
+#[inline(always)]
+pub fn at(offset: u16, moved: isize) -> usize {
+    (isize::from(offset as i16) + moved) as usize & OFFSET_MASK
+}
+
+#[inline(always)]
+fn put<F: Family>(ip: &mut F::Header, ends: &Ends<F>) -> ChecksumDelta {
+    let mut delta = ChecksumDelta::none();
+    if let Some((address, _)) = ends.source {
+        delta = delta.remove(replace(ip.source(), address)).add(address);
+    }
+    if let Some((address, _)) = ends.destination {
+        delta = delta.remove(replace(ip.destination(), address)).add(address);
+    }
+    delta
+}
+
+#[inline(always)]
+fn put_ports<F: Family>(
+    source: &mut Be16,
+    destination: &mut Be16,
+    ends: &Ends<F>,
+) -> ChecksumDelta {
+    let mut delta = ChecksumDelta::none();
+    if let Some((_, port)) = ends.source {
+        delta = delta.remove(replace(source, port)).add(port);
+    }
+    if let Some((_, port)) = ends.destination {
+        delta = delta.remove(replace(destination, port)).add(port);
+    }
+    delta
+}
+
+/// An ICMP error: its own ends, and those of the packet that it quotes, which went the other way.
+#[inline(always)]
+fn translate_error<F: Family>(
+    frame: &mut impl Frame,
+    packet: &Packet<F>,
+    ends: &Ends<F>,
+    moved: isize,
+) -> Result<(), Reason> {
+    let layout = &packet.layout;
+    let quoted = ends.turned();
+    let quoted_network = at(layout.quoted_network, moved);
+    let before: F::Header = *frame.header(quoted_network)?;
+    // Everything in the quoted packet that changes, the quoted checksums included, changes the
+    // error's own checksum.
+    let (addresses, mut delta) = frame.change(quoted_network, |ip: &mut F::Header| {
+        let addresses = put::<F>(ip, &quoted);
+        let checksum = ip.checksum();
+        ip.account(addresses);
+        (addresses, addresses.remove(checksum).add(ip.checksum()))
+    })?;
+    if has_ports(packet.protocol) {
+        let quoted_transport = at(layout.quoted_transport, moved);
+        let ports = frame.change(quoted_transport, |ports: &mut Ports| {
+            put_ports::<F>(&mut ports.source, &mut ports.destination, &quoted)
+        })?;
+        let inner = quoted_sum(frame, packet, addresses.and(ports), moved);
+        delta = delta.and(ports).and(inner);
+    }
+    let outer = frame.change(at(layout.network, moved), |ip: &mut F::Header| {
+        let ends = outer_ends(&before, ip, ends);
+        let outer = put::<F>(ip, &ends);
+        ip.account(outer);
+        ip.take_hop();
+        outer
+    })?;
+    if F::ICMP_COVERS_ADDRESSES {
+        delta = delta.and(outer);
+    }
+    frame.change(at(layout.transport, moved), |icmp: &mut Icmp| {
+        icmp.checksum = delta.applied_to(icmp.checksum);
+    })
+}
+
+/// The new ends of the error itself. It comes from wherever the quoted packet met its end: only if
+/// that is the very host that the packet was sent to, that host's address is hidden too.
+#[inline(always)]
+fn outer_ends<F: Family>(quoted: &F::Header, outer: &mut F::Header, ends: &Ends<F>) -> Ends<F> {
+    let mut quoted = *quoted;
+    let from_end = *outer.source() == *quoted.destination();
+    Ends {
+        source: if from_end { ends.source } else { None },
+        destination: ends.destination,
+    }
+}
+
+/// The quoted packet's own checksum, where enough of it is quoted; gives what that does to the
+/// error's.
+#[inline(always)]
+fn quoted_sum<F: Family>(
+    frame: &mut impl Frame,
+    packet: &Packet<F>,
+    delta: ChecksumDelta,
+    moved: isize,
+) -> ChecksumDelta {
+    /// Where the checksums lie in their headers.
+    const TCP_SUM: u16 = TCP_LEN as u16 - 4;
+    const UDP_SUM: u16 = UDP_LEN as u16 - 2;
+    let is_tcp = packet.protocol == PROTOCOL_TCP;
+    let offset = packet.layout.quoted_transport + if is_tcp { TCP_SUM } else { UDP_SUM };
+    if offset + size_of::<Be16>() as u16 > packet.layout.end {
+        return ChecksumDelta::none();
+    }
+    let changed = frame.change(at(offset, moved), |checksum: &mut Be16| {
+        let old = *checksum;
+        *checksum = if is_tcp { delta.applied_to(old) } else { datagram_sum(delta, old) };
+        ChecksumDelta::none().remove(old).add(*checksum)
+    });
+    changed.unwrap_or(ChecksumDelta::none())
+}
+
+/// Lowers the largest segment that a SYN asks for (RFC 9293, option 2) to `mss_max` bytes.
+///
+/// Options that cannot be read are left alone.
+#[inline(always)]
+pub fn clamp_mss<F: Family>(
+    frame: &mut impl Frame,
+    packet: &Packet<F>,
+    mss_max: Be16,
+    moved: isize,
+) {
+    /// More options than fit beside a largest-segment option.
+    const OPTIONS_MAX: usize = 12;
+    const END: u8 = 0;
+    const PADDING: u8 = 1;
+    const LARGEST_SEGMENT: u8 = 2;
+    let transport = at(packet.layout.transport, moved);
+    let Ok(tcp) = frame.header::<Tcp>(transport) else { return };
+    let end = transport + tcp.header_len();
+    let mut option = transport + TCP_LEN;
+    for _ in 0..OPTIONS_MAX {
+        if option + 4 > end {
             return;
         }
-        let sum = update(ChecksumUpdate::new(self.checksum)).finish();
-        self.checksum = if sum.raw() == 0 { Be16::from_raw(0xffff) } else { sum };
+        let Ok([kind, len, high, low]) = frame.header::<[u8; 4]>(option & OFFSET_MASK) else {
+            return;
+        };
+        match (*kind, *len) {
+            (END, _) => return,
+            (PADDING, _) => option += 1,
+            (LARGEST_SEGMENT, 4) => {
+                let old = u16::from_be_bytes([*high, *low]);
+                if old > mss_max.get() {
+                    let odd = (option - transport) % 2 == 1;
+                    put_mss(frame, (transport, option), (Be16::new(old), mss_max), odd);
+                }
+                return;
+            }
+            (_, len @ 2..) => option += usize::from(len),
+            _ => return,
+        }
     }
 }
 
-/// Sends a packet to a server: rewrites destination address and port, takes one hop from the TTL.
-///
-/// Shape: `ip` without options, TTL at least 1. Errors: none. Source: RFC 1624 equation 3, RFC
-/// 3022.
 #[inline(always)]
-pub fn to_server(ip: &mut Ipv4, transport: &mut impl Transport, address: Be32, port: Be16) {
-    let old = (replace(&mut ip.destination, address), replace(transport.destination(), port));
-    account(ip, transport, old, (address, port));
-}
-
-/// Sends a packet back to a client: rewrites source address and port, takes one hop from the TTL.
-///
-/// Shape, errors and source as of [`to_server`].
-#[inline(always)]
-pub fn to_client(ip: &mut Ipv4, transport: &mut impl Transport, address: Be32, port: Be16) {
-    let old = (replace(&mut ip.source, address), replace(transport.source(), port));
-    account(ip, transport, old, (address, port));
-}
-
-/// Takes one hop, and accounts for it and for what was replaced in both checksums.
-#[inline(always)]
-fn account(
-    ip: &mut Ipv4,
-    transport: &mut impl Transport,
-    (old_address, old_port): (Be32, Be16),
-    (address, port): (Be32, Be16),
+fn put_mss(
+    frame: &mut impl Frame,
+    (transport, option): (usize, usize),
+    (old, new): (Be16, Be16),
+    odd: bool,
 ) {
-    let hop_word = |ip: &Ipv4| Be16::new(u16::from_be_bytes([ip.ttl, ip.protocol]));
-    let old_word = hop_word(ip);
-    ip.ttl = ip.ttl.wrapping_sub(1);
-    ip.checksum = ChecksumUpdate::new(ip.checksum)
-        .remove(old_word)
-        .add(hop_word(ip))
-        .remove_u32(old_address)
-        .add_u32(address)
-        .finish();
-    transport.update_checksum(|sum| {
-        sum.remove_u32(old_address).add_u32(address).remove(old_port).add(port)
+    let [high, low] = new.get().to_be_bytes();
+    let put = frame.change((option + 2) & OFFSET_MASK, |value: &mut [u8; 2]| *value = [high, low]);
+    if put.is_err() {
+        return;
+    }
+    // An option at an odd place has its bytes in two words, the other way round.
+    let word = |value: Be16| if odd { Be16::from_raw(value.raw().swap_bytes()) } else { value };
+    let delta = ChecksumDelta::none().remove(word(old)).add(word(new));
+    let _ = frame.change(transport & OFFSET_MASK, |tcp: &mut Tcp| {
+        tcp.checksum = delta.applied_to(tcp.checksum);
     });
 }

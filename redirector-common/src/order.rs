@@ -70,6 +70,103 @@ impl Be32 {
     }
 }
 
+/// 128 bits as they lie in a header: an IPv6 address. Shape: 16 bytes, alignment 2.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Be128([u16; 8]);
+
+impl Be128 {
+    /// Takes the bytes in the order in which they are sent.
+    #[inline(always)]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(zerocopy::transmute!(bytes))
+    }
+
+    /// The bytes in the order in which they are sent.
+    #[inline(always)]
+    pub fn to_bytes(self) -> [u8; 16] {
+        zerocopy::transmute!(self.0)
+    }
+
+    /// The bits as they lie in memory, as four numbers.
+    #[inline(always)]
+    pub fn raw(self) -> [u32; 4] {
+        zerocopy::transmute!(self.0)
+    }
+}
+
+/// Something whose 16-bit words take part in a checksum, and that can be told from others by a
+/// number.
+pub trait Words: Copy {
+    /// Sum of its 16-bit words, as they lie in memory; less than 2^20.
+    fn sum(self) -> u32;
+    /// Sum of its inverted 16-bit words; less than 2^20.
+    fn inverted_sum(self) -> u32;
+    /// All its bits folded into 32.
+    fn fold(self) -> u32;
+}
+
+#[inline(always)]
+fn halves(raw: u32) -> u32 {
+    (raw & 0xffff) + (raw >> 16)
+}
+
+impl Words for Be16 {
+    #[inline(always)]
+    fn sum(self) -> u32 {
+        u32::from(self.0)
+    }
+
+    #[inline(always)]
+    fn inverted_sum(self) -> u32 {
+        u32::from(!self.0)
+    }
+
+    #[inline(always)]
+    fn fold(self) -> u32 {
+        u32::from(self.0)
+    }
+}
+
+impl Words for Be32 {
+    #[inline(always)]
+    fn sum(self) -> u32 {
+        halves(self.raw())
+    }
+
+    #[inline(always)]
+    fn inverted_sum(self) -> u32 {
+        halves(!self.raw())
+    }
+
+    #[inline(always)]
+    fn fold(self) -> u32 {
+        self.raw()
+    }
+}
+
+impl Words for Be128 {
+    #[inline(always)]
+    fn sum(self) -> u32 {
+        let [a, b, c, d] = self.raw();
+        halves(a) + halves(b) + halves(c) + halves(d)
+    }
+
+    #[inline(always)]
+    fn inverted_sum(self) -> u32 {
+        let [a, b, c, d] = self.raw();
+        halves(!a) + halves(!b) + halves(!c) + halves(!d)
+    }
+
+    #[inline(always)]
+    fn fold(self) -> u32 {
+        let [a, b, c, d] = self.raw();
+        a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,58 +1,414 @@
-//! What makes headers acceptable: pure checks on headers that somebody else found in a frame.
+//! From a frame to a [`Packet`]: what makes headers acceptable, and the facts taken from them.
 //!
 //! Whatever is refused here is refused by name, and passes to the kernel's stack untouched.
 
-use zerocopy::transmute_ref;
-
-use crate::headers::{IPV4_LEN, Ipv4, TCP_LEN, Tcp, UDP_LEN, Udp};
+use crate::family::{Family, V4, V6};
+use crate::frame::Frame;
+use crate::headers::{
+    ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, ETHERNET_LEN, Ethernet, Extension, FRAGMENT_OFFSET,
+    Fragment6, ICMP_LEN, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, MORE_FRAGMENTS, PROTOCOL_ICMP,
+    PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Ports, TCP_LEN, Tcp, UDP_LEN, Udp, VLAN_LEN,
+    VlanTag,
+};
+use crate::order::{Be16, Be32};
+use crate::packet::{Kind, Layout, OFFSET_MASK, Packet};
 use crate::tcp::{FIN, SYN, Segment};
 use crate::verdict::Reason;
+use crate::wire::{Hop, Tags};
 
-/// Checks an IPv4 header against itself; gives the packet's length in bytes, which the caller
-/// checks against the frame.
+/// IPv6 extension headers that are looked past; RFC 8504 lets a node set such a limit.
+const EXTENSIONS_MAX: usize = 6;
+/// IPv6 hop-by-hop options.
+const HOP_BY_HOP: u8 = 0;
+/// IPv6 routing header.
+const ROUTING: u8 = 43;
+/// IPv6 fragment header.
+const FRAGMENT: u8 = 44;
+/// IPv6 destination options.
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// What is in front of the network header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// EtherType of the packet.
+    pub ether_type: Be16,
+    /// VLAN tags.
+    pub tags: Tags,
+    /// Where the network header begins.
+    pub network: usize,
+}
+
+/// Which part of a packet this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment.
+    First,
+    /// Another fragment.
+    Later,
+}
+
+/// What a network header says.
+#[derive(Debug, Clone, Copy)]
+pub struct Network<F: Family> {
+    /// Source address.
+    pub source: F::Address,
+    /// Destination address.
+    pub destination: F::Address,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Hops left.
+    pub hops: u8,
+    /// Which part of the packet this is.
+    pub part: Part,
+    /// Identification of a fragmented packet, as it lies in the header.
+    pub identification: u32,
+    /// Where the payload begins.
+    pub transport: usize,
+    /// Where the packet ends.
+    pub end: usize,
+}
+
+impl<F: Family> Network<F> {
+    /// A place for a header's facts.
+    #[inline(always)]
+    pub fn nothing() -> Self {
+        Self {
+            source: F::Address::default(),
+            destination: F::Address::default(),
+            protocol: 0,
+            hops: 0,
+            part: Part::Whole,
+            identification: 0,
+            transport: 0,
+            end: 0,
+        }
+    }
+}
+
+/// Reads the Ethernet header and up to two VLAN tags.
 ///
 /// # Errors
 ///
-/// `BadHeader`, `IpOptions` or `Fragment`. Source: RFC 791; RFC 1812 section 5.2.2 for the
-/// checksum, which a router must not leave unchecked.
+/// `Truncated`.
 #[inline(always)]
-pub fn ipv4(ip: &Ipv4) -> Result<usize, Reason> {
+pub fn link(frame: &impl Frame) -> Result<Link, Reason> {
+    let ethernet: &Ethernet = frame.header(0)?;
+    let ether_type = ethernet.ether_type;
+    if ether_type != ETHER_TYPE_VLAN && ether_type != ETHER_TYPE_QINQ {
+        return Ok(Link { ether_type, tags: Tags::NONE, network: ETHERNET_LEN });
+    }
+    let outer: &VlanTag = frame.header(ETHERNET_LEN)?;
+    let (outer_id, ether_type) = (outer.control.get(), outer.ether_type);
+    let network = ETHERNET_LEN + VLAN_LEN;
+    if ether_type != ETHER_TYPE_VLAN {
+        return Ok(Link { ether_type, tags: Tags::one(outer_id), network });
+    }
+    let inner: &VlanTag = frame.header(network)?;
+    let tags = Tags::two(outer_id, inner.control.get());
+    Ok(Link { ether_type: inner.ether_type, tags, network: network + VLAN_LEN })
+}
+
+/// Reads a packet of family `F` whose network header begins at `network`, into a place that the
+/// caller has for it: in the kernel that is no stack.
+///
+/// # Errors
+///
+/// The reason for which it passes untouched.
+#[inline(always)]
+pub fn packet<F: Family>(
+    frame: &impl Frame,
+    network: usize,
+    arrival: Hop,
+    packet: &mut Packet<F>,
+) -> Result<(), Reason> {
+    F::network(frame, network, &mut packet.ip)?;
+    let (protocol, part) = (packet.ip.protocol, packet.ip.part);
+    let (transport, end) = (packet.ip.transport, packet.ip.end);
+    check_len(frame, end)?;
+    packet.kind = Kind::Other;
+    packet.first_fragment = matches!(part, Part::First);
+    packet.protocol = protocol;
+    packet.segment = Segment::default();
+    packet.arrival = arrival;
+    packet.layout = Layout {
+        network: network as u16,
+        transport: transport as u16,
+        end: end as u16,
+        quoted_network: 0,
+        quoted_transport: 0,
+    };
+    let mut ports = Ports { source: Be16::default(), destination: Be16::default() };
+    match protocol {
+        _ if matches!(part, Part::Later) => packet.kind = Kind::LaterFragment,
+        PROTOCOL_TCP => {
+            let tcp: &Tcp = frame.header(transport & OFFSET_MASK)?;
+            packet.kind = Kind::Segment;
+            packet.segment = segment(tcp, end - transport)?;
+            ports = Ports { source: tcp.source, destination: tcp.destination };
+        }
+        PROTOCOL_UDP => {
+            let udp: &Udp = frame.header(transport & OFFSET_MASK)?;
+            check_udp(udp, end - transport, packet.first_fragment)?;
+            packet.kind = Kind::Datagram;
+            ports = Ports { source: udp.source, destination: udp.destination };
+        }
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => return icmp(frame, packet),
+        _ => {}
+    }
+    let source = F::endpoint(packet.ip.source, ports.source, protocol);
+    packet.tuple =
+        F::tuple(source, F::endpoint(packet.ip.destination, ports.destination, protocol));
+    Ok(())
+}
+
+/// An ICMP message: an echo request, or an error with what it quotes.
+#[inline(always)]
+fn icmp<F: Family>(frame: &impl Frame, packet: &mut Packet<F>) -> Result<(), Reason> {
+    let (transport, end) = (packet.ip.transport, packet.ip.end);
+    let icmp: &Icmp = frame.header(transport & OFFSET_MASK)?;
+    if packet.protocol != F::ICMP || packet.first_fragment || transport + ICMP_LEN > end {
+        return Err(Reason::IcmpOther);
+    }
+    if icmp.kind == F::ECHO_REQUEST && icmp.code == 0 {
+        packet.kind = Kind::Echo;
+        let portless = |address| F::endpoint(address, Be16::default(), F::ICMP);
+        packet.tuple = F::tuple(portless(packet.ip.source), portless(packet.ip.destination));
+        return Ok(());
+    }
+    if !F::ERRORS.contains(&icmp.kind) {
+        return Err(Reason::IcmpOther);
+    }
+    let quoted_network = transport + ICMP_LEN;
+    let quoted = F::quoted(frame, quoted_network & OFFSET_MASK)?;
+    // An error that is not sent to the one whose packet it quotes is none (RFC 5927).
+    if quoted.source != packet.ip.destination || matches!(quoted.part, Part::Later) {
+        return Err(Reason::IcmpOther);
+    }
+    let mut ports = Ports { source: Be16::default(), destination: Be16::default() };
+    match quoted.protocol {
+        PROTOCOL_TCP | PROTOCOL_UDP => {
+            ports = *frame.header(quoted.transport & OFFSET_MASK)?;
+            if quoted.transport + size_of::<Ports>() > end {
+                return Err(Reason::IcmpOther);
+            }
+        }
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => return Err(Reason::IcmpOther),
+        _ => {}
+    }
+    packet.kind = Kind::Error;
+    packet.protocol = quoted.protocol;
+    let source = F::endpoint(quoted.destination, ports.destination, quoted.protocol);
+    packet.tuple = F::tuple(source, F::endpoint(quoted.source, ports.source, quoted.protocol));
+    packet.layout.quoted_network = quoted_network as u16;
+    packet.layout.quoted_transport = quoted.transport as u16;
+    Ok(())
+}
+
+/// Whether a packet that ends at `end` is all there. The length of all buffers costs a call, so it
+/// is asked for only if the first buffer does not do.
+#[inline(always)]
+fn check_len(frame: &impl Frame, end: usize) -> Result<(), Reason> {
+    if end > frame.linear_len() && end > frame.len() {
+        return Err(Reason::Truncated);
+    }
+    Ok(())
+}
+
+/// Checks an IPv4 header against itself.
+///
+/// # Errors
+///
+/// `Truncated` or `BadHeader`. Source: RFC 791; RFC 1812 section 5.2.2 for the checksum, which a
+/// router must not leave unchecked.
+#[inline(always)]
+pub fn network4(
+    frame: &impl Frame,
+    at: usize,
+    network: &mut Network<V4>,
+) -> Result<(), Reason> {
+    let ip: &Ipv4 = frame.header(at)?;
     let ip_len = usize::from(ip.total_length.get());
-    if ip.version_ihl >> 4 != 4 || ip.header_len() < IPV4_LEN || ip_len < ip.header_len() {
+    let header_len = ip.header_len();
+    if ip.version_ihl >> 4 != 4 || header_len < IPV4_LEN || ip_len < header_len {
         return Err(Reason::BadHeader);
     }
-    if ip.header_len() > IPV4_LEN {
-        return Err(Reason::IpOptions);
-    }
-    if ip.is_fragment() {
-        return Err(Reason::Fragment);
-    }
-    let words: &[u16; IPV4_LEN / 2] = transmute_ref!(ip);
+    let words: &[u16; IPV4_LEN / 2] = zerocopy::transmute_ref!(ip);
     let mut sum = 0_u32;
     for word in words {
         sum += u32::from(*word);
+    }
+    if header_len > IPV4_LEN {
+        sum += options_sum(frame, at, header_len)?;
     }
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     if sum != 0xffff {
         return Err(Reason::BadHeader);
     }
-    Ok(ip_len)
+    *network = facts4(ip, at, ip_len);
+    Ok(())
 }
 
-/// The facts of a TCP segment in a packet of `ip_len` bytes; the payload's length comes from the IP
-/// header, so that padding of short frames never counts.
+/// The sum of the options' words.
+#[inline(always)]
+fn options_sum(frame: &impl Frame, at: usize, header_len: usize) -> Result<u32, Reason> {
+    /// Options are at most ten numbers of 32 bits (RFC 791).
+    const OPTIONS_MAX: usize = 10;
+    let mut sum = 0;
+    for n in 0..OPTIONS_MAX {
+        let offset = IPV4_LEN + n * size_of::<Be32>();
+        if offset >= header_len {
+            break;
+        }
+        let word: &Be32 = frame.header(at + offset)?;
+        let raw = word.raw();
+        sum += (raw & 0xffff) + (raw >> 16);
+    }
+    Ok(sum)
+}
+
+#[inline(always)]
+fn facts4(ip: &Ipv4, at: usize, ip_len: usize) -> Network<V4> {
+    let fragment = ip.flags_fragment.raw();
+    Network {
+        source: ip.source,
+        destination: ip.destination,
+        protocol: ip.protocol,
+        hops: ip.ttl,
+        part: if fragment & FRAGMENT_OFFSET.raw() != 0 {
+            Part::Later
+        } else if fragment & MORE_FRAGMENTS.raw() != 0 {
+            Part::First
+        } else {
+            Part::Whole
+        },
+        identification: u32::from(ip.identification.raw()),
+        transport: at + ip.header_len(),
+        end: at + ip_len,
+    }
+}
+
+/// Reads the IPv4 header that an ICMP error quotes.
 ///
 /// # Errors
 ///
-/// `BadHeader` when the header's length contradicts the packet's.
+/// `Truncated` or `IcmpOther`.
 #[inline(always)]
-pub fn tcp(tcp: &Tcp, ip_len: usize) -> Result<Segment, Reason> {
-    let headers_len = IPV4_LEN + tcp.header_len();
-    if tcp.header_len() < TCP_LEN || headers_len > ip_len {
+pub fn quoted4(frame: &impl Frame, at: usize) -> Result<Network<V4>, Reason> {
+    let ip: &Ipv4 = frame.header(at)?;
+    if ip.version_ihl >> 4 != 4 || ip.header_len() < IPV4_LEN {
+        return Err(Reason::IcmpOther);
+    }
+    Ok(facts4(ip, at, usize::from(ip.total_length.get())))
+}
+
+/// Checks an IPv6 header, and looks past its extension headers.
+///
+/// # Errors
+///
+/// `Truncated`, `BadHeader`, or `Extensions` where the chain is too long or leads to a header that
+/// hides the transport. Source: RFC 8200.
+#[inline(always)]
+pub fn network6(
+    frame: &impl Frame,
+    at: usize,
+    network: &mut Network<V6>,
+) -> Result<(), Reason> {
+    let ip: &Ipv6 = frame.header(at)?;
+    if ip.version_class_label.get() >> 28 != 6 {
         return Err(Reason::BadHeader);
     }
-    let payload_len = (ip_len - headers_len) as u32;
+    *network = facts6(ip, at);
+    if is_extension(network.protocol) {
+        past_extensions(frame, network)?;
+    }
+    if network.transport > network.end {
+        return Err(Reason::BadHeader);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn facts6(ip: &Ipv6, at: usize) -> Network<V6> {
+    Network {
+        source: ip.source,
+        destination: ip.destination,
+        protocol: ip.next_header,
+        hops: ip.hop_limit,
+        part: Part::Whole,
+        identification: 0,
+        transport: at + IPV6_LEN,
+        end: at + IPV6_LEN + usize::from(ip.payload_length.get()),
+    }
+}
+
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
+}
+
+/// Moves on to the transport header, or to the end of a later fragment's headers.
+#[inline(always)]
+fn past_extensions(frame: &impl Frame, network: &mut Network<V6>) -> Result<(), Reason> {
+    for _ in 0..EXTENSIONS_MAX {
+        if network.transport + size_of::<Fragment6>() > OFFSET_MASK {
+            return Err(Reason::Extensions);
+        }
+        match network.protocol {
+            FRAGMENT => {
+                let header: &Fragment6 = frame.header(network.transport & OFFSET_MASK)?;
+                network.protocol = header.next_header;
+                network.identification = header.identification.raw();
+                network.transport += size_of::<Fragment6>();
+                let offset_more = header.offset_more.get();
+                if offset_more >> 3 != 0 {
+                    network.part = Part::Later;
+                    return Ok(());
+                }
+                if offset_more & 1 != 0 {
+                    network.part = Part::First;
+                }
+            }
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                let header: &Extension = frame.header(network.transport & OFFSET_MASK)?;
+                network.protocol = header.next_header;
+                network.transport += (usize::from(header.length) + 1) * 8;
+            }
+            _ => return Ok(()),
+        }
+    }
+    if is_extension(network.protocol) || network.transport > OFFSET_MASK {
+        return Err(Reason::Extensions);
+    }
+    Ok(())
+}
+
+/// Reads the IPv6 header that an ICMP error quotes. Extension headers inside are not looked past.
+///
+/// # Errors
+///
+/// `Truncated` or `IcmpOther`.
+#[inline(always)]
+pub fn quoted6(frame: &impl Frame, at: usize) -> Result<Network<V6>, Reason> {
+    let ip: &Ipv6 = frame.header(at)?;
+    if ip.version_class_label.get() >> 28 != 6 || is_extension(ip.next_header) {
+        return Err(Reason::IcmpOther);
+    }
+    Ok(facts6(ip, at))
+}
+
+/// The facts of a TCP segment of `len` bytes, header included; that length comes from the IP
+/// header, so that padding of short frames never counts.
+#[inline(always)]
+fn segment(tcp: &Tcp, len: usize) -> Result<Segment, Reason> {
+    let header_len = tcp.header_len();
+    if header_len < TCP_LEN || header_len > len {
+        return Err(Reason::BadHeader);
+    }
+    let payload_len = (len - header_len) as u32;
     let marks_len = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
     Ok(Segment {
         flags: tcp.flags,
@@ -62,15 +418,12 @@ pub fn tcp(tcp: &Tcp, ip_len: usize) -> Result<Segment, Reason> {
     })
 }
 
-/// Checks a UDP header in a packet of `ip_len` bytes.
-///
-/// # Errors
-///
-/// `BadHeader` when the header's length contradicts the packet's.
+/// Checks a UDP header in front of `len` bytes, itself included; of a first fragment there is less
+/// than it says.
 #[inline(always)]
-pub fn udp(udp: &Udp, ip_len: usize) -> Result<(), Reason> {
+fn check_udp(udp: &Udp, len: usize, first_fragment: bool) -> Result<(), Reason> {
     let udp_len = usize::from(udp.length.get());
-    if udp_len < UDP_LEN || IPV4_LEN + udp_len > ip_len {
+    if udp_len < UDP_LEN || len < UDP_LEN || (udp_len > len && !first_fragment) {
         return Err(Reason::BadHeader);
     }
     Ok(())

@@ -12,32 +12,68 @@
 mod clock;
 mod frame;
 mod maps;
+mod route;
+mod step;
 
-use aya_ebpf::{macros::xdp, programs::XdpContext};
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::warn;
-use redirector_common::decide::decide;
-use redirector_common::family::V4;
+use redirector_common::family::{Family, V4, V6};
+use redirector_common::frame::Frame as _;
+use redirector_common::parse::{self, Link};
 use redirector_common::verdict::{Action, Reason, Verdict};
 
-use crate::frame::Frame;
-use crate::maps::KernelTables;
+use crate::frame::PacketMemory;
+use crate::maps::Maps;
 
 /// Entry point. Returns an XDP action.
 #[xdp(frags)]
 pub fn redirector(context: XdpContext) -> u32 {
-    let frame = Frame::new(&context);
-    let verdict = match frame.parse() {
-        Ok(packet) => decide(&packet, &KernelTables),
-        Err(reason) => Verdict::<V4>::plain(Action::Pass, reason),
+    let link = match parse::link(&PacketMemory::new(context.ctx)) {
+        Ok(link) => link,
+        Err(reason) => return passed(context.ctx, reason),
     };
-    let frame_len = frame.len();
-    let (action, reason) = frame.apply(&verdict);
-    let packets = maps::count(&verdict, reason, frame_len);
+    if link.ether_type == V4::ETHER_TYPE {
+        family::<V4>(context.ctx, &link)
+    } else if link.ether_type == V6::ETHER_TYPE {
+        family::<V6>(context.ctx, &link)
+    } else {
+        passed(context.ctx, Reason::NotIp)
+    }
+}
+
+/// A packet of family `F`, step by step. Each is a function of its own in the object, because the
+/// kernel gives a chain of calls 512 bytes of stack; what one step leaves for the next lies in a
+/// map.
+#[inline(always)]
+fn family<F: Maps>(context: *mut xdp_md, link: &Link) -> u32 {
+    let Some(step) = F::step() else { return XDP_PASS };
+    if let Err(reason) = step.parse(context, link) {
+        return passed(context, reason);
+    }
+    if !step.known(context) && !step.to_service(context) {
+        step.from_server(context);
+    }
+    step.apply(context, link.tags)
+}
+
+/// A packet that is not looked at any further.
+#[inline(always)]
+fn passed(context: *mut xdp_md, reason: Reason) -> u32 {
+    let mut verdict = Verdict::<V4>::undecided();
+    verdict.set(Action::Pass, reason);
+    count(context, &verdict, reason, PacketMemory::new(context).len() as u64);
+    XDP_PASS
+}
+
+/// Counts a packet at its one exit, and tells of what an operator should hear.
+#[inline(always)]
+fn count<F: Family>(context: *mut xdp_md, verdict: &Verdict<F>, reason: Reason, frame_len: u64) {
+    let packets = maps::count(verdict, reason, frame_len);
     if worth_telling(reason) && packets.is_power_of_two() {
         // Once for the first packet, then ever more rarely: never a line per packet.
-        warn!(&context, "{} packets on this CPU: {}", packets, reason.name());
+        warn!(&XdpContext::new(context), "{} packets on this CPU: {}", packets, reason.name());
     }
-    action
 }
 
 /// Reasons that an operator should hear of.
@@ -45,7 +81,11 @@ pub fn redirector(context: XdpContext) -> u32 {
 fn worth_telling(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::NotConfigured | Reason::FlowsFull | Reason::NoServer | Reason::ResetFailed
+        Reason::NotConfigured
+            | Reason::FlowsFull
+            | Reason::NoServer
+            | Reason::NoRoom
+            | Reason::PortsFull
     )
 }
 

@@ -6,7 +6,8 @@ use crate::checksum::{Checksum, ChecksumDelta};
 use crate::family::{Family, IpHeader, OWN_HOPS};
 use crate::frame::Frame;
 use crate::headers::{
-    DONT_FRAGMENT, Ethernet, ICMP_LEN, Icmp, Ipv4, Ipv6, PROTOCOL_TCP, TCP_LEN, Tcp,
+    DONT_FRAGMENT, ETHERNET_LEN, Ethernet, ICMP_LEN, Icmp, Ipv4, Ipv6, PROTOCOL_TCP, TCP_LEN, Tcp,
+    VLAN_LEN,
 };
 use crate::order::{Be16, Be32, Be128};
 use crate::packet::{Kind, OFFSET_MASK, Packet};
@@ -91,12 +92,20 @@ fn turn_link(frame: &mut impl Frame) -> Result<(), Reason> {
 ///
 /// `NoRoom` when the frame cannot be cut; nothing has changed.
 #[inline(always)]
-pub fn reset<F: Family, X: Frame>(frame: X, packet: &Packet<F>) -> Result<X, Reason> {
+pub fn reset<F: Family, X: Frame>(frame: X, packet: &Packet<F>) -> Result<X, (X, Reason)> {
     let network = usize::from(packet.layout.network) & OFFSET_MASK;
     let transport = network + F::HEADER_LEN;
-    let tcp: Tcp = *frame.header(usize::from(packet.layout.transport) & OFFSET_MASK)?;
-    let mut old: F::Header = *frame.header(network)?;
-    let mut frame = frame.shortened(transport + TCP_LEN)?;
+    let found = frame
+        .header(usize::from(packet.layout.transport) & OFFSET_MASK)
+        .and_then(|tcp| Ok((*tcp, *frame.header(network)?)));
+    let (tcp, mut old): (Tcp, F::Header) = match found {
+        Ok(found) => found,
+        Err(reason) => return Err((frame, reason)),
+    };
+    let mut frame = match frame.shortened(transport + TCP_LEN) {
+        Ok(frame) => frame,
+        Err(frame) => return Err((frame, Reason::NoRoom)),
+    };
     let (from, to) = (*old.destination(), *old.source());
     let mut answer = Tcp {
         source: tcp.destination,
@@ -120,36 +129,49 @@ pub fn reset<F: Family, X: Frame>(frame: X, packet: &Packet<F>) -> Result<X, Rea
         .add(Be16::new(u16::from_be_bytes([answer.data_offset, RST])))
         .finish();
     let ip = F::header(from, to, PROTOCOL_TCP, TCP_LEN, 0);
-    frame.change(network, |header: &mut F::Header| *header = ip)?;
-    frame.change(transport, |header: &mut Tcp| *header = answer)?;
-    turn_link(&mut frame)?;
-    Ok(frame)
+    let written = frame
+        .change(network, |header: &mut F::Header| *header = ip)
+        .and_then(|()| frame.change(transport, |header: &mut Tcp| *header = answer))
+        .and_then(|()| turn_link(&mut frame));
+    whole(frame, written)
+}
+
+/// What is only half written must not leave.
+#[inline(always)]
+fn whole<X>(frame: X, written: Result<(), Reason>) -> Result<X, (X, Reason)> {
+    match written {
+        Ok(()) => Ok(frame),
+        Err(_) => Err((frame, Reason::NoRoom)),
+    }
 }
 
 /// Turns an echo request into its reply. Source: RFC 792, RFC 4443 section 4.2.
 ///
 /// # Errors
 ///
-/// `Truncated`, which the parsed packet is not.
+/// `NoRoom` when a header is not there, which a parsed packet's is.
 #[inline(always)]
-pub fn echo<F: Family, X: Frame>(mut frame: X, packet: &Packet<F>) -> Result<X, Reason> {
+pub fn echo<F: Family, X: Frame>(mut frame: X, packet: &Packet<F>) -> Result<X, (X, Reason)> {
+    let network = usize::from(packet.layout.network) & OFFSET_MASK;
     let transport = usize::from(packet.layout.transport) & OFFSET_MASK;
-    frame.header::<Icmp>(transport)?;
-    frame.change(usize::from(packet.layout.network) & OFFSET_MASK, |ip: &mut F::Header| {
-        let (source, destination) = (*ip.source(), *ip.destination());
-        *ip.source() = destination;
-        *ip.destination() = source;
-        ip.renew_hops();
-    })?;
-    frame.change(transport, |icmp: &mut Icmp| {
-        let word = |kind| Be16::new(u16::from_be_bytes([kind, 0]));
-        let delta =
-            ChecksumDelta::none().remove(word(F::ECHO_REQUEST)).add(word(F::ECHO_REPLY));
-        icmp.kind = F::ECHO_REPLY;
-        icmp.checksum = delta.applied_to(icmp.checksum);
-    })?;
-    turn_link(&mut frame)?;
-    Ok(frame)
+    let written = frame
+        .change(transport, |icmp: &mut Icmp| {
+            let word = |kind| Be16::new(u16::from_be_bytes([kind, 0]));
+            let delta =
+                ChecksumDelta::none().remove(word(F::ECHO_REQUEST)).add(word(F::ECHO_REPLY));
+            icmp.kind = F::ECHO_REPLY;
+            icmp.checksum = delta.applied_to(icmp.checksum);
+        })
+        .and_then(|()| {
+            frame.change(network, |ip: &mut F::Header| {
+                let (source, destination) = (*ip.source(), *ip.destination());
+                *ip.source() = destination;
+                *ip.destination() = source;
+                ip.renew_hops();
+            })
+        })
+        .and_then(|()| turn_link(&mut frame));
+    whole(frame, written)
 }
 
 /// Turns a packet into the ICMP error about it: no hop left, or longer than `mtu` bytes.
@@ -167,41 +189,75 @@ pub fn unreachable<F: Family, X: Frame, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
     (reason, mtu): (Reason, u32),
-) -> Result<X, Reason> {
+) -> Result<X, (X, Reason)> {
     let network = usize::from(packet.layout.network) & OFFSET_MASK;
     let bare = usize::from(packet.layout.transport) == network + F::HEADER_LEN;
     if !bare || matches!(packet.kind, Kind::Error | Kind::LaterFragment) {
-        return Err(Reason::Unanswerable);
+        return Err((frame, Reason::Unanswerable));
     }
-    let quote: F::Quote = *frame.header(network)?;
-    let mut old: F::Header = *frame.header(network)?;
-    let link: Ethernet = *frame.header(0)?;
-    let tags: [Be16; 4] = *frame.header(size_of::<Ethernet>())?;
-    let head_len = F::HEADER_LEN + ICMP_LEN;
-    let frame = frame.shortened(network + size_of::<F::Quote>())?;
-    let mut frame = frame.moved_head(head_len as isize)?;
-    let source = tables.own_address(packet.arrival.ifindex()).unwrap_or(*old.destination());
-    let ip =
-        F::header(source, *old.source(), F::ICMP, ICMP_LEN + size_of::<F::Quote>(), 0);
+    let old = match read_old::<F>(&frame, network) {
+        Ok(old) => old,
+        Err(reason) => return Err((frame, reason)),
+    };
+    let frame = match frame.shortened(network + size_of::<F::Quote>()) {
+        Ok(frame) => frame,
+        Err(frame) => return Err((frame, Reason::NoRoom)),
+    };
+    let mut frame = match frame.moved_head((F::HEADER_LEN + ICMP_LEN) as isize) {
+        Ok(frame) => frame,
+        Err(frame) => return Err((frame, Reason::NoRoom)),
+    };
+    let own = tables.own_address(packet.arrival.ifindex()).unwrap_or(packet.ip.destination);
+    let quote_len = size_of::<F::Quote>();
+    let ip = F::header(own, packet.ip.source, F::ICMP, ICMP_LEN + quote_len, 0);
     let (kind, code) = match reason {
         Reason::HopsExceeded => F::NO_HOP_LEFT,
         _ => F::TOO_BIG,
     };
     let mut icmp = Icmp { kind, code, checksum: Be16::new(0), rest: Be32::new(mtu) };
-    icmp.checksum = F::icmp_checksum(&ip, &icmp, &quote);
-    frame.change(network, |header: &mut F::Header| *header = ip)?;
-    frame.change(network + F::HEADER_LEN, |header: &mut Icmp| *header = icmp)?;
-    // What was in front of the network header has to move with the frame's beginning.
-    if network > size_of::<Ethernet>() {
-        frame.change(size_of::<Ethernet>(), |moved: &mut [Be16; 2]| *moved = [tags[0], tags[1]])?;
+    icmp.checksum = F::icmp_checksum(&ip, &icmp, &old.quote);
+    let written = frame
+        .change(network, |header: &mut F::Header| *header = ip)
+        .and_then(|()| {
+            frame.change(network + F::HEADER_LEN, |header: &mut Icmp| *header = icmp)
+        })
+        .and_then(|()| put_back(&mut frame, &old, network));
+    whole(frame, written)
+}
+
+/// What is needed of a packet after its frame's beginning has moved.
+struct Old<F: Family> {
+    quote: F::Quote,
+    ethernet: Ethernet,
+    /// Bytes behind the Ethernet header: tags, if there are any.
+    tags: [Be16; 4],
+}
+
+#[inline(always)]
+fn read_old<F: Family>(frame: &impl Frame, network: usize) -> Result<Old<F>, Reason> {
+    Ok(Old {
+        quote: *frame.header(network)?,
+        ethernet: *frame.header(0)?,
+        tags: *frame.header(ETHERNET_LEN)?,
+    })
+}
+
+/// Puts what was in front of the network header there again, turned round.
+#[inline(always)]
+fn put_back<F: Family>(
+    frame: &mut impl Frame,
+    old: &Old<F>,
+    network: usize,
+) -> Result<(), Reason> {
+    let [a, b, c, d] = old.tags;
+    if network >= ETHERNET_LEN + VLAN_LEN {
+        frame.change(ETHERNET_LEN, |tag: &mut [Be16; 2]| *tag = [a, b])?;
     }
-    if network > size_of::<Ethernet>() + 4 {
-        frame.change(size_of::<Ethernet>() + 4, |moved: &mut [Be16; 2]| {
-            *moved = [tags[2], tags[3]];
-        })?;
+    if network >= ETHERNET_LEN + 2 * VLAN_LEN {
+        frame.change(ETHERNET_LEN + VLAN_LEN, |tag: &mut [Be16; 2]| *tag = [c, d])?;
     }
+    let Ethernet { source, destination, ether_type } = old.ethernet;
     frame.change(0, |header: &mut Ethernet| {
-        *header = Ethernet { destination: link.source, source: link.destination, ..link };
-    })?;
-    Ok(frame)
+        *header = Ethernet { destination: source, source: destination, ether_type };
+    })
 }

@@ -1,4 +1,8 @@
-//! A verdict carried out on its frame: everything is checked before the first byte is written (G8).
+//! A verdict carried out on its frame, in steps: everything is checked and the room is made before
+//! the first byte is written (G8).
+//!
+//! The steps are separate so that the kernel's verifier, which walks every way through a function,
+//! meets each only once. [`apply`] is all of them.
 
 use crate::answer;
 use crate::family::{Family, IpHeader};
@@ -13,137 +17,176 @@ use crate::packet::{OFFSET_MASK, Packet};
 use crate::tables::{Interface, Tables};
 use crate::tunnel;
 use crate::verdict::{Action, Reason, Verdict};
-use crate::wire::{Hop, ServerLine, Tags};
+use crate::wire::{ServerLine, Tags};
 
 /// Where a frame leaves the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Exit {
     /// To the kernel's stack.
     Pass,
     /// Nowhere.
     Drop,
-    /// By the interface with this index.
-    Send(u16),
+    /// By the interface that the work names.
+    Send,
     /// By the interface that it came in by.
     Back,
 }
 
-/// Carries a verdict out; gives where the frame leaves and the reason that was really met.
+/// What is to be done next with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Next {
+    /// Nothing: the exit is decided.
+    Leave,
+    /// [`answer`].
+    Answer,
+    /// [`write`], or [`write_error`] for an ICMP error that is translated.
+    Write,
+}
+
+/// The work that a verdict makes: how the frame changes from its beginning to its network header,
+/// and where it leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// Where it leaves.
+    pub exit: Exit,
+    /// Index of the interface that it leaves by, for [`Exit::Send`].
+    pub ifindex: u16,
+    /// New Ethernet addresses.
+    destination: Mac,
+    source: Mac,
+    /// New EtherType of the packet.
+    ether_type: Be16,
+    /// Tags before and after.
+    tags_before: Tags,
+    tags: Tags,
+    /// Length of outer headers in bytes.
+    outer_len: u16,
+    /// How far the network header moves away from the frame's beginning, in bytes.
+    moved: i16,
+    /// Longest packet that would have been taken, in bytes; counts for `TooBig`.
+    mtu: u32,
+}
+
+impl Work {
+    /// A place for work.
+    #[inline(always)]
+    pub fn none() -> Self {
+        Self {
+            exit: Exit::Pass,
+            ifindex: 0,
+            destination: [0; 6],
+            source: [0; 6],
+            ether_type: Be16::default(),
+            tags_before: Tags::NONE,
+            tags: Tags::NONE,
+            outer_len: 0,
+            moved: 0,
+            mtu: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&mut self, exit: Exit) -> Next {
+        self.exit = exit;
+        Next::Leave
+    }
+}
+
+/// Carries a verdict out. Where the frame leaves is in `work`, the reason really met in `verdict`.
 #[inline(always)]
 pub fn apply<F: Family, X: Frame, T: Tables<F>>(
     frame: X,
     packet: &Packet<F>,
-    verdict: &Verdict<F>,
-    tables: &T,
-    tags: Tags,
-) -> (Exit, Reason) {
-    match verdict.action {
-        Action::Pass => (Exit::Pass, verdict.reason),
-        Action::Drop => (Exit::Drop, verdict.reason),
-        Action::ToServer | Action::ToClient | Action::Direct | Action::Tunnel => {
-            redirect(frame, packet, verdict, tables, tags)
+    (verdict, work): (&mut Verdict<F>, &mut Work),
+    (tables, tags): (&T, Tags),
+) -> X {
+    let (mut frame, next) = prepare(frame, packet, (verdict, work), (tables, tags));
+    match next {
+        Next::Leave => frame,
+        Next::Answer => answer(frame, packet, (verdict, work), tables),
+        Next::Write => {
+            if translates_error(packet, verdict) {
+                write_error(&mut frame, packet, (verdict, work));
+            } else {
+                write(&mut frame, packet, (verdict, work), tables);
+            }
+            if clamps(verdict) {
+                clamp(&mut frame, packet, verdict, work);
+            }
+            frame
         }
-        Action::Reset => back(answer::reset(frame, packet), verdict.reason),
-        Action::Echo => back(answer::echo(frame, packet), verdict.reason),
-        Action::Unreachable => {
-            back(answer::unreachable(frame, packet, tables, (verdict.reason, 0)), verdict.reason)
-        }
     }
 }
 
-/// An answer goes back; what cannot be answered is dropped.
+/// Checks everything, and makes the room that the packet needs.
 #[inline(always)]
-fn back<X>(answer: Result<X, Reason>, reason: Reason) -> (Exit, Reason) {
-    match answer {
-        Ok(_) => (Exit::Back, reason),
-        Err(Reason::Truncated) => (Exit::Drop, Reason::NoRoom),
-        Err(failed) => (Exit::Drop, failed),
-    }
-}
-
-/// How the frame changes from its beginning to its network header.
-#[derive(Debug, Clone, Copy)]
-struct Outside {
-    /// The interface it leaves by; None leaves it to the kernel.
-    interface: Option<Interface>,
-    /// Its Ethernet addresses.
-    destination: Mac,
-    source: Mac,
-    /// Its tags, before and after.
-    tags_before: Tags,
-    tags: Tags,
-    /// Length of outer headers.
-    outer_len: usize,
-    /// EtherType.
-    ether_type: Be16,
-}
-
-impl Outside {
-    /// How far the network header moves away from the frame's beginning.
-    #[inline(always)]
-    fn moved(&self) -> isize {
-        let tags_len = |tags: Tags| (tags.count() * VLAN_LEN) as isize;
-        self.outer_len as isize + tags_len(self.tags) - tags_len(self.tags_before)
-    }
-}
-
-/// Sends a packet on, rewritten or wrapped.
-#[inline(always)]
-fn redirect<F: Family, X: Frame, T: Tables<F>>(
+pub fn prepare<F: Family, X: Frame, T: Tables<F>>(
     frame: X,
     packet: &Packet<F>,
-    verdict: &Verdict<F>,
-    tables: &T,
-    tags: Tags,
-) -> (Exit, Reason) {
-    let server = match verdict.action {
-        Action::Tunnel => tables.server(verdict.server).map(|server| server.line),
-        _ => None,
-    };
-    let outer_len = server.map_or(0, |line| tunnel::outer_len(line, verdict.forwarding));
-    let mut interface = tables.interface(verdict.egress.ifindex());
-    if let Some(known) = &interface
-        && known.mtu != 0
-        && packet.len() + outer_len > known.mtu as usize
-    {
-        match too_long(&frame, packet) {
-            Long::ToKernel if !matches!(verdict.action, Action::Direct) => interface = None,
-            Long::ToKernel => return (Exit::Drop, Reason::NoRoom),
-            Long::Answer => {
-                let mtu = known.mtu - outer_len as u32;
-                return too_big(frame, packet, tables, mtu);
-            }
+    (verdict, work): (&mut Verdict<F>, &mut Work),
+    (tables, tags): (&T, Tags),
+) -> (X, Next) {
+    match verdict.action {
+        Action::Pass => (frame, work.leave(Exit::Pass)),
+        Action::Drop => (frame, work.leave(Exit::Drop)),
+        Action::Reset | Action::Echo | Action::Unreachable => (frame, Next::Answer),
+        Action::ToServer | Action::ToClient | Action::Direct | Action::Tunnel => {
+            make_room(frame, packet, (verdict, work), (tables, tags))
         }
-    }
-    let outside = match outside(&frame, verdict.egress, (interface, tags), outer_len) {
-        Ok(outside) => outside,
-        Err(reason) => return (Exit::Pass, reason),
-    };
-    let outside = Outside { ether_type: ether_type::<F>(server), ..outside };
-    if let Err(reason) = nat::check(&frame, packet) {
-        return (Exit::Pass, reason);
-    }
-    let frame = match outside.moved() {
-        0 => frame,
-        moved => match frame.moved_head(moved) {
-            Ok(frame) => frame,
-            Err(reason) => return (Exit::Drop, reason),
-        },
-    };
-    // From here on only what `check` has found to be there is touched.
-    match write(frame, packet, (verdict, server), (tables, &outside)) {
-        Ok(()) => (exit(&outside), verdict.reason),
-        Err(_) => (Exit::Drop, Reason::NoRoom),
     }
 }
 
 #[inline(always)]
-fn exit(outside: &Outside) -> Exit {
-    match outside.interface {
-        Some(interface) => Exit::Send(interface.own.ifindex()),
-        // Neighbour or interface unknown: the kernel's stack resolves and routes the rewritten
-        // packet.
-        None => Exit::Pass,
+fn make_room<F: Family, X: Frame, T: Tables<F>>(
+    frame: X,
+    packet: &Packet<F>,
+    (verdict, work): (&mut Verdict<F>, &mut Work),
+    (tables, tags): (&T, Tags),
+) -> (X, Next) {
+    let server = tunnel_server(tables, verdict);
+    work.outer_len = server.map_or(0, |line| tunnel::outer_len(line, verdict.forwarding)) as u16;
+    work.ether_type = ether_type::<F>(server);
+    let mut interface = tables.interface(verdict.egress.ifindex());
+    if let Some(known) = interface
+        && known.mtu != 0
+        && packet.len() + usize::from(work.outer_len) > known.mtu as usize
+    {
+        // What may be fragmented is left to the kernel, which can do that.
+        let whole = keeps_whole(&frame, packet);
+        if whole || matches!(verdict.action, Action::Direct) {
+            work.mtu = known.mtu - u32::from(work.outer_len);
+            return (frame, too_big(tables, verdict, work));
+        }
+        interface = None;
+    }
+    let checked = outside(&frame, (verdict, work), (interface, tags))
+        .and_then(|()| nat::check(&frame, packet));
+    if let Err(reason) = checked {
+        verdict.reason = reason;
+        return (frame, work.leave(Exit::Pass));
+    }
+    if work.moved == 0 {
+        return (frame, Next::Write);
+    }
+    match frame.moved_head(isize::from(work.moved)) {
+        Ok(frame) => (frame, Next::Write),
+        Err(frame) => {
+            verdict.reason = Reason::NoRoom;
+            (frame, work.leave(Exit::Drop))
+        }
+    }
+}
+
+#[inline(always)]
+fn tunnel_server<'a, F: Family, T: Tables<F>>(
+    tables: &'a T,
+    verdict: &Verdict<F>,
+) -> Option<&'a ServerLine> {
+    match verdict.action {
+        Action::Tunnel => tables.server(verdict.server).map(|server| server.line),
+        _ => None,
     }
 }
 
@@ -156,96 +199,172 @@ fn ether_type<F: Family>(server: Option<&ServerLine>) -> Be16 {
     }
 }
 
-/// What becomes of a packet that does not fit.
-enum Long {
-    /// It may be fragmented, which the kernel can do.
-    ToKernel,
-    /// Its sender is told.
-    Answer,
+#[inline(always)]
+fn keeps_whole<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> bool {
+    let network = usize::from(packet.layout.network) & OFFSET_MASK;
+    frame.header::<F::Header>(network).is_ok_and(IpHeader::keeps_whole)
 }
 
+/// The packet's sender is told that it does not fit, as far as the rate allows.
 #[inline(always)]
-fn too_long<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> Long {
-    match frame.header::<F::Header>(usize::from(packet.layout.network) & OFFSET_MASK) {
-        Ok(ip) if ip.keeps_whole() => Long::Answer,
-        _ => Long::ToKernel,
+fn too_big<F: Family, T: Tables<F>>(
+    tables: &T,
+    verdict: &mut Verdict<F>,
+    work: &mut Work,
+) -> Next {
+    if tables.may_answer() {
+        verdict.action = Action::Unreachable;
+        verdict.reason = Reason::TooBig;
+        return Next::Answer;
     }
+    verdict.reason = Reason::AnswerLimited;
+    work.leave(Exit::Drop)
 }
 
+/// What the frame's beginning will be, and where it leaves.
 #[inline(always)]
-fn too_big<F: Family, X: Frame, T: Tables<F>>(
+fn outside<F: Family>(
+    frame: &impl Frame,
+    (verdict, work): (&Verdict<F>, &mut Work),
+    (interface, tags_before): (Option<Interface>, Tags),
+) -> Result<(), Reason> {
+    let ethernet: &Ethernet = frame.header(0)?;
+    work.tags_before = tags_before;
+    match interface {
+        Some(interface) => {
+            work.exit = Exit::Send;
+            work.ifindex = interface.own.ifindex();
+            work.destination = verdict.egress.mac();
+            work.source = interface.own.mac();
+            work.tags = interface.tags;
+        }
+        // Neighbour or interface unknown: the kernel's stack resolves and routes the rewritten
+        // packet.
+        None => {
+            work.exit = Exit::Pass;
+            work.destination = ethernet.destination;
+            work.source = ethernet.source;
+            work.tags = tags_before;
+        }
+    }
+    let tags_len = |tags: Tags| (tags.count() * VLAN_LEN) as i16;
+    work.moved = work.outer_len as i16 + tags_len(work.tags) - tags_len(tags_before);
+    Ok(())
+}
+
+/// Turns the frame into its answer and sends it back; what cannot be answered is dropped.
+#[inline(always)]
+pub fn answer<F: Family, X: Frame, T: Tables<F>>(
     frame: X,
     packet: &Packet<F>,
+    (verdict, work): (&mut Verdict<F>, &mut Work),
     tables: &T,
-    mtu: u32,
-) -> (Exit, Reason) {
-    if !tables.may_answer() {
-        return (Exit::Drop, Reason::AnswerLimited);
-    }
-    back(answer::unreachable(frame, packet, tables, (Reason::TooBig, mtu)), Reason::TooBig)
-}
-
-/// What the frame's beginning will be.
-#[inline(always)]
-fn outside(
-    frame: &impl Frame,
-    egress: Hop,
-    (interface, tags_before): (Option<Interface>, Tags),
-    outer_len: usize,
-) -> Result<Outside, Reason> {
-    let ethernet: &Ethernet = frame.header(0)?;
-    let (destination, source, tags) = match interface {
-        Some(interface) => (egress.mac(), interface.own.mac(), interface.tags),
-        None => (ethernet.destination, ethernet.source, tags_before),
+) -> X {
+    let answered = match verdict.action {
+        Action::Reset => answer::reset(frame, packet),
+        Action::Echo => answer::echo(frame, packet),
+        _ => answer::unreachable(frame, packet, tables, (verdict.reason, work.mtu)),
     };
-    let ether_type = Be16::default();
-    Ok(Outside { interface, destination, source, tags_before, tags, outer_len, ether_type })
+    match answered {
+        Ok(frame) => {
+            work.exit = Exit::Back;
+            frame
+        }
+        Err((frame, reason)) => {
+            work.exit = Exit::Drop;
+            verdict.reason = reason;
+            frame
+        }
+    }
 }
 
-/// Writes everything.
+/// Rewrites or wraps a packet that is no error. Only what [`prepare`] has found to be there is touched.
 #[inline(always)]
-fn write<F: Family, X: Frame, T: Tables<F>>(
-    mut frame: X,
+pub fn write<F: Family, T: Tables<F>>(
+    frame: &mut impl Frame,
     packet: &Packet<F>,
-    (verdict, server): (&Verdict<F>, Option<&ServerLine>),
-    (tables, outside): (&T, &Outside),
-) -> Result<(), Reason> {
-    let moved = outside.moved();
+    (verdict, work): (&mut Verdict<F>, &mut Work),
+    tables: &T,
+) {
+    let moved = isize::from(work.moved);
     let network = nat::at(packet.layout.network, moved);
-    match (verdict.action, server) {
+    let inside = match (verdict.action, tunnel_server(tables, verdict)) {
         (Action::Tunnel, Some(server)) => {
-            let outer = network - outside.outer_len;
-            tunnel::wrap(&mut frame, packet, tables, (server, verdict.forwarding, outer))?;
+            let outer = network - usize::from(work.outer_len);
+            tunnel::wrap(frame, packet, tables, (server, verdict.forwarding, outer))
         }
-        (Action::Direct, _) => {
-            frame.change(network, |ip: &mut F::Header| ip.take_hop())?;
-        }
-        _ => nat::translate(&mut frame, packet, verdict, moved)?,
+        (Action::ToServer | Action::ToClient, _) => nat::translate(frame, packet, verdict, moved),
+        _ => frame.change(network, |ip: &mut F::Header| ip.take_hop()),
+    };
+    finish(frame, inside, (verdict, work));
+}
+
+/// Whether the packet is an error that has to be translated; where servers own the service address
+/// it goes to them as it is.
+#[inline(always)]
+pub fn translates_error<F: Family>(packet: &Packet<F>, verdict: &Verdict<F>) -> bool {
+    packet.is_error() && matches!(verdict.action, Action::ToServer | Action::ToClient)
+}
+
+/// Rewrites an ICMP error and what it quotes. Only what [`prepare`] has found to be there is
+/// touched.
+#[inline(always)]
+pub fn write_error<F: Family>(
+    frame: &mut impl Frame,
+    packet: &Packet<F>,
+    (verdict, work): (&mut Verdict<F>, &mut Work),
+) {
+    let inside = nat::translate_error(frame, packet, verdict, isize::from(work.moved));
+    finish(frame, inside, (verdict, work));
+}
+
+#[inline(always)]
+fn finish<F: Family>(
+    frame: &mut impl Frame,
+    inside: Result<(), Reason>,
+    (verdict, work): (&mut Verdict<F>, &mut Work),
+) {
+    if inside.is_err() || write_link(frame, work).is_err() {
+        verdict.reason = Reason::NoRoom;
+        work.exit = Exit::Drop;
     }
-    if verdict.mss_max.raw() != 0 {
-        nat::clamp_mss(&mut frame, packet, verdict.mss_max, moved);
-    }
-    write_link(&mut frame, outside)
+}
+
+/// Whether the packet's largest segment is to be limited.
+#[inline(always)]
+pub fn clamps<F: Family>(verdict: &Verdict<F>) -> bool {
+    verdict.mss_max.raw() != 0
+}
+
+/// Limits the largest segment that a SYN asks for.
+#[inline(always)]
+pub fn clamp<F: Family>(
+    frame: &mut impl Frame,
+    packet: &Packet<F>,
+    verdict: &Verdict<F>,
+    work: &Work,
+) {
+    nat::clamp_mss(frame, packet, verdict.mss_max, isize::from(work.moved));
 }
 
 /// Writes Ethernet header and tags. Where the number of tags stays, so does their priority.
 #[inline(always)]
-fn write_link(frame: &mut impl Frame, outside: &Outside) -> Result<(), Reason> {
-    let count = outside.tags.count();
+fn write_link(frame: &mut impl Frame, work: &Work) -> Result<(), Reason> {
+    let count = work.tags.count();
     let first_type = match count {
-        0 => outside.ether_type,
+        0 => work.ether_type,
         1 => ETHER_TYPE_VLAN,
         _ => ETHER_TYPE_QINQ,
     };
     frame.change(0, |ethernet: &mut Ethernet| {
-        ethernet.destination = outside.destination;
-        ethernet.source = outside.source;
+        ethernet.destination = work.destination;
+        ethernet.source = work.source;
         ethernet.ether_type = first_type;
     })?;
     if count == 0 {
         return Ok(());
     }
-    let kept = count == outside.tags_before.count();
+    let kept = count == work.tags_before.count();
     let put = |frame: &mut _, at: usize, id: u16, ether_type: Be16| {
         Frame::change(frame, at, |tag: &mut VlanTag| {
             let priority = if kept { tag.control.get() & 0xf000 } else { 0 };
@@ -253,8 +372,8 @@ fn write_link(frame: &mut impl Frame, outside: &Outside) -> Result<(), Reason> {
         })
     };
     if count == 1 {
-        return put(frame, ETHERNET_LEN, outside.tags.inner(), outside.ether_type);
+        return put(frame, ETHERNET_LEN, work.tags.inner(), work.ether_type);
     }
-    put(frame, ETHERNET_LEN, outside.tags.outer(), ETHER_TYPE_VLAN)?;
-    put(frame, ETHERNET_LEN + VLAN_LEN, outside.tags.inner(), outside.ether_type)
+    put(frame, ETHERNET_LEN, work.tags.outer(), ETHER_TYPE_VLAN)?;
+    put(frame, ETHERNET_LEN + VLAN_LEN, work.tags.inner(), work.ether_type)
 }

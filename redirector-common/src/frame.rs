@@ -43,13 +43,13 @@ pub trait Frame: Sized {
     ///
     /// # Errors
     ///
-    /// `NoRoom` when the driver left no such room.
-    fn moved_head(self, by: isize) -> Result<Self, Reason>;
+    /// The frame as it was, when the driver left no such room.
+    fn moved_head(self, by: isize) -> Result<Self, Self>;
 
     /// The same frame cut to `len` bytes, counted from its beginning.
     ///
     /// # Errors
     ///
-    /// `NoRoom` when it is shorter or the kernel refuses.
-    fn shortened(self, len: usize) -> Result<Self, Reason>;
+    /// The frame as it was, when it is shorter or the kernel refuses.
+    fn shortened(self, len: usize) -> Result<Self, Self>;
 }

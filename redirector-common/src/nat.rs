@@ -68,7 +68,7 @@ pub fn check<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> Result<(), Re
     }
 }
 
-/// Gives a packet its new ends and takes one hop; headers lie `moved` bytes further on than when
+/// Gives a packet that is no error its new ends and takes one hop; headers lie `moved` bytes further on than when
 /// the packet was parsed.
 ///
 /// Shape: what [`check`] has found to be there.
@@ -85,9 +85,6 @@ pub fn translate<F: Family>(
 ) -> Result<(), Reason> {
     let ends = Ends::of(verdict);
     let layout = &packet.layout;
-    if packet.is_error() {
-        return translate_error(frame, packet, &ends, moved);
-    }
     let addresses = frame.change(at(layout.network, moved), |ip: &mut F::Header| {
         let delta = put::<F>(ip, &ends);
         ip.account(delta);
@@ -158,14 +155,22 @@ fn put_ports<F: Family>(
     delta
 }
 
-/// An ICMP error: its own ends, and those of the packet that it quotes, which went the other way.
+/// Gives an ICMP error its new ends, and the packet that it quotes those of a packet that went the
+/// other way.
+///
+/// Shape and errors as of [`translate`].
+///
+/// # Errors
+///
+/// Only where [`check`] would have failed.
 #[inline(always)]
-fn translate_error<F: Family>(
+pub fn translate_error<F: Family>(
     frame: &mut impl Frame,
     packet: &Packet<F>,
-    ends: &Ends<F>,
+    verdict: &Verdict<F>,
     moved: isize,
 ) -> Result<(), Reason> {
+    let ends = &Ends::of(verdict);
     let layout = &packet.layout;
     let quoted = ends.turned();
     let quoted_network = at(layout.quoted_network, moved);

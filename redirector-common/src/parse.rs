@@ -16,6 +16,8 @@ use crate::tcp::{FIN, SYN, Segment};
 use crate::verdict::Reason;
 use crate::wire::{Hop, Tags};
 
+/// The network header begins below this: Ethernet header and two tags.
+pub const NETWORK_MASK: usize = 0x1f;
 /// IPv6 extension headers that are looked past; RFC 8504 lets a node set such a limit.
 const EXTENSIONS_MAX: usize = 6;
 /// IPv6 hop-by-hop options.

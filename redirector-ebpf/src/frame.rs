@@ -4,6 +4,8 @@
 //! is shared with the host (`redirector_common`). What moves packet memory takes the frame by
 //! value, so that a stale reference does not compile.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
     bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
@@ -24,16 +26,18 @@ impl PacketMemory {
         Self { context }
     }
 
+    /// Read anew each time: the compiler must not conclude from one check of bounds that another
+    /// one holds, because the verifier does not follow it there.
     #[inline(always)]
     fn start(&self) -> usize {
         // SAFETY: the context is the one that the kernel called us with.
-        (unsafe { (*self.context).data }) as usize
+        (unsafe { read_volatile(&raw const (*self.context).data) }) as usize
     }
 
     #[inline(always)]
     fn end(&self) -> usize {
         // SAFETY: as above.
-        (unsafe { (*self.context).data_end }) as usize
+        (unsafe { read_volatile(&raw const (*self.context).data_end) }) as usize
     }
 }
 
@@ -76,24 +80,24 @@ impl Frame for PacketMemory {
     }
 
     #[inline(always)]
-    fn moved_head(self, by: isize) -> Result<Self, Reason> {
+    fn moved_head(self, by: isize) -> Result<Self, Self> {
         // SAFETY: the context is the kernel's own, and no reference into packet memory is alive.
         match unsafe { bpf_xdp_adjust_head(self.context, -(by as i32)) } {
             0 => Ok(self),
-            _ => Err(Reason::NoRoom),
+            _ => Err(self),
         }
     }
 
     #[inline(always)]
-    fn shortened(self, len: usize) -> Result<Self, Reason> {
+    fn shortened(self, len: usize) -> Result<Self, Self> {
         let delta = len as i64 - self.len() as i64;
         if delta > 0 {
-            return Err(Reason::NoRoom);
+            return Err(self);
         }
         // SAFETY: as above.
         match unsafe { bpf_xdp_adjust_tail(self.context, delta as i32) } {
             0 => Ok(self),
-            _ => Err(Reason::NoRoom),
+            _ => Err(self),
         }
     }
 }

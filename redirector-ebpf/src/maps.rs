@@ -604,7 +604,8 @@ pub fn sender(frame: &impl Frame) -> Result<Mac, Reason> {
 /// Counts a packet under its reason, its device and its server; gives back this CPU's packets of
 /// the reason.
 #[inline(always)]
-pub fn count<F: Family>(verdict: &Verdict<F>, reason: Reason, frame_len: u64) -> u64 {
+pub fn count<F: Family>(verdict: &Verdict<F>, frame_len: u64) -> u64 {
+    let reason = verdict.reason;
     // Only what is really carried or answered is a device's and a server's traffic: a health
     // check's answer, which passes, is neither.
     let carried = !matches!(verdict.action, Action::Pass | Action::Drop);
@@ -621,8 +622,14 @@ pub fn count<F: Family>(verdict: &Verdict<F>, reason: Reason, frame_len: u64) ->
         // SAFETY: as above.
         add(unsafe { &mut *counts }, frame_len);
     }
-    match REASON_COUNT.get_ptr_mut(reason as u32) {
-        // SAFETY: as above.
+    count_reason(reason as u32, frame_len)
+}
+
+/// Counts a packet under the reason with this number; gives back this CPU's packets of it.
+#[inline(always)]
+pub fn count_reason(reason: u32, frame_len: u64) -> u64 {
+    match REASON_COUNT.get_ptr_mut(reason) {
+        // SAFETY: this CPU's own value, and no other program runs on it meanwhile.
         Some(counts) => add(unsafe { &mut *counts }, frame_len),
         None => 0,
     }

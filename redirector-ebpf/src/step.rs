@@ -1,11 +1,15 @@
 //! The steps of a packet, and what lies between them: a [`Packet`], then a [`Verdict`].
+//!
+//! Each step is a function of its own in the object, with global linkage: the kernel gives a chain
+//! of calls 512 bytes of stack, and it verifies a global function once by itself instead of along
+//! every way that leads to it. So a step gets nothing but the context, and finds the rest in a map.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_redirect;
-use redirector_common::apply::{Exit, apply};
+use redirector_common::apply::{self, Exit, Next, Work};
 use redirector_common::decide;
-use redirector_common::family::Family;
+use redirector_common::family::{Family, V4, V6};
 use redirector_common::frame::Frame as _;
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
@@ -18,54 +22,203 @@ use crate::maps::{self, KernelTables, Maps};
 /// What lies between the steps, one for each CPU.
 #[repr(C)]
 pub struct Step<F: Family> {
+    network: usize,
+    tags: Tags,
+    frame_len: u64,
     packet: Packet<F>,
     verdict: Verdict<F>,
+    work: Work,
 }
 
 impl<F: Maps> Step<F> {
     /// Frame -> packet.
-    #[inline(never)]
-    pub fn parse(&mut self, context: *mut xdp_md, link: &Link) -> Result<(), Reason> {
+    #[inline(always)]
+    fn parse(&mut self, context: *mut xdp_md) -> Result<(), Reason> {
         let frame = PacketMemory::new(context);
         let ingress = KernelTables::new(context).ingress();
-        let index = maps::arrival(ingress, link.tags).ok_or(Reason::VlanUnknown)?;
+        let index = maps::arrival(ingress, self.tags).ok_or(Reason::VlanUnknown)?;
         let arrival = Hop::new(maps::sender(&frame)?, index);
-        parse::packet(&frame, link.network, arrival, &mut self.packet)
+        let network = self.network & parse::NETWORK_MASK;
+        parse::packet(&frame, network, arrival, &mut self.packet)
     }
 
-    /// Packet -> verdict: the decision's first question.
-    #[inline(never)]
-    pub fn known(&mut self, context: *mut xdp_md) -> bool {
-        decide::known(&self.packet, &KernelTables::new(context), &mut self.verdict)
-    }
-
-    /// Packet -> verdict: its second.
-    #[inline(never)]
-    pub fn to_service(&mut self, context: *mut xdp_md) -> bool {
-        decide::to_service(&self.packet, &KernelTables::new(context), &mut self.verdict)
-    }
-
-    /// Packet -> verdict: its third.
-    #[inline(never)]
-    pub fn from_server(&mut self, context: *mut xdp_md) {
-        decide::from_server(&self.packet, &KernelTables::new(context), &mut self.verdict);
-    }
-
-    /// Verdict -> frame; gives the XDP action.
-    #[inline(never)]
-    pub fn apply(&self, context: *mut xdp_md, tags: Tags) -> u32 {
+    /// Verdict -> what is to be done with the frame.
+    #[inline(always)]
+    fn prepare(&mut self, context: *mut xdp_md) -> Next {
         let tables = KernelTables::new(context);
         let frame = PacketMemory::new(context);
-        let frame_len = frame.len() as u64;
-        let (exit, reason) = apply(frame, &self.packet, &self.verdict, &tables, tags);
-        crate::count(context, &self.verdict, reason, frame_len);
-        match exit {
+        let way = (&mut self.verdict, &mut self.work);
+        apply::prepare(frame, &self.packet, way, (&tables, self.tags)).1
+    }
+
+    /// Counts the packet at its one exit; gives the XDP action.
+    #[inline(always)]
+    fn leave(&self, context: *mut xdp_md) -> u32 {
+        let tables = KernelTables::new(context);
+        crate::count(context, &self.verdict, self.frame_len);
+        match self.work.exit {
             Exit::Pass => XDP_PASS,
             Exit::Drop => XDP_DROP,
             Exit::Back => XDP_TX,
-            Exit::Send(ifindex) if u32::from(ifindex) == tables.ingress() => XDP_TX,
+            Exit::Send if u32::from(self.work.ifindex) == tables.ingress() => XDP_TX,
             // SAFETY: the helper takes plain numbers and only notes the target.
-            Exit::Send(ifindex) => (unsafe { bpf_redirect(u32::from(ifindex), 0) }) as u32,
+            Exit::Send => (unsafe { bpf_redirect(u32::from(self.work.ifindex), 0) }) as u32,
         }
     }
 }
+
+/// The steps of a family, as functions of the object.
+pub trait Steps: Maps {
+    /// Frame -> packet. Gives 0, or a reason's number plus one.
+    fn parse(context: *mut xdp_md) -> u32;
+    /// Packet -> verdict: the decision's first question. Gives 1 when it has an answer.
+    fn known(context: *mut xdp_md) -> u32;
+    /// Packet -> verdict: its second.
+    fn to_service(context: *mut xdp_md) -> u32;
+    /// Packet -> verdict: its third.
+    fn from_server(context: *mut xdp_md) -> u32;
+    /// Verdict -> room in the frame. Gives the number of what is next.
+    fn prepare(context: *mut xdp_md) -> u32;
+    /// Frame -> its answer.
+    fn answer(context: *mut xdp_md) -> u32;
+    /// Frame -> the packet that goes on.
+    fn write(context: *mut xdp_md) -> u32;
+    /// The same for an ICMP error.
+    fn write_error(context: *mut xdp_md) -> u32;
+    /// The rest of the work on a SYN.
+    fn clamp(context: *mut xdp_md) -> u32;
+    /// Counts the packet, and gives the XDP action.
+    fn leave(context: *mut xdp_md) -> u32;
+}
+
+/// Keeps the compiler from seeing that a step does without its context: the caller would then pass
+/// nothing in its place, which the verifier refuses.
+#[inline(always)]
+fn used(context: *mut xdp_md) -> *mut xdp_md {
+    core::hint::black_box(context)
+}
+
+macro_rules! steps {
+    ($family:ty, $($name:ident $function:ident($step:ident, $context:ident) $body:block)+) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $function(context: *mut xdp_md) -> u32 {
+                let $context = used(context);
+                let Some($step) = <$family>::step() else { return FAILED };
+                $body
+            }
+        )+
+
+        impl Steps for $family {
+            $(
+                #[inline(always)]
+                fn $name(context: *mut xdp_md) -> u32 {
+                    $function(context)
+                }
+            )+
+        }
+    };
+}
+
+/// What a step gives that does not find its place: to all of them, that there is nothing to do.
+const FAILED: u32 = 1;
+/// What a step gives that has nothing to tell.
+const DONE: u32 = 0;
+
+macro_rules! steps_of {
+    ($family:ty, $parse:ident $known:ident $to_service:ident $from_server:ident $prepare:ident
+     $answer:ident $write:ident $write_error:ident $clamp:ident $leave:ident) => {
+        steps! { $family,
+            parse $parse(step, context) {
+                match step.parse(context) {
+                    Ok(()) => 0,
+                    Err(reason) => reason as u32 + 1,
+                }
+            }
+            known $known(step, context) {
+                let tables = KernelTables::new(context);
+                u32::from(decide::known(&step.packet, &tables, &mut step.verdict))
+            }
+            to_service $to_service(step, context) {
+                let tables = KernelTables::new(context);
+                u32::from(decide::to_service(&step.packet, &tables, &mut step.verdict))
+            }
+            from_server $from_server(step, context) {
+                let tables = KernelTables::new(context);
+                decide::from_server(&step.packet, &tables, &mut step.verdict);
+                DONE
+            }
+            prepare $prepare(step, context) {
+                step.prepare(context) as u32
+            }
+            answer $answer(step, context) {
+                let tables = KernelTables::new(context);
+                let way = (&mut step.verdict, &mut step.work);
+                apply::answer(PacketMemory::new(context), &step.packet, way, &tables);
+                DONE
+            }
+            write $write(step, context) {
+                let tables = KernelTables::new(context);
+                let way = (&mut step.verdict, &mut step.work);
+                apply::write(&mut PacketMemory::new(context), &step.packet, way, &tables);
+                DONE
+            }
+            write_error $write_error(step, context) {
+                let way = (&mut step.verdict, &mut step.work);
+                apply::write_error(&mut PacketMemory::new(context), &step.packet, way);
+                DONE
+            }
+            clamp $clamp(step, context) {
+                let mut frame = PacketMemory::new(context);
+                apply::clamp(&mut frame, &step.packet, &step.verdict, &step.work);
+                DONE
+            }
+            leave $leave(step, context) {
+                step.leave(context)
+            }
+        }
+    };
+}
+
+steps_of!(V4, parse4 known4 to_service4 from_server4 prepare4 answer4 write4 write_error4 clamp4
+          leave4);
+steps_of!(V6, parse6 known6 to_service6 from_server6 prepare6 answer6 write6 write_error6 clamp6
+          leave6);
+
+/// Takes a packet of family `F` from its frame to its XDP action; `Err` with the number of the
+/// reason for which it passes untouched.
+#[inline(always)]
+pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
+    let Some(step) = F::step() else { return Ok(XDP_PASS) };
+    step.network = link.network;
+    step.tags = link.tags;
+    step.frame_len = PacketMemory::new(context).len() as u64;
+    match F::parse(context) {
+        0 => {}
+        refused => return Err(refused - 1),
+    }
+    if F::known(context) == 0 && F::to_service(context) == 0 {
+        F::from_server(context);
+    }
+    match F::prepare(context) {
+        ANSWER => {
+            F::answer(context);
+        }
+        WRITE => {
+            if apply::translates_error(&step.packet, &step.verdict) {
+                F::write_error(context);
+            } else {
+                F::write(context);
+            }
+            if apply::clamps(&step.verdict) {
+                F::clamp(context);
+            }
+        }
+        _ => {}
+    }
+    Ok(F::leave(context))
+}
+
+const ANSWER: u32 = Next::Answer as u32;
+const WRITE: u32 = Next::Write as u32;

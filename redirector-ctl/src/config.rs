@@ -7,6 +7,7 @@
 //! API answer with the same words.
 
 mod check;
+mod probing;
 mod problem;
 mod reader;
 mod sections;

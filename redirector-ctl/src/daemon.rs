@@ -42,7 +42,7 @@ const REQUESTS_MAX: usize = 64;
 pub(crate) enum Request {
     /// Make a change.
     Change {
-        change: Change,
+        change: Box<Change>,
         if_match: Option<u64>,
         answer: oneshot::Sender<Result<Applied, ChangeError>>,
     },

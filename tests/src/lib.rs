@@ -18,6 +18,7 @@ pub mod lab;
 pub mod leftovers;
 pub mod netns;
 pub mod packets;
+pub mod peers;
 pub mod process;
 pub mod programs;
 pub mod random;

@@ -18,7 +18,8 @@ use super::reply::Reply;
 use super::wire::{self, Count, Policy, PolicyBody};
 use crate::config::DEFAULT_POLICY;
 use crate::core::change::{Change, DeviceSpec};
-use crate::core::spec::{Check, Protocol};
+use crate::core::check::CheckForm;
+use crate::core::spec::{Check, CheckPace, Protocol};
 use crate::daemon::Snapshot;
 
 /// A device: where clients reach it, through which server, and what flows it has.
@@ -44,7 +45,20 @@ pub struct Device {
     #[schema(value_type = PolicyBody)]
     pub on_planned: Policy,
     /// How a server is asked whether it serves the device.
+    #[schema(value_type = CheckForm)]
     pub check: Check,
+    /// Time from the end of one check to the next, in ms, where it is the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_interval_ms: Option<u64>,
+    /// Time after which an unanswered check has failed, in ms, where it is the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_timeout_ms: Option<u64>,
+    /// Answered checks in a row that bring a server back, where the number is the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rise: Option<u32>,
+    /// Failed checks in a row that make a server dead, where the number is the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fall: Option<u32>,
     /// Through which server it is reached.
     pub association: Association,
     /// Its open flows.
@@ -97,9 +111,27 @@ pub struct PutDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_planned: Option<Policy>,
-    /// How a server is asked whether it serves the device; `connect` when left out.
+    /// How a server is asked whether it serves the device; `connect` when left out. Not `exec`,
+    /// which only the configuration file may have.
     #[serde(default)]
+    #[schema(value_type = CheckForm)]
     pub check: Check,
+    /// Time from the end of one check to the next, in ms; as `[health]` says when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 10, maximum = 60_000)]
+    pub check_interval_ms: Option<u64>,
+    /// Time after which an unanswered check has failed, in ms; as `[health]` says when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 60_000)]
+    pub check_timeout_ms: Option<u64>,
+    /// Answered checks in a row that bring a server back; as `[health]` says when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub rise: Option<u32>,
+    /// Failed checks in a row that make a server dead; as `[health]` says when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub fall: Option<u32>,
     /// The server through which it is to be reached. Left out: the present one where it is still in
     /// `servers`, otherwise the first that is fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +152,12 @@ impl From<PutDevice> for DeviceSpec {
             servers: body.servers,
             on_planned: body.on_planned.map_or(DEFAULT_POLICY, |policy| policy.0),
             check: body.check,
+            check_pace: CheckPace {
+                interval_ms: body.check_interval_ms,
+                timeout_ms: body.check_timeout_ms,
+                rise: body.rise,
+                fall: body.fall,
+            },
             server: body.server,
         }
     }
@@ -222,7 +260,11 @@ impl<'s> View<'s> {
             server_port: device.server_port,
             servers: device.servers.clone(),
             on_planned: Policy(device.on_planned),
-            check: device.check,
+            check: device.check.clone(),
+            check_interval_ms: device.check_pace.interval_ms,
+            check_timeout_ms: device.check_pace.timeout_ms,
+            rise: device.check_pace.rise,
+            fall: device.check_pace.fall,
             association: Association::of(device, &self.flows),
             flows_len: flows_by_server.values().sum(),
             flows_by_server,

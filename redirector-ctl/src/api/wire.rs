@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::config::{DEADLINE_MAX_MS, DEADLINE_MS};
 use crate::core::spec::FlowPolicy;
 
+pub use crate::core::check::{CheckBody, CheckForm, CheckKind};
 pub use crate::core::health::Health;
 pub use crate::core::spec::{AdminState, Cause, Check, Protocol};
 pub use crate::daemon::EventKind;

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
-use crate::api::wire::{AdminState, Check, Policy, PolicyBody, PolicyKind, Protocol};
+use super::check_args::CheckArgs;
+use crate::api::wire::{AdminState, Policy, PolicyBody, PolicyKind, Protocol};
 
 const DEFAULT_API: &str = "unix:/run/redirector/api.sock";
 
@@ -236,9 +237,9 @@ pub struct AddDevice {
     /// Through which of them at first
     #[arg(long)]
     pub server: Option<String>,
-    /// How a server is asked whether it serves the device
-    #[arg(long, value_enum, default_value_t = CheckArg::Connect)]
-    pub check: CheckArg,
+    /// How its servers are asked
+    #[command(flatten)]
+    pub check: CheckArgs,
     /// What happens to its open flows when it is moved
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -334,24 +335,6 @@ impl From<ProtocolArg> for Protocol {
         match protocol {
             ProtocolArg::Tcp => Self::Tcp,
             ProtocolArg::Udp => Self::Udp,
-        }
-    }
-}
-
-/// The words of the command line for a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckArg {
-    /// It accepts a connection
-    Connect,
-    /// It also sends its first bytes in time, as NBD servers do
-    Greeting,
-}
-
-impl From<CheckArg> for Check {
-    fn from(check: CheckArg) -> Self {
-        match check {
-            CheckArg::Connect => Self::Connect,
-            CheckArg::Greeting => Self::Greeting,
         }
     }
 }

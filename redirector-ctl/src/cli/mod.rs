@@ -2,6 +2,7 @@
 //! API, like any other client.
 
 mod args;
+mod check_args;
 mod client;
 mod request;
 mod table;

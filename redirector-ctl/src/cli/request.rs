@@ -120,7 +120,11 @@ fn add(device: AddDevice) -> Result<Request, String> {
         server_port: device.server_port,
         servers: device.servers,
         on_planned: device.policy.policy()?,
-        check: device.check.into(),
+        check: device.check.check()?,
+        check_interval_ms: device.check.check_interval_ms,
+        check_timeout_ms: device.check.check_timeout_ms,
+        rise: device.check.rise,
+        fall: device.check.fall,
         server: device.server,
     };
     let show = Show::Body(table::device);

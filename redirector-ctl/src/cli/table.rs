@@ -139,7 +139,7 @@ pub(super) fn device(body: &[u8]) -> Shown {
         ("epoch", device.association.epoch.to_string()),
         ("draining", draining(&device.association)),
         ("when moved", policy(device.on_planned)),
-        ("check", word(&device.check)),
+        ("check", device.check.to_string()),
         ("open flows", join(&by_server)),
         ("flows so far", device.flows_opened.to_string()),
         ("to servers", count(device.to_server.packets, device.to_server.bytes)),

@@ -126,6 +126,11 @@ async fn servers_and_devices_come_and_go() {
             "when moved    open flows stay\n",
         ),
         ("device remove disk-c", "device disk-c is removed\n"),
+        (
+            "device add disk-d --address 10.0.1.103 --port 80 --servers s1 --check http \
+             --check-with path=/health --check-with status_max=299 --fall 4",
+            "check         http path=/health status_max=299\n",
+        ),
     ] {
         let ran = run(&socket, words).await;
         assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""), "{words}");
@@ -161,6 +166,11 @@ async fn a_refusal_says_what_is_wrong_on_standard_error_and_exits_1() {
 #[tokio::test]
 async fn arguments_that_do_not_fit_together_exit_2() {
     let (_directory, socket) = Lab::on_socket().await;
+    let words = "device add d --address 10.0.1.103 --port 80 --servers s1 --check smb \
+                 --check-with export=a";
+    let ran = run(&socket, words).await;
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.err.contains("--check-with export: only `nbd` has it"), "{}", ran.err);
     let words = "device move disk-a --to s2 --policy keep --deadline-ms 5";
     let ran = run(&socket, words).await;
     assert_eq!(ran.exit, Exit::Usage);

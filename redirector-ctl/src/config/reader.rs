@@ -39,6 +39,11 @@ impl<'i> Section<'i> {
         Section { table, path, known: Vec::new() }
     }
 
+    /// Whether `key` is there and is a table. Does not count as asking for it.
+    pub fn has_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// The table `key`, if it is there and is one.
     pub fn inline_table(
         &mut self,

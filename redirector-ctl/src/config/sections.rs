@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use toml::de::DeTable;
 
+use super::probing;
 use super::problem::Report;
 use super::reader::Section;
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::core::change::DeviceSpec;
 use crate::core::seed::{SeedDevice, SeedServer};
-use crate::core::spec::{AdminState, Check, FlowPolicy, Protocol};
+use crate::core::spec::{AdminState, FlowPolicy, Protocol};
 
 const STATE_DIR: &str = "/var/lib/redirector";
 const BPFFS_DIR: &str = "/sys/fs/bpf/redirector";
@@ -37,7 +38,6 @@ const ADMIN_STATES: [(&str, AdminState); 3] = [
     ("draining", AdminState::Draining),
     ("inactive", AdminState::Inactive),
 ];
-const CHECKS: [(&str, Check); 2] = [("connect", Check::Connect), ("greeting", Check::Greeting)];
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 const MODES: [(&str, XdpMode); 2] = [("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 
@@ -225,7 +225,8 @@ fn device(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedD
         on_planned: on_planned
             .and_then(|section| policy(section, report))
             .unwrap_or(DEFAULT_POLICY),
-        check: section.word("check", &CHECKS, report).unwrap_or_default(),
+        check: probing::check(section, report),
+        check_pace: probing::pace(section, report),
         server: section.string("server", report),
     };
     SeedDevice { name, device }

@@ -132,6 +132,104 @@ fn a_list_of_something_else_is_one_mistake() {
     assert_eq!(found, "line 1: server[0]: must be a table, this is a whole number\n");
 }
 
+/// A file with one device that has these lines besides what it needs.
+fn with_device_lines(lines: &str) -> String {
+    format!(
+        "{INTERFACE}[[server]]\nname = \"s1\"\naddress = \"10.0.2.11\"\n\
+         [[device]]\nname = \"d\"\naddress = \"10.0.1.100\"\nport = 3260\nservers = [\"s1\"]\n\
+         {lines}\n"
+    )
+}
+
+#[test]
+fn a_check_is_a_word_or_a_table_and_may_run_a_program() {
+    let check = |line: &str| {
+        let config = Config::parse(&with_device_lines(line)).expect("it is right");
+        config.devices[0].device.check.to_string()
+    };
+    assert_eq!(check("check = \"smb\""), "smb");
+    assert_eq!(check("check = { kind = \"nbd\", export = \"a\" }"), "nbd export=a");
+    assert_eq!(
+        check("[device.check]\nkind = \"http\"\npath = \"/x\"\nstatus_max = 299"),
+        "http path=/x status_max=299"
+    );
+    assert_eq!(
+        check("check = { kind = \"exec\", command = [\"/bin/true\", \"x\"] }"),
+        "exec command=/bin/true x"
+    );
+}
+
+#[test]
+fn every_check_that_the_example_mentions_is_one() {
+    let lines: Vec<_> =
+        EXAMPLE.lines().filter_map(|line| line.strip_prefix("# check = ")).collect();
+    for line in &lines {
+        let text = with_device_lines(&format!("check = {line}"));
+        assert!(Config::parse(&text).is_ok(), "{line}: {}", problems(&text));
+    }
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn a_device_may_have_a_pace_of_its_own() {
+    let lines = "check_interval_ms = 2000\ncheck_timeout_ms = 1000\nrise = 3\nfall = 4";
+    let config = Config::parse(&with_device_lines(lines)).expect("it is right");
+    let pace = config.devices[0].device.check_pace;
+    assert_eq!((pace.interval_ms, pace.timeout_ms), (Some(2000), Some(1000)));
+    assert_eq!((pace.rise, pace.fall), (Some(3), Some(4)));
+}
+
+#[test]
+fn a_mistake_in_a_check_is_told_with_its_line_its_field_and_the_remedy() {
+    for (line, says) in [
+        (
+            "check = \"ping\"",
+            "line 11: device[0].check: `ping` is unknown; write one of: connect, greeting, http, \
+             nbd, iscsi, nfs, smb, exec\n",
+        ),
+        (
+            "check = \"exec\"",
+            "line 11: device[0].check: needs `command`: write a table such as { kind = \"exec\", \
+             command = [\"/path\"] }\n",
+        ),
+        (
+            "check = { kind = \"nbd\", exprt = \"a\" }",
+            "line 11: device[0].check.exprt: is not known here; did you mean `export`?\n",
+        ),
+        (
+            "check = { kind = \"nbd\", path = \"/\" }",
+            "line 11: device[0].check.path: only `http` has it; leave it out, or let the kind be \
+             \"http\"\n",
+        ),
+        (
+            "check = { export = \"a\" }",
+            "line 11: device[0].check.kind: is missing; write one of: connect, greeting, http, \
+             nbd, iscsi, nfs, smb, exec\n",
+        ),
+        (
+            "check = { kind = \"nfs\", version = 2 }",
+            "line 11: device[0].check.version: 2 is out of range; write a whole number from 3 to \
+             4\n",
+        ),
+        (
+            "check = \"smb\"\nprotocol = \"udp\"",
+            "line 11: device[0].check: `smb` is a check over TCP, and the device's protocol is \
+             udp: use connect, nfs or exec\n",
+        ),
+        (
+            "check_interval_ms = 100\ncheck_timeout_ms = 200",
+            "line 12: device[0].check_timeout_ms: 200 is longer than check_interval_ms (100); \
+             write at most 100 or raise check_interval_ms\n",
+        ),
+        (
+            "fall = 0",
+            "line 11: device[0].fall: 0 is out of range; write a whole number from 1 to 100\n",
+        ),
+    ] {
+        assert_eq!(problems(&with_device_lines(line)), says);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "[\\[\\]a-z_=\"0-9.\n{},# -]{0,200}") {

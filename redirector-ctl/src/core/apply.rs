@@ -15,6 +15,7 @@ pub(super) use devices::{DevicePut, put as put_device};
 pub(super) use servers::{ServerPut, put as put_server};
 
 use super::change::{Change, Context, SpecError};
+use super::check;
 use super::spec::Spec;
 use super::validate::Problems;
 
@@ -48,6 +49,7 @@ impl Spec {
                 servers::set_state(self, name, *state, problems);
             }
             Change::PutDevice { name, device } => {
+                check::judge_from_outside(device, problems);
                 let was = self.devices.remove(name);
                 let put = DevicePut { name, device, honour_server: true };
                 put_device(self, &put, was, ctx, problems);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use redirector_common::wire::ORIGINS_PER_DEVICE;
 
 use super::observed::Observed;
-use super::spec::{AdminState, Cause, Check, FlowPolicy, Name, Protocol};
+use super::spec::{AdminState, Cause, Check, CheckPace, FlowPolicy, Name, Protocol};
 
 /// One wish, of an operator or of the planner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +98,9 @@ pub struct DeviceSpec {
     /// How a server is asked whether it serves the device.
     #[serde(default)]
     pub check: Check,
+    /// How often, and how many answers decide.
+    #[serde(default)]
+    pub check_pace: CheckPace,
     /// Through which server the device is to be reached. None: the present one where it stays
     /// allowed, otherwise the first of `servers` that is fit.
     pub server: Option<Name>,

@@ -7,7 +7,7 @@ use super::change::{Change, Context, DeviceSpec, SpecLimits};
 use super::health::{Health, PathHealth, Silence};
 use super::observed::Observed;
 use super::op::NextHop;
-use super::spec::{AdminState, Check, FlowPolicy, Name, Protocol, Spec};
+use super::spec::{AdminState, Check, CheckPace, FlowPolicy, Name, Protocol, Spec};
 
 pub(crate) const LIMITS: SpecLimits = SpecLimits { devices_max: 64, servers_max: 16 };
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -39,6 +39,7 @@ pub(crate) fn device_spec(n: u8, servers: &[&str]) -> DeviceSpec {
         servers: names(servers),
         on_planned: FlowPolicy::Drain { deadline_ms: HOUR_MS },
         check: Check::Connect,
+        check_pace: CheckPace::default(),
         server: None,
     }
 }

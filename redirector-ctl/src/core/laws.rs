@@ -10,7 +10,7 @@ use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState};
 use super::plan::plan;
 use super::seed::Seed;
-use super::spec::{AdminState, Cause, Check, Drain, FlowPolicy, Name, Protocol, Spec};
+use super::spec::{AdminState, Cause, Check, CheckPace, Drain, FlowPolicy, Name, Protocol, Spec};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -57,6 +57,7 @@ fn device_spec() -> impl Strategy<Value = DeviceSpec> {
             servers: servers.into_iter().map(str::to_owned).collect(),
             on_planned,
             check: Check::Connect,
+            check_pace: CheckPace::default(),
             server,
         },
     )

@@ -6,6 +6,7 @@
 
 mod apply;
 pub mod change;
+pub mod check;
 pub mod fitness;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -58,7 +58,8 @@ impl Seed {
                 server_port: device.server_port,
                 servers: device.servers.clone(),
                 on_planned: device.on_planned,
-                check: device.check,
+                check: device.check.clone(),
+                check_pace: device.check_pace,
                 server: Some(device.association.server.clone()),
             },
         };

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::check::{Check, CheckPace};
+
 /// Name of a server or device: 1 to 63 of `a-z 0-9 - . _`, beginning with a letter or digit.
 pub type Name = String;
 
@@ -130,21 +132,11 @@ pub struct Device {
     /// How a server is asked whether it serves the device.
     #[serde(default)]
     pub check: Check,
+    /// How often, and how many answers decide.
+    #[serde(default)]
+    pub check_pace: CheckPace,
     /// Through which server the device is reached.
     pub association: Association,
-}
-
-/// How a server is asked whether it serves a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Check {
-    /// The server accepts a connection. A process that hangs still accepts, because its kernel does
-    /// it.
-    #[default]
-    Connect,
-    /// The server accepts a connection and sends its first bytes within the time-out, as NBD
-    /// servers do. Not for a server that takes one client at a time.
-    Greeting,
 }
 
 /// What happens to open flows when an association changes.

@@ -67,7 +67,7 @@ impl DaemonHandle {
     ) -> Result<Applied, ChangeError> {
         let (answer, wait) = oneshot::channel();
         let gone = || ChangeError::Unavailable(Unavailable.to_string());
-        let request = Request::Change { change, if_match, answer };
+        let request = Request::Change { change: Box::new(change), if_match, answer };
         self.requests.send(request).await.map_err(|_| gone())?;
         wait.await.map_err(|_| gone())?
     }

@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::owner::Owner;
 use super::ways::Ways;
 use super::{EventKind, InterfaceStatus};
-use crate::core::health::{CheckResult, Health, Transition};
+use crate::core::health::{CheckResult, Health, Thresholds, Transition};
 use crate::core::observed::Census;
 use crate::core::op::NextHop;
 use crate::core::spec::Name;
@@ -31,7 +31,7 @@ impl<K: Kernel> Owner<K> {
             tracing::warn!(server = report.path.0, device = report.path.1, why, "no check");
         }
         let (server, device) = &report.path;
-        let (now_ms, thresholds) = (self.now_ms(), self.settings.thresholds);
+        let (now_ms, thresholds) = (self.now_ms(), self.thresholds(device));
         self.note_outage_over(report);
         let of = self.observed.paths.entry(server.clone()).or_default();
         let path = of.entry(device.clone()).or_default();
@@ -46,6 +46,12 @@ impl<K: Kernel> Owner<K> {
         }
         // While decisions are held back any answer may set them free.
         transition.is_some() || self.shown.frozen.is_some()
+    }
+
+    /// How many checks decide for a device.
+    fn thresholds(&self, device: &Name) -> Thresholds {
+        let pace = self.spec.devices.get(device).map(|device| device.check_pace);
+        pace.unwrap_or_default().thresholds(self.settings.thresholds)
     }
 
     /// While all are silent together, the first answer from anybody ends the outage.
@@ -156,10 +162,12 @@ impl<K: Kernel> Owner<K> {
     /// The kernel knows of a lost link before any check does. It counts as one failed check, so
     /// that one more confirms it.
     fn lose_link(&mut self, server: &Name) {
-        let (now_ms, thresholds) = (self.now_ms(), self.settings.thresholds);
+        let now_ms = self.now_ms();
         let result = CheckResult::Silent("its interface has no carrier".to_owned());
         let mut changes = Vec::new();
         for (device, path) in self.observed.paths.get_mut(server).into_iter().flatten() {
+            let pace = self.spec.devices.get(device).map(|device| device.check_pace);
+            let thresholds = pace.unwrap_or_default().thresholds(self.settings.thresholds);
             let transition = path.record(&result, now_ms, now_ms, thresholds);
             changes.extend(transition.map(|transition| (device.clone(), transition)));
             self.prober.nudge(&(server.clone(), device.clone()));

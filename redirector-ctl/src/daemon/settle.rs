@@ -13,7 +13,7 @@ use crate::core::change::Change;
 use crate::core::image::{Image, diff};
 use crate::core::op::{Op, ServerState};
 use crate::core::plan::{Blocked, Decision, Plan, plan};
-use crate::core::spec::Spec;
+use crate::core::spec::{CheckPace, Spec};
 use crate::platform::probe::{Path, Target};
 use crate::platform::store::{State, StoreError};
 
@@ -238,7 +238,10 @@ fn targets(spec: &Spec) -> BTreeMap<Path, Target> {
         for server in &wish.servers {
             let Some(known) = spec.servers.get(server) else { continue };
             let address = SocketAddr::new(known.address, wish.server_port);
-            let target = Target { address, protocol: wish.protocol, check: wish.check };
+            let check = wish.check.clone();
+            // How many answers decide is no reason to forget those that came.
+            let pace = CheckPace { rise: None, fall: None, ..wish.check_pace };
+            let target = Target { address, protocol: wish.protocol, check, pace };
             targets.insert((server.clone(), device.clone()), target);
         }
     }

@@ -17,7 +17,7 @@ use super::ways::Ways;
 use super::{ChangeError, EventKind};
 use crate::config::FlowsConfig;
 use crate::core::change::{Change, Move, SpecError};
-use crate::core::fixtures::{LIMITS, all_well, three_and_three};
+use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
 use crate::core::health::{CheckResult, Health, Thresholds};
 use crate::core::image::Image;
 use crate::core::observed::Observed;
@@ -319,6 +319,19 @@ async fn a_report_about_an_earlier_address_is_ignored() {
     assert!(!owner.take_report(&old));
     assert_eq!(owner.observed.path("s1", "d1"), Health::Unknown);
     assert!(!owner.observed.next_hops.contains_key("s1"), "the way is looked for anew");
+}
+
+#[tokio::test]
+async fn a_device_with_a_fall_of_its_own_is_judged_by_it() {
+    let (mut owner, _dir) = at_rest().await;
+    let mut device = device_spec(1, &["s1", "s2", "s3"]);
+    device.check_pace.fall = Some(1);
+    owner.change(&Change::PutDevice { name: "d1".into(), device }, None).await.unwrap();
+    let refused = CheckResult::Refused("connection refused".to_owned());
+    assert_eq!(owner.observed.path("s1", "d1"), Health::Healthy, "what was measured stays");
+    report_all(&mut owner, "s1", &refused);
+    assert_eq!(owner.observed.path("s1", "d1"), Health::Dead);
+    assert_eq!(owner.observed.path("s1", "d2"), Health::Suspect);
 }
 
 #[tokio::test]

@@ -1,10 +1,21 @@
 //! Checks of servers: one task a path (server and device), results over a channel. It asks and
 //! measures; what the results mean is `core::health`'s.
 //!
-//! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time; with more paths than that allows,
-//! intervals get longer.
+//! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time, and [`PROGRAMS_IN_FLIGHT_MAX`]
+//! programs of `exec` checks; with more paths than that allows, intervals get longer. A check reads
+//! at most 64 KiB.
+//!
+//! Each protocol has a file of its own: pure functions that make the bytes to say and read the
+//! bytes heard, and one exchange over a [`talk::Talk`].
 
 mod check;
+mod exec;
+mod http;
+mod iscsi;
+mod nbd;
+mod nfs;
+mod smb;
+mod talk;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,11 +27,16 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::clock::Clock;
+use crate::core::check::{Check, CheckKind, CheckPace};
 use crate::core::health::CheckResult;
-use crate::core::spec::{Check, Name, Protocol};
+use crate::core::spec::{Name, Protocol};
 
 /// Most checks under way at a time. Each holds a socket.
 pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
+
+/// Most programs that run at a time. They have turns of their own, so that programs which hang
+/// keep no other check waiting.
+pub const PROGRAMS_IN_FLIGHT_MAX: usize = 32;
 
 /// When to ask and how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +49,21 @@ pub struct ProbeTiming {
     pub jitter_pct: u8,
 }
 
+impl ProbeTiming {
+    /// The timing of one device, which may have a pace of its own. The jitter is the same for all.
+    fn at(&self, pace: &CheckPace) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (interval_ms, timeout_ms) = pace.times_ms(ms(self.interval), ms(self.timeout));
+        let interval = Duration::from_millis(interval_ms);
+        Self { interval, timeout: Duration::from_millis(timeout_ms), ..*self }
+    }
+}
+
 /// A path: a server for a device.
 pub type Path = (Name, Name);
 
 /// Where and how to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The server's address, the device's port there.
     pub address: SocketAddr,
@@ -45,6 +71,8 @@ pub struct Target {
     pub protocol: Protocol,
     /// What counts as an answer.
     pub check: Check,
+    /// How often, where it differs from what the prober was told.
+    pub pace: CheckPace,
 }
 
 /// The result of one check.
@@ -74,6 +102,7 @@ struct Asker {
     timing: ProbeTiming,
     clock: Clock,
     turns: Arc<Semaphore>,
+    program_turns: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
 }
 
@@ -96,7 +125,8 @@ impl Prober {
     #[must_use]
     pub fn new(timing: ProbeTiming, clock: Clock, reports: mpsc::Sender<Report>) -> Self {
         let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
-        let asker = Asker { timing, clock, turns, reports };
+        let program_turns = Arc::new(Semaphore::new(PROGRAMS_IN_FLIGHT_MAX));
+        let asker = Asker { timing, clock, turns, program_turns, reports };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -111,9 +141,10 @@ impl Prober {
             }
             let (serial, nudge) = (self.next_serial, Arc::new(Notify::new()));
             self.next_serial += 1;
-            let ask = ask_on(self.asker.clone(), path.clone(), serial, *target, nudge.clone());
+            let ask =
+                ask_on(self.asker.clone(), path.clone(), serial, target.clone(), nudge.clone());
             let abort = tokio::spawn(ask).abort_handle();
-            self.tasks.insert(path.clone(), Task { target: *target, serial, nudge, abort });
+            self.tasks.insert(path.clone(), Task { target: target.clone(), serial, nudge, abort });
             begun.push(path.clone());
         }
         begun
@@ -142,7 +173,7 @@ impl Prober {
         let timing = ProbeTiming { interval, timeout, jitter_pct: 0 };
         let (reports, _) = mpsc::channel(1);
         let turns = Arc::new(Semaphore::new(0));
-        let asker = Asker { timing, clock, turns, reports };
+        let asker = Asker { timing, clock, program_turns: turns.clone(), turns, reports };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -157,16 +188,21 @@ impl Prober {
 /// Asks one path for ever.
 async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, nudge: Arc<Notify>) {
     let mut chance = Chance::new();
+    let timing = asker.timing.at(&target.pace);
+    let turns = match target.check.kind() {
+        CheckKind::Exec => &asker.program_turns,
+        _ => &asker.turns,
+    };
     loop {
-        let Ok(turn) = asker.turns.acquire().await else { return };
+        let Ok(turn) = turns.acquire().await else { return };
         let asked_at_ms = asker.clock.now_ms();
-        let result = check::check(&target, asker.timing.timeout).await;
+        let result = check::check(&target, &path, timing.timeout, chance.next_u32()).await;
         drop(turn);
         let report = Report { path: path.clone(), serial, asked_at_ms, result };
         if asker.reports.send(report).await.is_err() {
             return;
         }
-        let pause = chance.jittered(asker.timing.interval, asker.timing.jitter_pct);
+        let pause = chance.jittered(timing.interval, timing.jitter_pct);
         // Over when somebody nudges or the pause ends, whichever is first: both mean to ask again.
         let _ = tokio::time::timeout(pause, nudge.notified()).await;
     }
@@ -186,6 +222,11 @@ impl Chance {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
+    }
+
+    fn next_u32(&mut self) -> u32 {
+        let [_, _, _, _, low @ ..] = self.next().to_be_bytes();
+        u32::from_be_bytes(low)
     }
 
     /// `duration`, longer or shorter by up to `pct` percent.
@@ -220,8 +261,9 @@ mod tests {
         let timing = ProbeTiming { interval: hour, timeout: Duration::from_secs(5), jitter_pct: 0 };
         let mut prober = Prober::new(timing, Clock::start(), reports);
         let path: Path = ("s1".into(), "disk-a".into());
-        let target = Target { address, protocol: Protocol::Tcp, check: Check::Connect };
-        let targets = BTreeMap::from([(path.clone(), target)]);
+        let (check, pace) = (Check::Connect, CheckPace::default());
+        let target = Target { address, protocol: Protocol::Tcp, check, pace };
+        let targets = BTreeMap::from([(path.clone(), target.clone())]);
         assert_eq!(prober.set_targets(&targets).len(), 1);
         let first = results.recv().await.unwrap();
         assert!(matches!(first.result, CheckResult::Answered { .. }), "{first:?}");

@@ -20,7 +20,9 @@ pub(super) const DISTRIBUTION_PREFIX: &str = "/usr";
 const BPF_TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
-/// A program that harness, demo or build start, and the Debian package that brings it.
+/// A program that harness, demo or build start, and the Debian package that brings it. Debian
+/// starts the services of tgt, nfs-ganesha, rpcbind and samba when it installs them; the harness
+/// needs only their programs and starts its own, each in a namespace.
 pub(super) struct Tool {
     pub(super) program: &'static str,
     pub(super) package: &'static str,
@@ -35,6 +37,7 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("ip", "iproute2", "network namespaces, links and sockets"),
     tool("ss", "iproute2", "network namespaces, links and sockets"),
     tool("nsenter", "util-linux", "entering namespaces, ending helpers with their starter"),
+    tool("unshare", "util-linux", "entering namespaces, ending helpers with their starter"),
     tool("setpriv", "util-linux", "entering namespaces, ending helpers with their starter"),
     tool("kill", "procps", "taking a server away without warning"),
     tool("ethtool", "ethtool", "checksum offload of the end hosts' links"),
@@ -43,6 +46,20 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("fio", "fio", "clients that verify every byte"),
     tool("nbdinfo", "libnbd-bin", "clients that ask for a device or copy it"),
     tool("nbdcopy", "libnbd-bin", "clients that ask for a device or copy it"),
+    tool("tgtd", "tgt", "an iSCSI server for checks (its service may be disabled)"),
+    tool("tgtadm", "tgt", "an iSCSI server for checks (its service may be disabled)"),
+    tool(
+        "ganesha.nfsd",
+        "nfs-ganesha-mem",
+        "an NFS server for checks (its service may be disabled)",
+    ),
+    tool(
+        "rpcbind",
+        "rpcbind",
+        "where the NFS server registers itself (its service may be disabled)",
+    ),
+    tool("smbd", "samba", "an SMB server for checks (its service may be disabled)"),
+    tool("python3", "python3", "an HTTP server for checks"),
 ];
 
 /// A compiler that can build for BPF.

@@ -70,6 +70,21 @@ async fn a_duplicate_address_is_named_with_its_holder() {
 }
 
 #[tokio::test]
+async fn a_check_that_cannot_be_is_named_with_its_field_and_a_command_is_never_taken() {
+    let asked = disk_c(json!({"check": {"kind": "exec", "command": ["/bin/true"]}}));
+    let says = "only taken from the configuration file";
+    assert_refused(asked, (422, "exec_from_api", "check"), says).await;
+    let asked = disk_c(json!({"check": {"kind": "nbd", "size_bytes": "big"}}));
+    assert_refused(asked, (400, "bad_field", "check.size_bytes"), "expected u64").await;
+    let asked = disk_c(json!({"check": {"kind": "smb", "export": "a"}}));
+    assert_refused(asked, (400, "bad_field", "check"), "export: only `nbd` has it").await;
+    let asked = disk_c(json!({"check": "ping"}));
+    assert_refused(asked, (400, "bad_field", "check"), "unknown variant `ping`").await;
+    let asked = disk_c(json!({"check_interval_ms": 1}));
+    assert_refused(asked, (400, "out_of_range", "check_interval_ms"), "from 10 to 60000").await;
+}
+
+#[tokio::test]
 async fn an_address_of_another_family_is_refused() {
     let asked = disk_c(json!({"address": "fd00::1"}));
     assert_refused(asked, (400, "ipv6_unsupported", "address"), "use IPv4").await;

@@ -108,6 +108,20 @@ async fn what_the_api_shows_of_a_policy_it_also_takes() {
 }
 
 #[tokio::test]
+async fn what_the_api_shows_of_a_check_it_also_takes() {
+    let lab = Lab::new();
+    let check = json!({"kind": "http", "path": "/health", "status_max": 299});
+    let body = json!({
+        "address": "10.0.1.102", "port": 80, "servers": ["s1"], "check": check,
+        "check_interval_ms": 1000, "check_timeout_ms": 500, "rise": 3, "fall": 4,
+    });
+    let shown = lab.put("/v1/devices/disk-c", body.clone()).await.json();
+    for field in ["check", "check_interval_ms", "check_timeout_ms", "rise", "fall"] {
+        assert_eq!(shown[field], body[field], "{field}: {shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_move_drains_the_old_server_until_the_deadline() {
     let lab = Lab::new();
     let policy = json!({"kind": "drain", "deadline_ms": 1500});

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::change::{Context, DeviceSpec, ProblemKind};
+use super::super::check;
 use super::super::fitness::obstacle;
 use super::super::spec::{Association, Cause, Device, FlowPolicy, Name, Spec};
 use super::super::validate::{self, Problems};
@@ -27,6 +28,7 @@ pub(in crate::core) fn put(
     problems: &mut Problems,
 ) {
     validate::name(put.name, "name", problems);
+    check::judge(put.device, problems);
     check_service(spec, put.device, problems);
     check_servers(spec, put.device, problems);
     check_returns(spec, put.device, problems);
@@ -118,7 +120,8 @@ fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
         server_port: wish.server_port,
         servers: wish.servers.clone(),
         on_planned: wish.on_planned,
-        check: wish.check,
+        check: wish.check.clone(),
+        check_pace: wish.check_pace,
         association,
     }
 }

@@ -1,6 +1,7 @@
-//! One check of one server: a connection, and where asked for the server's first bytes.
+//! One check of one server, in all its kinds.
 //!
-//! Connections are closed with RST, so that checks leave no TIME_WAIT behind at either end.
+//! Connections are closed with RST, so that checks leave no TIME_WAIT behind at either end. Where a
+//! protocol has a farewell it is said before that, and its answer is waited for a moment.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,31 +11,94 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::Target;
+use super::talk::{Fault, Talk};
+use super::{Path, Target, exec, http, iscsi, nbd, nfs, smb};
+use crate::core::check::Check;
 use crate::core::health::CheckResult;
-use crate::core::spec::{Check, Protocol};
+use crate::core::spec::Protocol;
 use crate::platform::clock::Stopwatch;
 
-/// Asks once. Never longer than about `limit`.
-pub(super) async fn check(target: &Target, limit: Duration) -> CheckResult {
+/// How long the answer to a farewell is waited for.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Asks once. Never longer than about `limit`, and the farewell. `chance` makes one check's numbers
+/// differ from another's.
+pub(super) async fn check(
+    target: &Target,
+    path: &Path,
+    limit: Duration,
+    chance: u32,
+) -> CheckResult {
     let watch = Stopwatch::start();
-    let outcome = match (target.protocol, target.check) {
-        (Protocol::Tcp, Check::Connect) => timeout(limit, connect(target.address)).await,
-        (Protocol::Tcp, Check::Greeting) => return greeting(target.address, limit, &watch).await,
-        (Protocol::Udp, _) => return datagram(target.address, limit, &watch).await,
-    };
-    match outcome {
-        Ok(Ok(stream)) => {
-            close(&stream);
-            answered(&watch)
+    let address = target.address;
+    match (target.protocol, &target.check) {
+        (_, Check::Exec { command }) => exec::check(target, path, command, limit).await,
+        (Protocol::Tcp, Check::Connect) => connecting(address, limit, &watch).await,
+        (Protocol::Tcp, Check::Greeting) => greeting(address, limit, &watch).await,
+        (Protocol::Tcp, _) => conversation(target, limit, &watch, chance).await,
+        (Protocol::Udp, Check::Nfs { version }) => {
+            null_call(address, version.map_or(3, u32::from), chance, limit, &watch).await
         }
-        Ok(Err(error)) => failure(&error),
-        Err(_) => unanswered(limit, &watch),
+        (Protocol::Udp, _) => datagram(address, limit, &watch).await,
     }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
+}
+
+async fn connecting(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
+    match timeout(limit, connect(address)).await {
+        Ok(Ok(stream)) => {
+            close(&stream);
+            answered(watch)
+        }
+        Ok(Err(error)) => failure(&error),
+        Err(_) => unanswered(limit, watch),
+    }
+}
+
+/// A conversation in the device's own protocol, within `limit`.
+async fn conversation(
+    target: &Target,
+    limit: Duration,
+    watch: &Stopwatch,
+    chance: u32,
+) -> CheckResult {
+    let mut talk = match timeout(limit, connect(target.address)).await {
+        Ok(Ok(stream)) => Talk::new(stream),
+        Ok(Err(error)) => return failure(&error),
+        Err(_) => return unanswered(limit, watch),
+    };
+    let left = limit.saturating_sub(watch.elapsed());
+    let outcome = timeout(left, exchange(&mut talk, target, chance)).await;
+    // From here on somebody has answered: the server's kernel has accepted the connection.
+    let result = match &outcome {
+        Ok(Ok(())) => answered(watch),
+        Ok(Err(Fault::Wrong(text))) => CheckResult::Refused(text.clone()),
+        Ok(Err(Fault::Io(error))) => {
+            CheckResult::Refused(format!("no sign of {}: {error}", talk.waiting_for))
+        }
+        Err(_) => accepted_only(talk.waiting_for, limit, watch),
+    };
+    // Whoever has not answered in time is not waited for again: the next check should come soon.
+    if outcome.is_ok() {
+        // Nothing depends on it: the result is known.
+        let _ = timeout(FAREWELL, talk.part()).await;
+    }
+    close(talk.stream());
+    result
+}
+
+async fn exchange(talk: &mut Talk<TcpStream>, target: &Target, chance: u32) -> Result<(), Fault> {
+    match &target.check {
+        Check::Http(check) => http::exchange(talk, check, target.address).await,
+        Check::Nbd(check) => nbd::exchange(talk, check).await,
+        Check::Iscsi(check) => iscsi::exchange(talk, check, chance).await,
+        Check::Nfs { version } => nfs::exchange(talk, version.map_or(4, u32::from), chance).await,
+        Check::Smb => smb::exchange(talk, chance).await,
+        Check::Connect | Check::Greeting | Check::Exec { .. } => Ok(()),
+    }
 }
 
 /// A connection and the server's first byte, both within `limit`.
@@ -53,13 +117,18 @@ async fn greeting(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> Ch
         Ok(Ok(0)) => CheckResult::Refused("it closed the connection without a greeting".to_owned()),
         Ok(Ok(_)) => answered(watch),
         Ok(Err(error)) => CheckResult::Refused(format!("no greeting: {error}")),
-        Err(_) => match unanswered(limit, watch) {
-            CheckResult::Silent(_) => CheckResult::Refused(format!(
-                "it accepted the connection, but sent no greeting within {} ms",
-                limit.as_millis()
-            )),
-            other => other,
-        },
+        Err(_) => accepted_only("a greeting", limit, watch),
+    }
+}
+
+/// No answer in time, but a connection: the server's kernel is there.
+fn accepted_only(what: &str, limit: Duration, watch: &Stopwatch) -> CheckResult {
+    match unanswered(limit, watch) {
+        CheckResult::Silent(_) => CheckResult::Refused(format!(
+            "it accepted the connection, but within {} ms there was no sign of {what}",
+            limit.as_millis()
+        )),
+        other => other,
     }
 }
 
@@ -79,13 +148,41 @@ async fn datagram(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> Ch
     }
 }
 
-fn answered(watch: &Stopwatch) -> CheckResult {
+/// NFS's NULL call over UDP. Unlike an empty datagram it must be answered.
+async fn null_call(
+    address: SocketAddr,
+    version: u32,
+    xid: u32,
+    limit: Duration,
+    watch: &Stopwatch,
+) -> CheckResult {
+    let exchange = async {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        socket.connect(address).await?;
+        socket.send(&nfs::null_call(version, xid)).await?;
+        let mut answer = [0_u8; nfs::REPLY_LEN_MAX];
+        loop {
+            let len = socket.recv(&mut answer).await?;
+            if nfs::is_reply_to(&answer[..len], xid) {
+                return Ok(nfs::read_reply(&answer[..len], version, xid));
+            }
+        }
+    };
+    match timeout(limit, exchange).await {
+        Ok(Ok(Ok(()))) => answered(watch),
+        Ok(Ok(Err(text))) => CheckResult::Refused(text),
+        Ok(Err(error)) => failure(&error),
+        Err(_) => unanswered(limit, watch),
+    }
+}
+
+pub(super) fn answered(watch: &Stopwatch) -> CheckResult {
     let took_us = u64::try_from(watch.elapsed().as_micros()).unwrap_or(u64::MAX);
     CheckResult::Answered { took_us }
 }
 
 /// No answer in time, unless our own timer came so late that an answer may have been waiting.
-fn unanswered(limit: Duration, watch: &Stopwatch) -> CheckResult {
+pub(super) fn unanswered(limit: Duration, watch: &Stopwatch) -> CheckResult {
     let late = watch.elapsed().saturating_sub(limit);
     if late > limit {
         return CheckResult::NotAsked(format!("our own timer was {} ms late", late.as_millis()));
@@ -119,6 +216,7 @@ fn close(stream: &TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::check::CheckPace;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -126,16 +224,20 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(20);
 
     fn tcp(address: SocketAddr, check: Check) -> Target {
-        Target { address, protocol: Protocol::Tcp, check }
+        Target { address, protocol: Protocol::Tcp, check, pace: CheckPace::default() }
+    }
+
+    async fn ask(target: &Target, limit: Duration) -> CheckResult {
+        check(target, &("s1".into(), "disk-a".into()), limit, 7).await
     }
 
     #[tokio::test]
     async fn a_listener_answers_a_connect_check_and_a_closed_port_refuses_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = tcp(listener.local_addr().unwrap(), Check::Connect);
-        assert!(matches!(check(&target, LONG).await, CheckResult::Answered { .. }));
+        assert!(matches!(ask(&target, LONG).await, CheckResult::Answered { .. }));
         drop(listener);
-        assert!(matches!(check(&target, LONG).await, CheckResult::Refused(_)));
+        assert!(matches!(ask(&target, LONG).await, CheckResult::Refused(_)));
     }
 
     #[tokio::test]
@@ -143,9 +245,9 @@ mod tests {
         // Nobody accepts: the kernel does, as for a stopped process.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let connected = check(&tcp(address, Check::Connect), LONG).await;
+        let connected = ask(&tcp(address, Check::Connect), LONG).await;
         assert!(matches!(connected, CheckResult::Answered { .. }), "{connected:?}");
-        let greeted = check(&tcp(address, Check::Greeting), SHORT).await;
+        let greeted = ask(&tcp(address, Check::Greeting), SHORT).await;
         assert!(
             matches!(greeted, CheckResult::Refused(_) | CheckResult::NotAsked(_)),
             "{greeted:?}"
@@ -160,7 +262,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"NBDMAGIC").await.unwrap();
         });
-        let result = check(&tcp(address, Check::Greeting), LONG).await;
+        let result = ask(&tcp(address, Check::Greeting), LONG).await;
         assert!(matches!(result, CheckResult::Answered { .. }), "{result:?}");
         server.await.unwrap();
     }
@@ -169,10 +271,10 @@ mod tests {
     async fn a_udp_port_is_refused_when_closed_and_not_refused_when_silent() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let target = Target { address, protocol: Protocol::Udp, check: Check::Connect };
-        assert_eq!(check(&target, SHORT).await, CheckResult::NotRefused);
+        let target = Target { protocol: Protocol::Udp, ..tcp(address, Check::Connect) };
+        assert_eq!(ask(&target, SHORT).await, CheckResult::NotRefused);
         drop(socket);
-        assert!(matches!(check(&target, LONG).await, CheckResult::Refused(_)));
+        assert!(matches!(ask(&target, LONG).await, CheckResult::Refused(_)));
     }
 
     #[test]
@@ -181,5 +283,52 @@ mod tests {
         assert!(matches!(failure(&ours), CheckResult::NotAsked(_)));
         let nobody = io::Error::from_raw_os_error(libc::EHOSTUNREACH);
         assert!(matches!(failure(&nobody), CheckResult::Silent(_)));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_hangs_fails_every_check_that_speaks_its_protocol() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for (word, sign) in [
+            ("http", "the answer to an HTTP request"),
+            ("nbd", "NBD's greeting"),
+            ("iscsi", "the answer to an iSCSI login"),
+            ("nfs", "the answer to NFS's NULL call"),
+            ("smb", "the answer to SMB2 NEGOTIATE"),
+        ] {
+            let check: Check = serde_json::from_value(word.into()).unwrap();
+            match ask(&tcp(address, check), SHORT).await {
+                CheckResult::Refused(text) => {
+                    let end = format!("within 20 ms there was no sign of {sign}");
+                    assert!(text.ends_with(&end), "{word}: {text}");
+                }
+                CheckResult::NotAsked(_) => {}
+                other => panic!("{word}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nfs_over_udp_wants_an_answer_to_its_own_call() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let target =
+            Target { protocol: Protocol::Udp, ..tcp(address, Check::Nfs { version: None }) };
+        let silent = ask(&target, SHORT).await;
+        assert!(matches!(silent, CheckResult::Silent(_) | CheckResult::NotAsked(_)), "{silent:?}");
+        let answering = tokio::spawn(async move {
+            let mut call = [0; 64];
+            // The first call is the one that was given up.
+            server.recv(&mut call).await.unwrap();
+            let (len, from) = server.recv_from(&mut call).await.unwrap();
+            assert_eq!((len, call[15], call[19]), (40, 0xa3, 3));
+            let success = [&call[..4], &[0, 0, 0, 1], &[0; 16]].concat();
+            let another = [&[0xff; 4], &success[4..]].concat();
+            server.send_to(&another, from).await.unwrap();
+            server.send_to(&success, from).await.unwrap();
+        });
+        let result = ask(&target, LONG).await;
+        assert!(matches!(result, CheckResult::Answered { .. }), "{result:?}");
+        answering.await.unwrap();
     }
 }

@@ -13,33 +13,61 @@ use crate::order::Be16;
 use crate::packet::{Kind, OFFSET_MASK, Packet};
 use crate::verdict::{Action, Reason, Verdict};
 
-/// New ends of a packet.
-#[derive(Debug, Clone, Copy)]
-pub struct Ends<F: Family> {
-    source: Option<(F::Address, Be16)>,
-    destination: Option<(F::Address, Be16)>,
+/// New ends of a packet: which are changed, and which of them is the server's.
+///
+/// Not options: where one of those is None, the compiler keeps what is not there in a register, and
+/// the verifier refuses that.
+#[derive(Clone, Copy)]
+pub struct Ends<'a, F: Family> {
+    verdict: &'a Verdict<F>,
+    server_is_destination: bool,
+    changes_source: bool,
+    changes_destination: bool,
 }
 
-impl<F: Family> Ends<F> {
+impl<'a, F: Family> Ends<'a, F> {
     /// The ends that a verdict gives its packet.
     #[inline(always)]
-    pub fn of(verdict: &Verdict<F>) -> Self {
-        let server_side = Some((verdict.address, verdict.port));
-        let client_side = match verdict.other_port.raw() {
-            0 => None,
-            _ => Some((verdict.other, verdict.other_port)),
-        };
-        match verdict.action {
-            Action::ToServer => Self { source: client_side, destination: server_side },
-            Action::ToClient => Self { source: server_side, destination: client_side },
-            _ => Self { source: None, destination: None },
+    pub fn of(verdict: &'a Verdict<F>) -> Self {
+        let server_is_destination = matches!(verdict.action, Action::ToServer);
+        let both = verdict.other_port.raw() != 0;
+        Self {
+            verdict,
+            server_is_destination,
+            changes_source: both || !server_is_destination,
+            changes_destination: both || server_is_destination,
         }
     }
 
     /// The same for the packet that an error quotes, which went the other way.
     #[inline(always)]
     fn turned(self) -> Self {
-        Self { source: self.destination, destination: self.source }
+        Self {
+            verdict: self.verdict,
+            server_is_destination: !self.server_is_destination,
+            changes_source: self.changes_destination,
+            changes_destination: self.changes_source,
+        }
+    }
+
+    /// The new source.
+    #[inline(always)]
+    fn source(&self) -> (F::Address, Be16) {
+        let verdict = self.verdict;
+        match self.server_is_destination {
+            true => (verdict.other, verdict.other_port),
+            false => (verdict.address, verdict.port),
+        }
+    }
+
+    /// The new destination.
+    #[inline(always)]
+    fn destination(&self) -> (F::Address, Be16) {
+        let verdict = self.verdict;
+        match self.server_is_destination {
+            true => (verdict.address, verdict.port),
+            false => (verdict.other, verdict.other_port),
+        }
     }
 }
 
@@ -128,12 +156,14 @@ pub fn at(offset: u16, moved: isize) -> usize {
 }
 
 #[inline(always)]
-fn put<F: Family>(ip: &mut F::Header, ends: &Ends<F>) -> ChecksumDelta {
+fn put<F: Family>(ip: &mut F::Header, ends: &Ends<'_, F>) -> ChecksumDelta {
     let mut delta = ChecksumDelta::none();
-    if let Some((address, _)) = ends.source {
+    if ends.changes_source {
+        let (address, _) = ends.source();
         delta = delta.remove(replace(ip.source(), address)).add(address);
     }
-    if let Some((address, _)) = ends.destination {
+    if ends.changes_destination {
+        let (address, _) = ends.destination();
         delta = delta.remove(replace(ip.destination(), address)).add(address);
     }
     delta
@@ -143,13 +173,15 @@ fn put<F: Family>(ip: &mut F::Header, ends: &Ends<F>) -> ChecksumDelta {
 fn put_ports<F: Family>(
     source: &mut Be16,
     destination: &mut Be16,
-    ends: &Ends<F>,
+    ends: &Ends<'_, F>,
 ) -> ChecksumDelta {
     let mut delta = ChecksumDelta::none();
-    if let Some((_, port)) = ends.source {
+    if ends.changes_source {
+        let (_, port) = ends.source();
         delta = delta.remove(replace(source, port)).add(port);
     }
-    if let Some((_, port)) = ends.destination {
+    if ends.changes_destination {
+        let (_, port) = ends.destination();
         delta = delta.remove(replace(destination, port)).add(port);
     }
     delta
@@ -209,13 +241,14 @@ pub fn translate_error<F: Family>(
 /// The new ends of the error itself. It comes from wherever the quoted packet met its end: only if
 /// that is the very host that the packet was sent to, that host's address is hidden too.
 #[inline(always)]
-fn outer_ends<F: Family>(quoted: &F::Header, outer: &mut F::Header, ends: &Ends<F>) -> Ends<F> {
+fn outer_ends<'a, F: Family>(
+    quoted: &F::Header,
+    outer: &mut F::Header,
+    ends: &Ends<'a, F>,
+) -> Ends<'a, F> {
     let mut quoted = *quoted;
     let from_end = *outer.source() == *quoted.destination();
-    Ends {
-        source: if from_end { ends.source } else { None },
-        destination: ends.destination,
-    }
+    Ends { changes_source: ends.changes_source && from_end, ..*ends }
 }
 
 /// The quoted packet's own checksum, where enough of it is quoted; gives what that does to the

@@ -159,7 +159,8 @@ macro_rules! family_maps {
         /// Proven flows; nothing evicts them (G4). Writer: program creates, daemon reaps. Full:
         /// flows stay candidates, under the reason `flows_full`.
         #[map]
-        static $flows: HashMap<$tuple, Flow> = HashMap::with_max_entries(262_144, 0);
+        static $flows: HashMap<$tuple, Flow> =
+            HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
         /// Flows not yet proven: floods live and die here. Writer: program. Full: the least
         /// recently used goes.

@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use diff::diff;
+use redirector_common::headers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
+use redirector_common::wire::{Forwarding, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED};
 
 use super::observed::{Deaths, Observed};
 use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
-use super::spec::{Device, Name, Server, Spec};
+use super::spec::{Device, Name, Protocol, Server, Spec};
 
 /// The content of the tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Image {
     pub services: BTreeMap<Endpoint, u32>,
     /// A server's address and port -> device id and server id.
     pub returns: BTreeMap<Endpoint, (u32, u16)>,
+    /// Address -> what may be known of it: `MARK_` bits.
+    pub marks: BTreeMap<IpAddr, u32>,
 }
 
 /// What the tables hold of a server.
@@ -68,14 +72,43 @@ impl Image {
     }
 
     fn put_device(&mut self, spec: &Spec, device: &Device) {
-        let Device { id, address, port, protocol, server_port, .. } = *device;
-        self.devices.insert(id, DeviceSettings { address, port, protocol, server_port });
+        let Device { id, address, port, server_port, .. } = *device;
+        let protocol = number(device.protocol);
+        let settings = DeviceSettings {
+            address,
+            port,
+            port_last: port,
+            protocol,
+            server_port,
+            forwarding: Forwarding::Nat,
+            stateless: false,
+            affinity: false,
+            mss_max: 0,
+        };
+        self.devices.insert(id, settings);
         self.words.insert(id, word(spec, device));
         self.services.insert(Endpoint { address, port, protocol }, id);
+        self.answer_echo(address, id);
+        // While a stateless device drains it has entries, which have to be found.
+        let tracked = !settings.stateless || !device.association.drains.is_empty();
+        let tracked = if tracked { MARK_TRACKED } else { 0 };
+        self.mark(address, MARK_SERVICE | tracked);
         for server in device.serving().filter_map(|name| spec.servers.get(name)) {
             let endpoint = Endpoint { address: server.address, port: server_port, protocol };
             self.returns.insert(endpoint, (id, server.id));
+            self.mark(server.address, MARK_ORIGIN | tracked);
         }
+    }
+
+    fn mark(&mut self, address: IpAddr, marks: u32) {
+        *self.marks.entry(address).or_default() |= marks;
+    }
+
+    /// Echo requests to a service address are answered, on the account of one of its devices.
+    fn answer_echo(&mut self, address: IpAddr, id: u32) {
+        let protocol = if address.is_ipv4() { PROTOCOL_ICMP } else { PROTOCOL_ICMPV6 };
+        let holder = self.services.entry(Endpoint { address, port: 0, protocol }).or_insert(id);
+        *holder = id.min(*holder);
     }
 
     /// Follows one write.
@@ -104,6 +137,12 @@ impl Image {
                 self.devices.insert(*id, *settings);
             }
             Op::CommitAssociations { words } => self.words.extend(words.iter().copied()),
+            Op::SetMarks { address, marks: 0 } => {
+                self.marks.remove(address);
+            }
+            Op::SetMarks { address, marks } => {
+                self.marks.insert(*address, *marks);
+            }
             Op::AddService { service, device } => {
                 self.services.insert(*service, *device);
             }
@@ -134,6 +173,14 @@ fn word(spec: &Spec, device: &Device) -> AssociationWord {
         backup: now.backup.as_ref().map_or(0, id),
         epoch: now.epoch,
         epochs_open: now.epochs_open(),
+    }
+}
+
+/// Protocol number in the tables.
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => PROTOCOL_TCP,
+        Protocol::Udp => PROTOCOL_UDP,
     }
 }
 

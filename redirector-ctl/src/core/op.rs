@@ -6,7 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::spec::Protocol;
+use redirector_common::headers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
+use redirector_common::wire::Forwarding;
 
 /// What the packet path may do with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +49,22 @@ pub struct AssociationWord {
 pub struct DeviceSettings {
     /// Service address.
     pub address: IpAddr,
-    /// Service port.
+    /// First service port; zero for a device that is known by its address only.
     pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Port at the servers.
+    /// Last service port.
+    pub port_last: u16,
+    /// Protocol number; zero for all protocols that have no device of their own.
+    pub protocol: u8,
+    /// Port at the servers of the first service port.
     pub server_port: u16,
+    /// How a client's packet gets to its server.
+    pub forwarding: Forwarding,
+    /// Whether it keeps no entries while it does not drain.
+    pub stateless: bool,
+    /// Whether all of a client's flows to the device stay together.
+    pub affinity: bool,
+    /// Largest segment that SYNs may ask for, in bytes; zero for no limit.
+    pub mss_max: u16,
 }
 
 /// An address, port and protocol.
@@ -61,10 +72,22 @@ pub struct DeviceSettings {
 pub struct Endpoint {
     /// Address.
     pub address: IpAddr,
-    /// Port.
+    /// Port; zero for all ports, and for protocols without.
     pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
+    /// Protocol number; zero for all protocols that have no entry of their own.
+    pub protocol: u8,
+}
+
+/// The word for a protocol number in texts.
+#[must_use]
+pub fn protocol_name(protocol: u8) -> &'static str {
+    match protocol {
+        0 => "any",
+        PROTOCOL_TCP => "tcp",
+        PROTOCOL_UDP => "udp",
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => "icmp",
+        _ => "other",
+    }
 }
 
 /// One write to the kernel's tables.
@@ -104,6 +127,13 @@ pub enum Op {
     CommitAssociations {
         /// Device id and new word; ids without a word keep theirs.
         words: Vec<(u32, AssociationWord)>,
+    },
+    /// Says what may be known of an address: `MARK_` bits; zero for nothing.
+    SetMarks {
+        /// Address.
+        address: IpAddr,
+        /// `redirector_common::wire::MARK_` bits.
+        marks: u32,
     },
     /// Makes a service address name a device.
     AddService {

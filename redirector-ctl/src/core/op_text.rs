@@ -1,12 +1,41 @@
 //! Ops as text: one line each, to be read in logs and compared in tests.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use super::op::{AssociationWord, Endpoint, NextHop, Op, ServerState};
+use redirector_common::wire::Forwarding;
+
+use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
+use super::op::protocol_name;
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.address, self.port, self.protocol.name())
+        let at = SocketAddr::new(self.address, self.port);
+        write!(f, "{at}/{}", protocol_name(self.protocol))
+    }
+}
+
+impl fmt::Display for DeviceSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = SocketAddr::new(self.address, self.port);
+        write!(f, "{at}")?;
+        if self.port_last != self.port {
+            write!(f, "-{}", self.port_last)?;
+        }
+        write!(f, "/{} at server port {}", protocol_name(self.protocol), self.server_port)?;
+        if self.forwarding != Forwarding::Nat {
+            write!(f, " by {:?}", self.forwarding)?;
+        }
+        if self.stateless {
+            f.write_str(" stateless")?;
+        }
+        if self.affinity {
+            f.write_str(" by client")?;
+        }
+        if self.mss_max != 0 {
+            write!(f, " mss {}", self.mss_max)?;
+        }
+        Ok(())
     }
 }
 
@@ -43,14 +72,8 @@ impl fmt::Display for Op {
             }
             Self::SetNextHop { id, next_hop: Some(hop) } => write!(f, "server {id} way {hop}"),
             Self::SetNextHop { id, next_hop: None } => write!(f, "server {id} way unknown"),
-            Self::SetDevice { id, settings } => write!(
-                f,
-                "device {id} is {}:{}/{} at server port {}",
-                settings.address,
-                settings.port,
-                settings.protocol.name(),
-                settings.server_port
-            ),
+            Self::SetDevice { id, settings } => write!(f, "device {id} is {settings}"),
+            Self::SetMarks { address, marks } => write!(f, "marks {address} {marks:#x}"),
             Self::CommitAssociations { words } => {
                 f.write_str("commit")?;
                 words.iter().try_for_each(|(id, word)| write!(f, " [device {id}: {word}]"))

@@ -4,6 +4,8 @@
 //! that it takes at most a twentieth of the loop's time, the next one waits for twenty times as
 //! long.
 
+use std::collections::BTreeMap;
+
 use super::events::About;
 use super::kernel::Kernel;
 use super::owner::Owner;
@@ -16,7 +18,7 @@ use crate::core::spec::Name;
 use crate::platform::clock::{Stopwatch, monotonic_ns};
 use crate::platform::netlink::Link;
 use crate::platform::probe::Report;
-use crate::platform::tables::Sweep;
+use crate::platform::tables::{IdleTimes, Sweep};
 
 /// How much longer than itself a sweep keeps the next one away.
 const SWEEP_REST: u64 = 20;
@@ -195,8 +197,11 @@ impl<K: Kernel> Owner<K> {
         let flows = &self.settings.flows;
         let sweep = Sweep {
             now_ns: monotonic_ns(),
-            tcp_idle_ms: flows.tcp_idle_timeout_ms,
-            udp_idle_ms: flows.udp_idle_timeout_ms,
+            idle: IdleTimes {
+                tcp_ms: flows.tcp_idle_timeout_ms,
+                other_ms: flows.udp_idle_timeout_ms,
+            },
+            idle_of: BTreeMap::new(),
             closing_ms: flows.closing_timeout_ms,
         };
         let watch = Stopwatch::start();

@@ -28,7 +28,8 @@ use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, Netlink, XdpInForce};
 use crate::platform::probe::{ProbeTiming, Prober};
 use crate::platform::store::Store;
-use crate::platform::tables::{Content, Tables};
+use crate::platform::tables::{Content, Gateway, GatewayInterface, Tables};
+use redirector_common::wire::Tags;
 
 mod begin;
 
@@ -130,6 +131,8 @@ fn image(content: Content) -> Image {
         words: content.associations,
         services: content.services,
         returns: content.returns,
+        // The table holds them by hash, so they are written anew; that takes nothing away.
+        marks: BTreeMap::new(),
     }
 }
 
@@ -173,8 +176,24 @@ fn attach_options(config: &Config, links: &[Link]) -> AttachOptions {
             servers_max: config.limits.servers_max,
             flows_max: config.limits.flows_max,
             candidates_max: config.limits.candidates_max,
+            ..TableLimits::default()
         },
+        gateway: gateway(links),
     }
+}
+
+/// What the program must know of the gateway.
+fn gateway(links: &[Link]) -> Gateway {
+    let interface = |link: &Link| GatewayInterface {
+        index: link.index as u16,
+        carrier: link.index as u16,
+        mac: link.mac,
+        tags: Tags::NONE,
+        mtu: link.mtu,
+        address_v4: None,
+        address_v6: None,
+    };
+    Gateway { interfaces: links.iter().map(interface).collect(), ..Gateway::default() }
 }
 
 /// The interfaces as they are now, with the modes in force.

@@ -60,8 +60,8 @@ mod tests {
     use super::*;
 
     fn flow(port: u16) -> Refused {
-        let client = std::net::SocketAddrV4::new([10, 0, 1, 11].into(), port);
-        let service = std::net::SocketAddrV4::new([10, 0, 1, 100].into(), 10_809);
+        let client = std::net::SocketAddr::new([10, 0, 1, 11].into(), port);
+        let service = std::net::SocketAddr::new([10, 0, 1, 100].into(), 10_809);
         Refused { client, service }
     }
 

@@ -7,14 +7,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Map, MapInfo};
+use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, ORIGINS_PER_DEVICE, SERVER_ID_MAX};
+use redirector_common::flow::Flow;
+use redirector_common::wire::{
+    ABI_VERSION, IFINDEX_MAX, INTERFACES_LEN, ORIGINS_PER_DEVICE, SERVER_ID_MAX,
+};
 
-use super::tables::{Maps, Tables};
+use super::tables::{FamilyMaps, Gateway, Maps, Tables};
 
 mod error;
 mod log_reader;
@@ -35,25 +38,42 @@ pub static LAB_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-lab"));
 
 /// Maps that outlive the daemon.
-const PINNED_MAPS: [&str; 12] = [
+const PINNED_MAPS: [&str; 23] = [
     "CONTROL",
     "INTERFACES",
+    "VLANS",
+    "MARKS",
+    "LOCALS",
     "ASSOCIATIONS",
     "SERVERS",
-    "SERVICES",
-    "ORIGINS",
     "DEVICES",
-    "FLOWS",
-    "CANDIDATES",
     "REASON_COUNT",
     "DEVICE_COUNT",
     "SERVER_COUNT",
+    "SERVICES4",
+    "ORIGINS4",
+    "FLOWS4",
+    "CANDIDATES4",
+    "CLIENTS4",
+    "PORTS4",
+    "SERVICES6",
+    "ORIGINS6",
+    "FLOWS6",
+    "CANDIDATES6",
+    "CLIENTS6",
+    "PORTS6",
 ];
+
+/// Services of a device, on average, for which the tables have room.
+const SERVICES_PER_DEVICE: u32 = 4;
 
 /// Name of the program in the object, for [`load_only`].
 pub const PROGRAM: &str = "redirector";
 
 /// Sizes of the tables. A pinned table keeps its size until `redirector detach`.
+///
+/// Flows, candidates, clients, fragments and paths have a table of this size for each address
+/// family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableLimits {
     /// Devices.
@@ -64,6 +84,47 @@ pub struct TableLimits {
     pub flows_max: u32,
     /// Flows not yet proven.
     pub candidates_max: u32,
+    /// Clients whose flows stay together.
+    pub clients_max: u32,
+    /// Packets of which fragments are under way.
+    pub fragments_max: u32,
+    /// Paths that each CPU remembers; rounded up to a power of two.
+    pub paths_max: u32,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self {
+            devices_max: 4096,
+            servers_max: 1024,
+            flows_max: 262_144,
+            candidates_max: 65_536,
+            clients_max: 65_536,
+            fragments_max: 4096,
+            paths_max: 65_536,
+        }
+    }
+}
+
+impl TableLimits {
+    /// Memory that the tables take when made, and when every entry is in use, in bytes; about, by
+    /// the kernel's own layout (48 bytes and a list head of 16 for each entry of a hash).
+    #[must_use]
+    pub fn memory(&self, cpus: u64) -> (u64, u64) {
+        let entry = |key: u64, value: u64| 64 + key.next_multiple_of(8) + value.next_multiple_of(8);
+        let (flow, path) = (size_of::<Flow>() as u64, 72);
+        let both = |of: &dyn Fn(u64) -> u64| of(16) + of(40);
+        let arrays = u64::from(self.devices_max) * (16 + 64 + 40 * cpus)
+            + u64::from(self.servers_max) * (64 + 16 * cpus)
+            + u64::from(INTERFACES_LEN) * 64
+            + u64::from(self.paths_max.next_power_of_two()) * (64 + 128) * cpus;
+        let made = u64::from(self.candidates_max) * both(&|key| entry(key, flow) + entry(key, key))
+            + u64::from(self.fragments_max) * both(&|key| entry(key, path));
+        let used = u64::from(self.flows_max) * both(&|key| entry(key, flow) + entry(key, key))
+            + u64::from(self.clients_max) * both(&|key| entry(key / 2, flow))
+            + u64::from(self.devices_max) * u64::from(ORIGINS_PER_DEVICE) * 2 * entry(24, 8);
+        (arrays + made, arrays + made + used)
+    }
 }
 
 /// How the program is attached.
@@ -110,6 +171,8 @@ pub struct AttachOptions {
     pub interfaces: Vec<Interface>,
     /// Sizes of the tables.
     pub limits: TableLimits,
+    /// What the program must know of the gateway.
+    pub gateway: Gateway,
 }
 
 /// Loads the program, takes over pinned maps, attaches to or replaces the program on each
@@ -140,9 +203,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     // Nothing fails from here on but the file system. Until a new interface has its word, its
     // packets pass; one that is dropped must not lose its word while an error may still keep its
     // program there.
-    let word = |interface: &Interface| (interface.index as u16, interface.mac);
-    let words: Vec<_> = options.interfaces.iter().map(word).collect();
-    tables.set_interfaces(&words);
+    tables.set_gateway(&options.gateway)?;
     detach_others(&links_dir, &options.interfaces)?;
     Ok((tables, log_reader))
 }
@@ -167,6 +228,9 @@ fn check(options: &AttachOptions) -> Result<(), AttachError> {
         ("servers_max", u64::from(limits.servers_max), u64::from(SERVER_ID_MAX)),
         ("flows_max", u64::from(limits.flows_max), 1 << 28),
         ("candidates_max", u64::from(limits.candidates_max), 1 << 28),
+        ("clients_max", u64::from(limits.clients_max), 1 << 28),
+        ("fragments_max", u64::from(limits.fragments_max), 1 << 24),
+        ("paths_max", u64::from(limits.paths_max), 1 << 24),
     ];
     for (field, value, max) in ranges {
         if value == 0 || value > max {
@@ -208,21 +272,41 @@ fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<(), AttachErr
 
 fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachError> {
     let servers_len = u32::from(limits.servers_max) + 1;
+    let paths_max = limits.paths_max.next_power_of_two();
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| load_error(&error))? as u32;
+    let origins_max = limits.devices_max.saturating_mul(ORIGINS_PER_DEVICE);
     let sizes = [
         ("ASSOCIATIONS", limits.devices_max * 2),
         ("DEVICES", limits.devices_max),
         ("DEVICE_COUNT", limits.devices_max),
-        ("SERVICES", limits.devices_max),
-        ("ORIGINS", limits.devices_max.saturating_mul(ORIGINS_PER_DEVICE)),
         ("SERVERS", servers_len),
         ("SERVER_COUNT", servers_len),
+    ];
+    let sizes_of_each_family = [
+        // Every device has its ports, and its address answers echo requests.
+        ("SERVICES", limits.devices_max.saturating_mul(SERVICES_PER_DEVICE)),
+        ("ORIGINS", origins_max),
         ("FLOWS", limits.flows_max),
         ("CANDIDATES", limits.candidates_max),
+        ("CLIENTS", limits.clients_max),
+        ("PORTS", limits.flows_max),
+        ("NEW_PORTS", limits.candidates_max),
+        ("FRAGMENTS", limits.fragments_max),
+        ("FRONT", paths_max.saturating_mul(cpus)),
     ];
+    let mut names = Vec::new();
+    for (name, entries) in sizes_of_each_family {
+        names.extend(["4", "6"].map(|digit| (format!("{name}{digit}"), entries)));
+    }
+    let front_mask = paths_max - 1;
     let mut loader = EbpfLoader::new();
     for (name, entries) in sizes {
         loader.map_max_entries(name, entries);
     }
+    for (name, entries) in &names {
+        loader.map_max_entries(name, *entries);
+    }
+    loader.override_global("FRONT_MASK", &front_mask, true);
     let pinned = maps_dir.map(|dir| PINNED_MAPS.map(|name| (name, dir.join(name))));
     for (name, path) in pinned.into_iter().flatten() {
         // A map that is pinned keeps its size, and the handle must know it: it checks each index.
@@ -250,16 +334,32 @@ fn take_maps(ebpf: &mut Ebpf) -> Result<Maps, AttachError> {
     Ok(Maps {
         control: take("CONTROL")?,
         interfaces: take("INTERFACES")?,
+        vlans: take("VLANS")?,
+        marks: take("MARKS")?,
+        locals: take("LOCALS")?,
         associations: take("ASSOCIATIONS")?,
         servers: take("SERVERS")?,
-        services: take("SERVICES")?,
-        origins: take("ORIGINS")?,
         devices: take("DEVICES")?,
-        flows: take("FLOWS")?,
-        candidates: take("CANDIDATES")?,
         reason_count: take("REASON_COUNT")?,
         device_count: take("DEVICE_COUNT")?,
         server_count: take("SERVER_COUNT")?,
+        v4: take_family(&mut take, '4')?,
+        v6: take_family(&mut take, '6')?,
+    })
+}
+
+fn take_family(
+    take: &mut impl FnMut(&str) -> Result<MapData, AttachError>,
+    digit: char,
+) -> Result<FamilyMaps, AttachError> {
+    let mut take = |name: &str| take(&format!("{name}{digit}"));
+    Ok(FamilyMaps {
+        services: take("SERVICES")?,
+        origins: take("ORIGINS")?,
+        flows: take("FLOWS")?,
+        candidates: take("CANDIDATES")?,
+        clients: take("CLIENTS")?,
+        ports: take("PORTS")?,
     })
 }
 

@@ -4,69 +4,78 @@
 //! server words and the bank in force are kernel memory mapped here, so that a change is one 8-byte
 //! store. Blocking, but short; a sweep of the flow table is bounded by its size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use redirector_common::family::{Endpoint4, FlowKey4};
+use redirector_common::family::{V4, V6};
 use redirector_common::flow::{CLOCK_SHIFT, FLOW_CLOSING, Flow};
-use redirector_common::order::Be16;
 use redirector_common::wire::{
-    self, CONTROL_BANK, DeviceLine, Hop, Origin, SERVER_ADDRESS_WORD, SERVER_ID_MAX,
-    SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS, ServerWord,
+    self, CONTROL_BANK, DeviceLine, Hop, INTERFACE_WORDS, Origin, SERVER_ADDRESS_WORD,
+    SERVER_FAMILY_WORD, SERVER_ID_MAX, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS,
+    ServerWord, VlanKey,
 };
 
 use super::bpf::TableLimits;
-use crate::core::op::{AssociationWord, DeviceSettings, NextHop, Op, ServerState};
+use crate::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
 
 mod content;
 mod convert;
 mod counters;
 mod error;
 mod flows;
+mod gateway;
+mod per_family;
 mod raw;
 
 pub use content::Content;
-use convert::{address_bytes, endpoint, protocol_number, wire_word};
+use convert::{WireFamily, address_bytes, device_line, wire_word};
 pub use counters::{Count, Counters, DeviceCount};
 pub use error::TablesError;
-pub use flows::{FlowCensus, Refused, Sweep};
+pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
+pub use gateway::{Gateway, GatewayInterface};
+pub(super) use per_family::FamilyMaps;
+use per_family::FamilyTables;
 use raw::{MappedWords, Wire};
 
 /// The maps by name, as the loader found them.
 pub(super) struct Maps {
     pub control: MapData,
     pub interfaces: MapData,
+    pub vlans: MapData,
+    pub marks: MapData,
+    pub locals: MapData,
     pub associations: MapData,
     pub servers: MapData,
-    pub services: MapData,
-    pub origins: MapData,
     pub devices: MapData,
-    pub flows: MapData,
-    pub candidates: MapData,
     pub reason_count: MapData,
     pub device_count: MapData,
     pub server_count: MapData,
+    pub v4: FamilyMaps,
+    pub v6: FamilyMaps,
 }
 
 /// The kernel's tables.
 pub struct Tables {
     control: MappedWords,
     interfaces: MappedWords,
+    marks: MappedWords,
     associations: MappedWords,
     servers: MappedWords,
-    services: HashMap<MapData, Wire<Endpoint4>, u32>,
-    origins: HashMap<MapData, Wire<Endpoint4>, Wire<Origin>>,
+    vlans: HashMap<MapData, Wire<VlanKey>, u32>,
+    locals: Array<MapData, Wire<[u8; 16]>>,
     devices: Array<MapData, Wire<DeviceLine>>,
-    flows: Map,
-    candidates: Map,
-    flows_max: u32,
-    candidates_max: u32,
     reason_count: PerCpuArray<MapData, Wire<wire::Count>>,
     device_count: PerCpuArray<MapData, Wire<wire::DeviceCount>>,
     server_count: PerCpuArray<MapData, Wire<wire::Count>>,
+    v4: FamilyTables<V4>,
+    v6: FamilyTables<V6>,
     /// Interface index by position in the configuration.
     ports: Vec<u16>,
+    /// What is marked of each address. The table holds it by hash, so this cannot be read back.
+    marks_of: BTreeMap<IpAddr, u32>,
+    /// Local addresses of the gateway, which are marked too.
+    gateway_marks: BTreeSet<IpAddr>,
     /// The bank was flipped, and packets may still be reading the old one.
     grace_owed: bool,
 }
@@ -78,43 +87,25 @@ impl Tables {
     ///
     /// When a map is not of the kind that this daemon was built with.
     pub(super) fn new(maps: Maps) -> Result<Self, TablesError> {
-        // The two that are read in batches, past the typed maps' own check.
-        let (key_len, value_len) = (size_of::<FlowKey4>(), size_of::<Flow>());
-        let flows_max = shape("FLOWS", &maps.flows, (key_len, value_len))?;
-        let candidates_max = shape("CANDIDATES", &maps.candidates, (key_len, value_len))?;
         Ok(Self {
             control: map_words("CONTROL", &maps.control, 8)?,
-            interfaces: map_words("INTERFACES", &maps.interfaces, 8)?,
+            interfaces: map_words("INTERFACES", &maps.interfaces, INTERFACE_WORDS * 8)?,
+            marks: map_words("MARKS", &maps.marks, 8)?,
             associations: map_words("ASSOCIATIONS", &maps.associations, 8)?,
             servers: map_words("SERVERS", &maps.servers, SERVER_WORDS * 8)?,
-            services: open("SERVICES", Map::HashMap(maps.services))?,
-            origins: open("ORIGINS", Map::HashMap(maps.origins))?,
+            vlans: open("VLANS", Map::HashMap(maps.vlans))?,
+            locals: open("LOCALS", Map::Array(maps.locals))?,
             devices: open("DEVICES", Map::Array(maps.devices))?,
-            flows: Map::HashMap(maps.flows),
-            candidates: Map::LruHashMap(maps.candidates),
-            flows_max,
-            candidates_max,
             reason_count: open("REASON_COUNT", Map::PerCpuArray(maps.reason_count))?,
             device_count: open("DEVICE_COUNT", Map::PerCpuArray(maps.device_count))?,
             server_count: open("SERVER_COUNT", Map::PerCpuArray(maps.server_count))?,
+            v4: FamilyTables::new(maps.v4)?,
+            v6: FamilyTables::new(maps.v6)?,
             ports: Vec::new(),
+            marks_of: BTreeMap::new(),
+            gateway_marks: BTreeSet::new(),
             grace_owed: true,
         })
-    }
-
-    /// Makes interfaces known to the program: the configuration's order, our address on each.
-    pub fn set_interfaces(&mut self, interfaces: &[(u16, [u8; 6])]) {
-        let mut wanted = BTreeMap::new();
-        for (ifindex, mac) in interfaces {
-            wanted.insert(usize::from(*ifindex), Hop::new(*mac, *ifindex).0);
-        }
-        for index in 0..self.interfaces.words_len() {
-            let word = wanted.get(&index).copied().unwrap_or(0);
-            if self.interfaces.load(index) != word {
-                self.interfaces.store(index, word);
-            }
-        }
-        self.ports = interfaces.iter().map(|(ifindex, _)| *ifindex).collect();
     }
 
     /// Carries out one op. Idempotent.
@@ -140,32 +131,80 @@ impl Tables {
             }
             Op::SetDevice { id, settings } => self.set_device(*id, settings),
             Op::CommitAssociations { words } => self.commit_associations(words),
-            Op::AddService { service, device } => {
-                let key = endpoint(service)?;
-                self.services
-                    .insert(Wire(key), *device, 0)
-                    .map_err(|source| map_error(format!("add service {service}"), source))
+            Op::SetMarks { address, marks } => {
+                self.set_marks(*address, *marks);
+                Ok(())
             }
-            Op::RemoveService { service } => {
-                let key = endpoint(service)?;
-                gone(self.services.remove(&Wire(key)))
-                    .map_err(|source| map_error(format!("remove service {service}"), source))
+            Op::AddService { service, device } => self.add_service(service, *device),
+            Op::RemoveService { service } => self.remove_service(service),
+            Op::AddReturn { endpoint, device, server } => {
+                self.add_return(endpoint, Origin { device: *device, server: *server, pad: 0 })
             }
-            Op::AddReturn { endpoint: at, device, server } => {
-                let origin = Origin { device: *device, server: *server, pad: 0 };
-                self.origins
-                    .insert(Wire(endpoint(at)?), Wire(origin), 0)
-                    .map_err(|source| map_error(format!("add return {at}"), source))
-            }
-            Op::RemoveReturn { endpoint: at } => gone(self.origins.remove(&Wire(endpoint(at)?)))
-                .map_err(|source| map_error(format!("remove return {at}"), source)),
+            Op::RemoveReturn { endpoint } => self.remove_return(endpoint),
         }
+    }
+
+    fn set_marks(&mut self, address: IpAddr, marks: u32) {
+        let was = match marks {
+            0 => self.marks_of.remove(&address),
+            marks => self.marks_of.insert(address, marks),
+        };
+        if was.unwrap_or_default() & !marks == 0 {
+            self.put_marks(address);
+        } else {
+            self.clear_marks(address);
+        }
+    }
+
+    fn add_service(&mut self, at: &Endpoint, device: u32) -> Result<(), TablesError> {
+        let failed = |source| map_error(format!("add service {at}"), source);
+        if let Some(key) = V4::wire_endpoint(at) {
+            self.v4.services.insert(Wire(key), device, 0).map_err(failed)?;
+        }
+        if let Some(key) = V6::wire_endpoint(at) {
+            self.v6.services.insert(Wire(key), device, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn remove_service(&mut self, at: &Endpoint) -> Result<(), TablesError> {
+        let failed = |source| map_error(format!("remove service {at}"), source);
+        if let Some(key) = V4::wire_endpoint(at) {
+            gone(self.v4.services.remove(&Wire(key))).map_err(failed)?;
+        }
+        if let Some(key) = V6::wire_endpoint(at) {
+            gone(self.v6.services.remove(&Wire(key))).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn add_return(&mut self, at: &Endpoint, origin: Origin) -> Result<(), TablesError> {
+        let failed = |source| map_error(format!("add return {at}"), source);
+        if let Some(key) = V4::wire_endpoint(at) {
+            self.v4.origins.insert(Wire(key), Wire(origin), 0).map_err(failed)?;
+        }
+        if let Some(key) = V6::wire_endpoint(at) {
+            self.v6.origins.insert(Wire(key), Wire(origin), 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn remove_return(&mut self, at: &Endpoint) -> Result<(), TablesError> {
+        let failed = |source| map_error(format!("remove return {at}"), source);
+        if let Some(key) = V4::wire_endpoint(at) {
+            gone(self.v4.origins.remove(&Wire(key))).map_err(failed)?;
+        }
+        if let Some(key) = V6::wire_endpoint(at) {
+            gone(self.v6.origins.remove(&Wire(key))).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Writes an address. One that differs makes the server absent first: its line is never read
     /// half-written.
     fn set_server_address(&mut self, id: u16, address: IpAddr) -> Result<(), TablesError> {
-        let bytes = address_bytes(address)?;
+        let bytes = address_bytes(address);
+        let family = if address.is_ipv6() { 6 } else { 4 };
         let base = self.server_base(id)?;
         let word = |range: std::ops::Range<usize>| {
             let mut word = [0; 8];
@@ -174,7 +213,8 @@ impl Tables {
         };
         let words = [word(0..8), word(8..16)];
         let at = base + SERVER_ADDRESS_WORD;
-        if [self.servers.load(at), self.servers.load(at + 1)] == words {
+        let known = [self.servers.load(at), self.servers.load(at + 1)];
+        if known == words && self.servers.load(base + SERVER_FAMILY_WORD) == family {
             return Ok(());
         }
         if self.servers.load(base + SERVER_STATE_WORD) != ServerWord::ABSENT.0 {
@@ -185,18 +225,13 @@ impl Tables {
         self.clear_server_count(id)?;
         self.servers.store(at, words[0]);
         self.servers.store(at + 1, words[1]);
+        self.servers.store(base + SERVER_FAMILY_WORD, family);
         Ok(())
     }
 
     fn set_device(&mut self, id: u32, settings: &DeviceSettings) -> Result<(), TablesError> {
         self.check_device(id)?;
-        let line = DeviceLine {
-            address: address_bytes(settings.address)?,
-            port: Be16::new(settings.port),
-            server_port: Be16::new(settings.server_port),
-            protocol: protocol_number(settings.protocol),
-            pad: [0; 11],
-        };
+        let line = device_line(settings);
         let known = self
             .devices
             .get(&id, 0)
@@ -256,8 +291,10 @@ impl Tables {
         TableLimits {
             devices_max: (self.associations.words_len() / 2) as u32,
             servers_max: (self.servers.words_len() / SERVER_WORDS - 1) as u16,
-            flows_max: self.flows_max,
-            candidates_max: self.candidates_max,
+            flows_max: self.v4.flows_max,
+            candidates_max: self.v4.candidates_max,
+            clients_max: self.v4.clients_max,
+            ..TableLimits::default()
         }
     }
 

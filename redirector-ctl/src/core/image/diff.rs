@@ -17,6 +17,7 @@ use super::{Image, ServerLine};
 pub fn diff(from: &Image, to: &Image) -> Vec<Op> {
     let mut ops = Vec::new();
     deaths(from, to, &mut ops);
+    open_marks(from, to, &mut ops);
     close_services(from, to, &mut ops);
     for (id, line) in &to.servers {
         server(*id, from.servers.get(id), line, &mut ops);
@@ -27,6 +28,7 @@ pub fn diff(from: &Image, to: &Image) -> Vec<Op> {
     open_services(from, to, &mut ops);
     close_returns(from, to, &mut ops);
     remove_servers(from, to, &mut ops);
+    close_marks(from, to, &mut ops);
     ops
 }
 
@@ -37,6 +39,24 @@ fn deaths(from: &Image, to: &Image, ops: &mut Vec<Op>) {
         if dies && was.address == line.address {
             let (state, incarnation) = (line.state, line.incarnation);
             ops.push(Op::SetServerState { id: *id, state, incarnation });
+        }
+    }
+}
+
+fn open_marks(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    for (address, marks) in &to.marks {
+        let was = from.marks.get(address).copied().unwrap_or_default();
+        if marks & !was != 0 {
+            ops.push(Op::SetMarks { address: *address, marks: marks | was });
+        }
+    }
+}
+
+fn close_marks(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    for (address, was) in &from.marks {
+        let marks = to.marks.get(address).copied().unwrap_or_default();
+        if was & !marks != 0 {
+            ops.push(Op::SetMarks { address: *address, marks });
         }
     }
 }

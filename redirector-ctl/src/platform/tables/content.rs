@@ -1,16 +1,16 @@
 //! What the tables hold now, read back as plain values: where a starting daemon begins from.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use redirector_common::headers::PROTOCOL_UDP;
 use redirector_common::wire::{
-    Association, Hop, SERVER_ADDRESS_WORD, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS,
+    Association, Hop, SERVER_ADDRESS_WORD, SERVER_FAMILY_WORD, SERVER_NEXT_HOP_WORD,
+    SERVER_STATE_WORD, SERVER_WORDS,
 };
 
-use super::{Endpoint4, ServerWord, Tables, TablesError, map_error};
+use super::convert::{address_from, device_settings};
+use super::{ServerWord, Tables, TablesError, map_error};
 use crate::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, ServerState};
-use crate::core::spec::Protocol;
 
 /// A server's line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +48,14 @@ impl Tables {
     /// When the kernel refuses to read.
     pub fn content(&self) -> Result<Content, TablesError> {
         let mut content = Content::default();
-        for entry in self.services.iter() {
-            let (key, device) =
-                entry.map_err(|source| map_error("list the services".to_owned(), source))?;
-            content.services.insert(endpoint(&key.0), device);
-            content.devices.insert(device, self.device_settings(device)?);
+        for (service, device) in self.services()? {
+            content.services.insert(service, device);
+            let is_v6 = service.address.is_ipv6();
+            content.devices.insert(device, self.device_settings(device, is_v6)?);
         }
-        for entry in self.origins.iter() {
-            let (key, origin) =
-                entry.map_err(|source| map_error("list the returns".to_owned(), source))?;
-            content.returns.insert(endpoint(&key.0), (origin.0.device, origin.0.server));
-        }
+        let failed = |source| map_error("list the returns".to_owned(), source);
+        content.returns.extend(self.v4.list_origins().map_err(failed)?);
+        content.returns.extend(self.v6.list_origins().map_err(failed)?);
         for id in self.present_servers() {
             content.servers.insert(id, self.server_content(id));
         }
@@ -71,28 +68,33 @@ impl Tables {
         Ok(content)
     }
 
-    fn device_settings(&self, device: u32) -> Result<DeviceSettings, TablesError> {
+    /// The services and the devices that they name.
+    pub(super) fn services(&self) -> Result<Vec<(Endpoint, u32)>, TablesError> {
+        let failed = |source| map_error("list the services".to_owned(), source);
+        let mut services = self.v4.list_services().map_err(failed)?;
+        services.extend(self.v6.list_services().map_err(failed)?);
+        Ok(services)
+    }
+
+    fn device_settings(&self, device: u32, is_v6: bool) -> Result<DeviceSettings, TablesError> {
         let line = self
             .devices
             .get(&device, 0)
             .map_err(|source| map_error(format!("read device {device}"), source))?
             .0;
-        Ok(DeviceSettings {
-            address: ipv4([line.address[0], line.address[1], line.address[2], line.address[3]]),
-            port: line.port.get(),
-            protocol: protocol(line.protocol),
-            server_port: line.server_port.get(),
-        })
+        Ok(device_settings(&line, is_v6))
     }
 
     fn server_content(&self, id: u16) -> ServerContent {
         let base = usize::from(id) * SERVER_WORDS;
         let state = ServerWord(self.servers.load(base + SERVER_STATE_WORD));
         let hop = Hop(self.servers.load(base + SERVER_NEXT_HOP_WORD));
-        let [a, b, c, d, ..] = self.servers.load(base + SERVER_ADDRESS_WORD).to_ne_bytes();
+        let at = base + SERVER_ADDRESS_WORD;
+        let words = [self.servers.load(at), self.servers.load(at + 1)];
+        let is_v6 = self.servers.load(base + SERVER_FAMILY_WORD) == 6;
         let port = self.ports.iter().position(|ifindex| *ifindex == hop.ifindex());
         ServerContent {
-            address: ipv4([a, b, c, d]),
+            address: address_from(&zerocopy::transmute!(words), is_v6),
             state: if state.is_alive() { ServerState::Alive } else { ServerState::Dead },
             incarnation: state.incarnation(),
             next_hop: port
@@ -110,20 +112,4 @@ fn association(word: Association) -> AssociationWord {
         epoch: word.epoch(),
         epochs_open: word.epochs_open(),
     }
-}
-
-fn endpoint(key: &Endpoint4) -> Endpoint {
-    Endpoint {
-        address: IpAddr::V4(Ipv4Addr::from(key.address.get())),
-        port: key.port.get(),
-        protocol: protocol(key.protocol),
-    }
-}
-
-fn protocol(number: u8) -> Protocol {
-    if number == PROTOCOL_UDP { Protocol::Udp } else { Protocol::Tcp }
-}
-
-fn ipv4(bytes: [u8; 4]) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from(bytes))
 }

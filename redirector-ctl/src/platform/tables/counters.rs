@@ -86,12 +86,7 @@ impl Tables {
     }
 
     fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
-        let mut devices = Vec::new();
-        for entry in self.services.iter() {
-            let (_, device) =
-                entry.map_err(|source| map_error("list the services".to_owned(), source))?;
-            devices.push(device);
-        }
+        let mut devices: Vec<u32> = self.services()?.into_iter().map(|(_, device)| device).collect();
         devices.sort_unstable();
         devices.dedup();
         Ok(devices)

@@ -1,7 +1,6 @@
 //! Why the tables could not be read or written, in words that say what to do.
 
 use std::io;
-use std::net::IpAddr;
 
 use aya::maps::MapError;
 
@@ -49,7 +48,4 @@ pub enum TablesError {
         /// What this daemon was built with.
         wanted: (usize, usize),
     },
-    /// The program has no IPv6 tables yet.
-    #[error("{0} is an IPv6 address, which the packet path does not support yet")]
-    Ipv6(IpAddr),
 }

@@ -1,29 +1,47 @@
 //! Flows: counted and reaped in one pass over the flow table, a batch of entries at a time.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
-use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
+use redirector_common::headers::PROTOCOL_TCP;
 use redirector_common::wire::{Association, SERVER_STATE_WORD};
+use zerocopy::{FromBytes, IntoBytes};
 
+use super::convert::WireFamily;
+use super::per_family::FamilyTables;
 use super::raw::BatchReader;
-use super::{CLOCK_SHIFT, FLOW_CLOSING, Flow, FlowKey4, ServerWord, Tables, TablesError, Wire};
+use super::{CLOCK_SHIFT, FLOW_CLOSING, Flow, ServerWord, Tables, TablesError, Wire};
 use super::{HashMap, Map, gone, map_error};
 
 /// Entries read by one system call.
 const BATCH_LEN: u32 = 4096;
 
-/// What a sweep takes away.
+/// How long flows without a packet are kept, in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleTimes {
+    /// TCP flows.
+    pub tcp_ms: u64,
+    /// All others.
+    pub other_ms: u64,
+}
+
+/// What a sweep takes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep {
     /// Monotonic clock, in ns: the clock of `bpf_ktime_get_ns`.
     pub now_ns: u64,
-    /// TCP flows without a packet for so long go, in ms.
-    pub tcp_idle_ms: u64,
-    /// UDP flows without a packet for so long go, in ms.
-    pub udp_idle_ms: u64,
+    /// Flows without a packet for so long go.
+    pub idle: IdleTimes,
+    /// The same for devices that have times of their own, by id.
+    pub idle_of: BTreeMap<u32, IdleTimes>,
     /// Flows of which one end has closed and that had no packet for so long go, in ms.
     pub closing_ms: u64,
+}
+
+impl Sweep {
+    fn idle_of(&self, device: u32) -> IdleTimes {
+        self.idle_of.get(&device).copied().unwrap_or(self.idle)
+    }
 }
 
 /// What a sweep met.
@@ -55,18 +73,16 @@ const REFUSED_MAX: usize = 65_536;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
     /// The client.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// The service address that it talks to.
-    pub service: SocketAddrV4,
+    pub service: SocketAddr,
 }
 
 impl FlowCensus {
     /// Lists a refused flow whose client has not been told.
-    fn list(&mut self, key: &FlowKey4, flow: &Flow) {
-        if key.protocol == PROTOCOL_TCP && !is_closing(flow) && self.refused.len() < REFUSED_MAX {
-            let at = |address: u32, port: u16| SocketAddrV4::new(address.into(), port);
-            let client = at(key.client.get(), key.client_port.get());
-            let service = at(key.service.get(), key.service_port.get());
+    fn list<F: WireFamily>(&mut self, key: &F::Tuple, flow: &Flow) {
+        let (client, service, protocol) = F::flow_parts(key);
+        if protocol == PROTOCOL_TCP && !is_closing(flow) && self.refused.len() < REFUSED_MAX {
             self.refused.push(Refused { client, service });
         }
     }
@@ -96,57 +112,88 @@ impl Tables {
     /// When the kernel refuses; flows taken away before stay away.
     pub fn sweep_flows(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {
         let mut census = FlowCensus {
-            flows_max: self.flows_max.into(),
-            candidates_max: self.candidates_max.into(),
+            flows_max: u64::from(self.v4.flows_max) + u64::from(self.v6.flows_max),
+            candidates_max: u64::from(self.v4.candidates_max) + u64::from(self.v6.candidates_max),
             ..FlowCensus::default()
         };
-        let mut over: Vec<(FlowKey4, Flow)> = Vec::new();
-        // Candidates first: one that is proven meanwhile is met in the other table too, never in
-        // neither.
-        self.count_candidates(sweep, &mut census)?;
-        let mut reader = BatchReader::<FlowKey4, Flow>::from_beginning();
-        while let Some(batch) = self.read(&mut reader, false)? {
+        let standing = Standing { tables: self };
+        let over4 = standing.survey(&self.v4, sweep, &mut census)?;
+        let over6 = standing.survey(&self.v6, sweep, &mut census)?;
+        census.reaped = self.v4.reap(&over4)? + self.v6.reap(&over6)?;
+        Ok(census)
+    }
+}
+
+/// What is to be taken away.
+struct Over<F: WireFamily> {
+    flows: Vec<(F::Tuple, Flow)>,
+    clients: Vec<F::ClientKey>,
+    ports: Vec<F::Tuple>,
+}
+
+/// The tables by which flows are judged.
+struct Standing<'a> {
+    tables: &'a Tables,
+}
+
+impl Standing<'_> {
+    /// Looks through the flows of a family.
+    fn survey<F: WireFamily>(
+        &self,
+        of: &FamilyTables<F>,
+        sweep: &Sweep,
+        census: &mut FlowCensus,
+    ) -> Result<Over<F>, TablesError> {
+        // Clients and ports are entered beside their flows. Those read first have their flow in
+        // the table when that is read, unless it is gone.
+        let mut clients = of.all_clients()?;
+        let mut ports = of.all_ports()?;
+        // Candidates before flows: one that is proven meanwhile is met in the other table too,
+        // never in neither.
+        self.count_candidates(of, sweep, census)?;
+        let mut over = Vec::new();
+        let mut reader = BatchReader::<F::Tuple, Flow>::from_beginning();
+        while let Some(batch) = read(&of.flows, &mut reader)? {
             for (key, flow) in batch {
-                match self.fate(&key, &flow, sweep) {
+                let fate = self.fate::<F>(&key, &flow, sweep);
+                match fate {
                     Fate::Stays => {
                         census.flows_len += 1;
                         census.count(&flow);
                     }
                     Fate::Refused => {
                         census.flows_len += 1;
-                        census.list(&key, &flow);
+                        census.list::<F>(&key, &flow);
                     }
                     Fate::Idle => over.push((key, flow)),
                 }
+                if !matches!(fate, Fate::Idle) {
+                    ports.remove(key.as_bytes());
+                }
+                if matches!(fate, Fate::Stays) {
+                    clients.remove(&(F::flow_parts(&key).0.ip(), owner(&flow).0));
+                }
             }
         }
-        census.reaped = self.reap(&over)?;
-        Ok(census)
+        let clients = clients.into_values().collect();
+        let ports = ports.into_values().flatten().collect();
+        Ok(Over { flows: over, clients, ports })
     }
 
-    /// Takes flows away that are still as they were when they were judged.
-    fn reap(&mut self, over: &[(FlowKey4, Flow)]) -> Result<u64, TablesError> {
-        let failed = |source| map_error("reap a flow".to_owned(), source);
-        let mut flows: HashMap<_, Wire<FlowKey4>, Wire<Flow>> =
-            HashMap::try_from(&mut self.flows).map_err(failed)?;
-        let mut reaped = 0;
-        for (key, judged) in over {
-            if flows.get(&Wire(*key), 0).is_ok_and(|now| now.0 == *judged) {
-                gone(flows.remove(&Wire(*key))).map_err(failed)?;
-                reaped += 1;
-            }
-        }
-        Ok(reaped)
-    }
-
-    fn count_candidates(&self, sweep: &Sweep, census: &mut FlowCensus) -> Result<(), TablesError> {
-        let mut reader = BatchReader::<FlowKey4, Flow>::from_beginning();
-        while let Some(batch) = self.read(&mut reader, true)? {
+    fn count_candidates<F: WireFamily>(
+        &self,
+        of: &FamilyTables<F>,
+        sweep: &Sweep,
+        census: &mut FlowCensus,
+    ) -> Result<(), TablesError> {
+        // What its client has not proven in the time that closing flows get is none.
+        let idle = IdleTimes { tcp_ms: sweep.closing_ms, ..sweep.idle };
+        let fresh = Sweep { idle, idle_of: BTreeMap::new(), ..*sweep };
+        let mut reader = BatchReader::<F::Tuple, Flow>::from_beginning();
+        while let Some(batch) = read(&of.candidates, &mut reader)? {
             for (key, flow) in batch {
                 census.candidates_len += 1;
-                // What its client has not proven in the time that closing flows get is none.
-                let fresh = Sweep { tcp_idle_ms: sweep.closing_ms, ..*sweep };
-                if matches!(self.fate(&key, &flow, &fresh), Fate::Stays) {
+                if matches!(self.fate::<F>(&key, &flow, &fresh), Fate::Stays) {
                     census.count(&flow);
                 }
             }
@@ -154,27 +201,16 @@ impl Tables {
         Ok(())
     }
 
-    fn read(
-        &self,
-        reader: &mut BatchReader<FlowKey4, Flow>,
-        candidates: bool,
-    ) -> Result<Option<Vec<(FlowKey4, Flow)>>, TablesError> {
-        let map = if candidates { &self.candidates } else { &self.flows };
-        let (Map::HashMap(data) | Map::LruHashMap(data)) = map else { return Ok(None) };
-        reader.next(data, BATCH_LEN).map_err(|source| TablesError::Io {
-            attempt: "read a batch of the flow table".to_owned(),
-            source,
-        })
-    }
-
-    fn fate(&self, key: &FlowKey4, flow: &Flow, sweep: &Sweep) -> Fate {
+    fn fate<F: WireFamily>(&self, key: &F::Tuple, flow: &Flow, sweep: &Sweep) -> Fate {
         let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(flow.word_at(4));
         let idle_ms = (idle_ticks << CLOCK_SHIFT) / 1_000_000;
-        let open = self.may_go_on(flow);
-        let limit_ms = match key.protocol {
+        let open = self.tables.may_go_on(flow);
+        let idle = sweep.idle_of(owner(flow).0);
+        let (_, _, protocol) = F::parts(&F::destination(key));
+        let limit_ms = match protocol {
             _ if is_closing(flow) => sweep.closing_ms,
-            PROTOCOL_UDP => sweep.udp_idle_ms,
-            _ => sweep.tcp_idle_ms,
+            PROTOCOL_TCP => idle.tcp_ms,
+            _ => idle.other_ms,
         };
         match (idle_ms > limit_ms, open) {
             (true, _) => Fate::Idle,
@@ -182,7 +218,70 @@ impl Tables {
             (false, false) => Fate::Refused,
         }
     }
+}
 
+impl<F: WireFamily> FamilyTables<F> {
+    /// Takes away what is over: flows that are still as they were when they were judged, and what
+    /// belonged to flows that are gone.
+    fn reap(&mut self, over: &Over<F>) -> Result<u64, TablesError> {
+        let failed = |source| map_error("reap a flow".to_owned(), source);
+        let mut flows: HashMap<_, Wire<F::Tuple>, Wire<Flow>> =
+            HashMap::try_from(&mut self.flows).map_err(failed)?;
+        let mut reaped = 0;
+        for (key, judged) in &over.flows {
+            if flows.get(&Wire(*key), 0).is_ok_and(|now| now.0 == *judged) {
+                gone(flows.remove(&Wire(*key))).map_err(failed)?;
+                reaped += 1;
+            }
+        }
+        let mut clients: HashMap<_, Wire<F::ClientKey>, Wire<Flow>> =
+            HashMap::try_from(&mut self.clients).map_err(failed)?;
+        for key in &over.clients {
+            gone(clients.remove(&Wire(*key))).map_err(failed)?;
+        }
+        let mut ports: HashMap<_, Wire<F::Tuple>, Wire<F::Tuple>> =
+            HashMap::try_from(&mut self.ports).map_err(failed)?;
+        for key in &over.ports {
+            gone(ports.remove(&Wire(*key))).map_err(failed)?;
+        }
+        Ok(reaped)
+    }
+
+    /// Clients whose flows stay together, by address and device.
+    fn all_clients(&self) -> Result<BTreeMap<(IpAddr, u32), F::ClientKey>, TablesError> {
+        let mut clients = BTreeMap::new();
+        let mut reader = BatchReader::<F::ClientKey, Flow>::from_beginning();
+        while let Some(batch) = read(&self.clients, &mut reader)? {
+            clients.extend(batch.into_iter().map(|(key, _)| (F::client_parts(&key), key)));
+        }
+        Ok(clients)
+    }
+
+    /// Local ports in use, by the flow that has them.
+    fn all_ports(&self) -> Result<BTreeMap<Vec<u8>, Vec<F::Tuple>>, TablesError> {
+        let mut ports: BTreeMap<Vec<u8>, Vec<F::Tuple>> = BTreeMap::new();
+        let mut reader = BatchReader::<F::Tuple, F::Tuple>::from_beginning();
+        while let Some(batch) = read(&self.ports, &mut reader)? {
+            for (key, holder) in batch {
+                ports.entry(holder.as_bytes().to_vec()).or_default().push(key);
+            }
+        }
+        Ok(ports)
+    }
+}
+
+fn read<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy>(
+    map: &Map,
+    reader: &mut BatchReader<K, V>,
+) -> Result<Option<Vec<(K, V)>>, TablesError> {
+    let (Map::HashMap(data) | Map::LruHashMap(data)) = map else { return Ok(None) };
+    reader.next(data, BATCH_LEN).map_err(|source| TablesError::Io {
+        attempt: "read a batch of the flow table".to_owned(),
+        source,
+    })
+}
+
+impl Tables {
     /// The packet path's own rule (`decide::standing`), read from the same words.
     fn may_go_on(&self, flow: &Flow) -> bool {
         let (device, epoch, server) = owner(flow);

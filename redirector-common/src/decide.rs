@@ -60,7 +60,7 @@ pub fn known<F: Family, T: Tables<F>>(
     }
     if ordinary(packet)
         && let Some(path) = tables.remembered(&packet.tuple)
-        && along(packet, tables, path, out)
+        && along(packet, tables, &path, out)
     {
         return true;
     }

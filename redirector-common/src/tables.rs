@@ -1,5 +1,7 @@
 //! What the packet path reads and writes: maps in the kernel, ordinary collections in tests.
 
+use core::ops::Deref;
+
 use crate::family::Family;
 use crate::flow::{Entry, Flow};
 use crate::order::{Be16, Be32, Be128};
@@ -42,6 +44,10 @@ pub struct Interface {
 pub trait Tables<F: Family> {
     /// A flow's entry, for as long as the packet lasts.
     type Entry<'a>: Entry
+    where
+        Self: 'a;
+    /// A path, likewise.
+    type PathRef<'a>: Deref<Target = Path<F>>
     where
         Self: 'a;
 
@@ -90,12 +96,12 @@ pub trait Tables<F: Family> {
     fn local(&self, index: u16) -> Option<F::Address>;
 
     /// What became of the first fragment of a packet.
-    fn fragment(&self, key: &F::FragmentKey) -> Option<&Path<F>>;
+    fn fragment(&self, key: &F::FragmentKey) -> Option<Self::PathRef<'_>>;
     /// Notes what becomes of a packet's first fragment, for the others.
     fn note_fragment(&self, key: &F::FragmentKey, verdict: &Verdict<F>);
 
     /// The path that packets like this took before, if it is remembered.
-    fn remembered(&self, packet: &F::Tuple) -> Option<&Path<F>>;
+    fn remembered(&self, packet: &F::Tuple) -> Option<Self::PathRef<'_>>;
     /// Remembers the path of a packet that is treated as `verdict` says; may forget another one.
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop);
     /// Forgets the path of packets like this, as far as this CPU has it.

@@ -381,6 +381,7 @@ fn line<F: Maps>(tuple: &F::Tuple) -> Option<*mut Line<F>> {
 
 impl<F: Maps> Tables<F> for KernelTables {
     type Entry<'a> = KernelEntry<'a>;
+    type PathRef<'a> = &'a Path<F>;
 
     #[inline(always)]
     fn now(&self) -> u64 {

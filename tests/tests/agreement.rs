@@ -8,11 +8,10 @@ use std::net::Ipv4Addr;
 
 use redirector_common::tcp::{ACK, FIN, PSH, RST, SYN};
 use redirector_ctl::core::op::{AssociationWord, Op, ServerState};
-use redirector_ctl::core::spec::Protocol;
 use redirector_tests::data_path::packets::{Packet, from_client};
 use redirector_tests::data_path::program::SMALL;
 use redirector_tests::data_path::{
-    Host, Program, SERVICE_PORT, device_address, server_address, server_port, topology,
+    Host, Program, SERVICE_PORT, TCP, UDP, device_address, server_address, server_port, topology,
 };
 
 const SERVERS: u16 = 4;
@@ -105,7 +104,7 @@ fn side(name: &str, action: u32, frame: &[u8]) -> String {
 
 /// Runs a history on both; gives how often each reason was met.
 fn history(seed: u64, packets: u64, udp: bool) -> BTreeMap<&'static str, u64> {
-    let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+    let protocol = if udp { UDP } else { TCP };
     let mut random = Random(seed);
     let mut program = Program::load(&SMALL).unwrap();
     let mut host = Host::default();
@@ -167,7 +166,7 @@ fn the_program_and_the_host_agree_on_udp() {
 #[test]
 fn garbage_of_every_length_never_leaves_as_a_malformed_packet() {
     let mut program = Program::load(&SMALL).unwrap();
-    program.apply(&topology(SERVERS, DEVICES, Protocol::Tcp)).unwrap();
+    program.apply(&topology(SERVERS, DEVICES, TCP)).unwrap();
     let client = (Ipv4Addr::new(10, 1, 9, 1), 40_000);
     let good = from_client(client, (device_address(0), SERVICE_PORT), SYN, (1, 0))
         .with_payload(&[7; 40])

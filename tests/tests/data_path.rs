@@ -5,14 +5,13 @@ use std::net::Ipv4Addr;
 use redirector_common::tcp::{ACK, PSH, RST, SYN};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::{AssociationWord, Op};
-use redirector_ctl::core::spec::Protocol;
 use redirector_tests::data_path::conversation::{
     CLIENT, Conversation, DROP, PASS, TX, at, client_segment, server_of,
 };
 use redirector_tests::data_path::packets::{CLIENT_MAC, from_client};
 use redirector_tests::data_path::program::{Program, SMALL};
 use redirector_tests::data_path::{
-    SERVICE_PORT, device_address, on, server_mac, server_port, topology,
+    SERVICE_PORT, TCP, UDP, device_address, on, server_mac, server_port, topology,
 };
 
 #[test]
@@ -210,7 +209,7 @@ fn what_is_not_ours_passes_untouched() {
 
 #[test]
 fn a_datagram_without_a_checksum_stays_without() {
-    let talk = Conversation::new(Protocol::Udp);
+    let talk = Conversation::new(UDP);
     let mut frame = client_segment(0, (0, 0)).as_udp().with_payload(b"x").bytes();
     frame[40..42].fill(0);
     let (outcome, _) = talk.program.explain(&frame).unwrap();
@@ -219,11 +218,11 @@ fn a_datagram_without_a_checksum_stays_without() {
 }
 
 #[test]
-fn a_packet_without_a_hop_left_is_dropped_under_its_own_reason() {
+fn a_packet_without_a_hop_left_is_answered_under_its_own_reason() {
     let mut talk = Conversation::tcp();
     let mut packet = client_segment(SYN, (100, 0));
     packet.ttl = 1;
-    assert_eq!((talk.run(&packet).0, talk.run(&packet).2), (DROP, Reason::TtlExpired));
+    assert_eq!((talk.run(&packet).0, talk.run(&packet).2), (TX, Reason::HopsExceeded));
 }
 
 #[test]
@@ -240,7 +239,7 @@ fn a_full_flow_table_moves_no_flow_and_is_counted() {
     let mut talk = Conversation::tcp();
     let limits = redirector_ctl::platform::bpf::TableLimits { flows_max: 1, ..SMALL };
     talk.program = Program::load(&limits).unwrap();
-    talk.program.apply(&topology(4, 2, Protocol::Tcp)).unwrap();
+    talk.program.apply(&topology(4, 2, TCP)).unwrap();
     talk.open_flow(1);
     let second = |flags, numbers| {
         from_client((CLIENT.0, 40_002), (device_address(0), SERVICE_PORT), flags, numbers)

@@ -3,7 +3,6 @@
 use redirector_common::tcp::{ACK, FIN, PSH, RST, SYN};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::{AssociationWord, Op, ServerState};
-use redirector_ctl::core::spec::Protocol;
 use redirector_tests::data_path::conversation::{
     CLIENT, Conversation, DROP, TX, at, client_segment, server_of,
 };
@@ -108,7 +107,7 @@ fn a_retired_epochs_flow_is_reset_and_a_younger_one_is_not() {
 
 #[test]
 fn datagrams_stick_to_their_server_and_are_never_stranded_on_a_dead_one() {
-    let mut talk = Conversation::new(Protocol::Udp);
+    let mut talk = Conversation::new(UDP);
     talk.associate(0, AssociationWord { backup: 2, ..on(1) });
     let datagram = client_segment(0, (0, 0)).as_udp().with_payload(b"question");
     assert_eq!(talk.run(&datagram).2, Reason::Opened);

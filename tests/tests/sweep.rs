@@ -2,17 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use redirector_common::tcp::{ACK, FIN, SYN};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::ServerState;
-use redirector_ctl::core::spec::Protocol;
-use redirector_ctl::platform::tables::{FlowCensus, Sweep};
+use redirector_ctl::platform::tables::{FlowCensus, IdleTimes, Sweep};
 use redirector_tests::data_path::packets::{Packet, from_client};
 use redirector_tests::data_path::program::SMALL;
 use redirector_tests::data_path::{
-    Program, SERVICE_PORT, device_address, server_address, server_port, server_state, topology,
+    Program, SERVICE_PORT, TCP, device_address, server_address, server_port, server_state, topology,
 };
 
 const CLOSING_MS: u64 = 30_000;
@@ -20,7 +20,7 @@ const IDLE_MS: u64 = 600_000;
 
 fn program() -> Program {
     let mut program = Program::load(&SMALL).unwrap();
-    program.apply(&topology(2, 1, Protocol::Tcp)).unwrap();
+    program.apply(&topology(2, 1, TCP)).unwrap();
     program
 }
 
@@ -46,8 +46,8 @@ fn sweep(program: &mut Program, later_ms: u64) -> FlowCensus {
     let seconds: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
     let sweep = Sweep {
         now_ns: (seconds * 1e9) as u64 + later_ms * 1_000_000,
-        tcp_idle_ms: IDLE_MS,
-        udp_idle_ms: IDLE_MS,
+        idle: IdleTimes { tcp_ms: IDLE_MS, other_ms: IDLE_MS },
+        idle_of: BTreeMap::new(),
         closing_ms: CLOSING_MS,
     };
     program.tables.sweep_flows(&sweep).unwrap()

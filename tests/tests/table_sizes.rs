@@ -4,13 +4,19 @@ use std::path::Path;
 
 use anyhow::Result;
 use redirector_ctl::platform::bpf::{AttachError, AttachOptions, TableLimits, attach, detach};
+use redirector_ctl::platform::tables::Gateway;
 use redirector_tests::data_path::program::SMALL;
-use redirector_tests::data_path::topology;
+use redirector_tests::data_path::{TCP, topology};
 use redirector_tests::redirector::Bpffs;
 use redirector_tests::run::Run;
 
 fn options(bpffs_dir: &Path, limits: TableLimits) -> AttachOptions {
-    AttachOptions { bpffs_dir: bpffs_dir.to_owned(), interfaces: Vec::new(), limits }
+    AttachOptions {
+        bpffs_dir: bpffs_dir.to_owned(),
+        interfaces: Vec::new(),
+        limits,
+        gateway: Gateway::default(),
+    }
 }
 
 #[test]
@@ -19,7 +25,7 @@ fn smaller_limits_find_everything_in_larger_tables_and_larger_ones_are_refused()
     let bpffs = Bpffs::mount(&run)?;
     let dir = bpffs.dir().join("redirector");
     let (mut tables, _) = attach(&options(&dir, SMALL))?;
-    for op in topology(3, 8, redirector_ctl::core::spec::Protocol::Tcp) {
+    for op in topology(3, 8, TCP) {
         tables.apply(&op)?;
     }
     let made = tables.content()?;

@@ -6,13 +6,14 @@ use anyhow::{Result, ensure};
 use aya::programs::ProgramFd;
 use redirector_common::tcp::{ACK, SYN};
 use redirector_common::verdict::Reason;
-use redirector_ctl::core::spec::Protocol;
 use redirector_ctl::platform::bpf::TableLimits;
 
 use super::driver::Traffic;
 use crate::data_path::packets::{Packet, from_client};
 use crate::data_path::program::Program;
-use crate::data_path::{SERVICE_PORT, device_address, server_address, server_port, topology};
+use crate::data_path::{
+    SERVICE_PORT, TCP, device_address, server_address, server_port, topology,
+};
 use crate::report::Row;
 
 /// What is measured.
@@ -104,7 +105,7 @@ impl Case {
 
 /// The sizes of a daemon's default configuration.
 pub fn limits() -> TableLimits {
-    TableLimits { devices_max: 4096, servers_max: 1024, flows_max: 262_144, candidates_max: 65_536 }
+    TableLimits::default()
 }
 
 /// A client by number, as the driver makes them.
@@ -186,7 +187,7 @@ impl Setup {
 /// A program with `flows` proven flows.
 fn program(flows: u64) -> Result<Program> {
     let mut program = Program::load(&limits())?;
-    program.apply(&topology(4, 2, Protocol::Tcp))?;
+    program.apply(&topology(4, 2, TCP))?;
     for flow in 0..flows {
         let from = client(flow);
         program.run(&from_client(from, service(), SYN, (100, 0)).bytes())?;

@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::{Context, Result, ensure};
 use redirector_common::tcp::SYN;
 use redirector_ctl::core::op::{AssociationWord, Op};
-use redirector_ctl::core::spec::Protocol;
 use redirector_ctl::platform::tables::Tables;
 
 use super::packets::{Packet, from_client};
 use super::program::{Program, SMALL};
-use super::{SERVICE_PORT, device_address, on, server_address, topology};
+use super::{SERVICE_PORT, TCP, device_address, on, server_address, topology};
 
 /// Servers, and so the number of generations that can be told apart.
 const SERVERS: u16 = 64;
@@ -50,7 +49,7 @@ pub struct Seen {
 /// When the kernel refuses to load, commit or run.
 pub fn run(commit: Commit, decisions: u64) -> Result<Seen> {
     let mut program = Program::load(&SMALL)?;
-    program.apply(&topology(SERVERS, DEVICES, Protocol::Tcp))?;
+    program.apply(&topology(SERVERS, DEVICES, TCP))?;
     let (tables, runner) = program.split();
     let done = AtomicBool::new(false);
     let commits = AtomicU64::new(0);

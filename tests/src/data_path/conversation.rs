@@ -5,12 +5,11 @@ use std::net::Ipv4Addr;
 use redirector_common::tcp::{ACK, SYN};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::{AssociationWord, Op};
-use redirector_ctl::core::spec::Protocol;
 
 use super::packets::{Packet, from_client};
 use super::program::{Program, SMALL};
 pub use super::{DROP, PASS, TX};
-use super::{SERVICE_PORT, device_address, server_address, server_port, topology};
+use super::{SERVICE_PORT, TCP, device_address, server_address, server_port, topology};
 
 /// The client's address and port.
 pub const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 1, 9, 1), 40_001);
@@ -23,8 +22,8 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Program and tables for `protocol`.
-    pub fn new(protocol: Protocol) -> Self {
+    /// Program and tables for a protocol number.
+    pub fn new(protocol: u8) -> Self {
         let mut program = Program::load(&SMALL).expect("the kernel runs the program");
         program.apply(&topology(4, 2, protocol)).expect("the kernel runs the program");
         Self { program }
@@ -32,7 +31,7 @@ impl Conversation {
 
     /// The same for TCP.
     pub fn tcp() -> Self {
-        Self::new(Protocol::Tcp)
+        Self::new(TCP)
     }
 
     /// Carries out an op.

@@ -3,30 +3,41 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use redirector_common::decide::{Tables, decide};
-use redirector_common::family::{Endpoint4, Family, FlowKey4, V4};
+use redirector_common::apply::{Exit, Work, apply};
+use redirector_common::decide::decide;
+use redirector_common::family::{Family, V4, V6};
 use redirector_common::flow::{Entry, Flow};
-use redirector_common::headers::{
-    ETHER_TYPE_IPV4, ETHERNET_LEN, Ethernet, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
-};
-use redirector_common::order::{Be16, Be32};
+use redirector_common::frame::Frame as _;
+use redirector_common::headers::Ethernet;
+use redirector_common::order::{Be16, Be32, Be128, Words as _};
 use redirector_common::packet::Packet;
-use redirector_common::reset::{RESET_FRAME_LEN, reset};
-use redirector_common::verdict::{Action, Reason, Verdict};
-use redirector_common::wire::{Association, DeviceLine, Hop, Origin, ServerLine, ServerWord};
-use redirector_common::{nat, parse};
-use redirector_ctl::core::op::{Endpoint, Op, ServerState};
-use redirector_ctl::core::spec::Protocol;
-use zerocopy::{FromBytes, IntoBytes};
+use redirector_common::parse;
+use redirector_common::path::Path;
+use redirector_common::tables::{Interface, Route, Server, Tables};
+use redirector_common::verdict::{Reason, Verdict};
+use redirector_common::wire::{
+    Association, DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Hop, LocalPorts, MARK_LOCAL,
+    MARKS_LEN, Origin, ServerLine, ServerWord, Tags, mark_place,
+};
+use redirector_ctl::core::op::{DeviceSettings, Endpoint, Op, ServerState};
+use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
 
-use super::{DROP, GATEWAY_MAC, INGRESS, Outcome, PASS, TX};
+use super::frame::Bytes;
+use super::{DROP, INGRESS, Outcome, PASS, REDIRECT, TX};
 
 /// An entry of a flow table.
 #[derive(Debug, Clone)]
 pub struct Shared(Rc<Cell<Flow>>);
+
+impl Shared {
+    fn new(flow: &Flow) -> Self {
+        Self(Rc::new(Cell::new(*flow)))
+    }
+}
 
 impl Entry for Shared {
     fn word(&self, index: usize) -> u64 {
@@ -40,71 +51,360 @@ impl Entry for Shared {
     }
 }
 
+/// A family whose keys a hash map takes.
+pub trait HostFamily:
+    Family<
+        Endpoint: Hash + Eq,
+        Tuple: Hash + Eq,
+        FragmentKey: Hash + Eq,
+        ClientKey: Hash + Eq,
+    >
+{
+    /// The tables of this family.
+    fn of(host: &Host) -> &PerFamily<Self>;
+    /// An address; None if it is of the other family.
+    fn address_of(address: IpAddr) -> Option<Self::Address>;
+    /// The address again.
+    fn ip(address: Self::Address) -> IpAddr;
+    /// An interface's own address.
+    fn own(interface: &GatewayInterface) -> Option<Self::Address>;
+}
+
+impl HostFamily for V4 {
+    fn of(host: &Host) -> &PerFamily<Self> {
+        &host.v4
+    }
+
+    fn address_of(address: IpAddr) -> Option<Be32> {
+        match address {
+            IpAddr::V4(address) => Some(Be32::new(address.into())),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn ip(address: Be32) -> IpAddr {
+        std::net::Ipv4Addr::from(address.get()).into()
+    }
+
+    fn own(interface: &GatewayInterface) -> Option<Be32> {
+        interface.address_v4.map(|address| Be32::new(address.into()))
+    }
+}
+
+impl HostFamily for V6 {
+    fn of(host: &Host) -> &PerFamily<Self> {
+        &host.v6
+    }
+
+    fn address_of(address: IpAddr) -> Option<Be128> {
+        match address {
+            IpAddr::V6(address) => Some(Be128::from_bytes(address.octets())),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    fn ip(address: Be128) -> IpAddr {
+        std::net::Ipv6Addr::from(address.to_bytes()).into()
+    }
+
+    fn own(interface: &GatewayInterface) -> Option<Be128> {
+        interface.address_v6.map(|address| Be128::from_bytes(address.octets()))
+    }
+}
+
+/// The tables of one family.
+#[derive(Debug)]
+pub struct PerFamily<F: HostFamily> {
+    flows: RefCell<HashMap<F::Tuple, Shared>>,
+    candidates: RefCell<HashMap<F::Tuple, Shared>>,
+    clients: RefCell<HashMap<F::ClientKey, Shared>>,
+    ports: RefCell<HashMap<F::Tuple, F::Tuple>>,
+    new_ports: RefCell<HashMap<F::Tuple, F::Tuple>>,
+    fragments: RefCell<HashMap<F::FragmentKey, Rc<Path<F>>>>,
+    front: RefCell<HashMap<u32, (F::Tuple, Rc<Path<F>>)>>,
+    services: HashMap<F::Endpoint, u32>,
+    origins: HashMap<F::Endpoint, Origin>,
+}
+
+impl<F: HostFamily> Default for PerFamily<F> {
+    fn default() -> Self {
+        Self {
+            flows: RefCell::default(),
+            candidates: RefCell::default(),
+            clients: RefCell::default(),
+            ports: RefCell::default(),
+            new_ports: RefCell::default(),
+            fragments: RefCell::default(),
+            front: RefCell::default(),
+            services: HashMap::new(),
+            origins: HashMap::new(),
+        }
+    }
+}
+
+impl<F: HostFamily> PerFamily<F> {
+    fn key(at: &Endpoint) -> Option<F::Endpoint> {
+        Some(F::endpoint(F::address_of(at.address)?, Be16::new(at.port), at.protocol))
+    }
+
+    fn add_service(&mut self, at: &Endpoint, device: u32) {
+        if let Some(key) = Self::key(at) {
+            self.services.insert(key, device);
+        }
+    }
+
+    fn remove_service(&mut self, at: &Endpoint) {
+        if let Some(key) = Self::key(at) {
+            self.services.remove(&key);
+        }
+    }
+
+    fn add_return(&mut self, at: &Endpoint, origin: Origin) {
+        if let Some(key) = Self::key(at) {
+            self.origins.insert(key, origin);
+        }
+    }
+
+    fn remove_return(&mut self, at: &Endpoint) {
+        if let Some(key) = Self::key(at) {
+            self.origins.remove(&key);
+        }
+    }
+}
+
 /// The tables on the host.
 #[derive(Debug, Default)]
 pub struct Host {
-    flows: RefCell<HashMap<FlowKey4, Shared>>,
-    candidates: RefCell<HashMap<FlowKey4, Shared>>,
-    services: HashMap<Endpoint4, u32>,
-    origins: HashMap<Endpoint4, Origin>,
+    v4: PerFamily<V4>,
+    v6: PerFamily<V6>,
     associations: HashMap<u32, Association>,
     servers: HashMap<u16, ServerLine>,
     devices: HashMap<u32, DeviceLine>,
-    /// Most proven flows; 0 for no limit.
+    marks: HashMap<IpAddr, u32>,
+    gateway: Gateway,
+    /// Most proven flows of a family; 0 for no limit.
     pub flows_max: usize,
+    /// Paths remembered; 0 for none.
+    pub paths_max: u32,
+    /// The tables' clock.
+    pub now: Cell<u64>,
+    /// Where the kernel's routing table would send packets, by destination. What is not in it goes
+    /// to the gateway itself.
+    pub routes: HashMap<IpAddr, Route>,
+    /// Whether new flows get entries.
+    pub may_open: Cell<bool>,
+    /// Whether packets are answered.
+    pub may_answer: Cell<bool>,
 }
 
-impl Tables<V4> for Host {
+/// What became of a packet, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// Action and frame.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// Device and server to whose account it goes.
+    pub account: (u32, u16),
+}
+
+impl<F: HostFamily> Tables<F> for Host {
     type Entry<'a> = Shared;
+    type PathRef<'a> = Rc<Path<F>>;
 
     fn now(&self) -> u64 {
-        0
+        self.now.get()
     }
 
-    fn flow(&self, key: &FlowKey4) -> Option<Shared> {
-        self.flows.borrow().get(key).cloned()
+    fn marks(&self, address: F::Address) -> u32 {
+        // By place, as the kernel's table has them.
+        let place = mark_place(address.fold());
+        assert!(place.0 < MARKS_LEN, "the place is in the table");
+        let folded = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => Be32::new((*ip).into()).fold(),
+            IpAddr::V6(ip) => Be128::from_bytes(ip.octets()).fold(),
+        };
+        let locals = self.gateway.locals.iter().map(|ip| (ip, &MARK_LOCAL));
+        let all = self.marks.iter().chain(locals);
+        all.filter(|(ip, _)| mark_place(folded(ip)) == place).fold(0, |marks, (_, m)| marks | m)
     }
 
-    fn candidate(&self, key: &FlowKey4) -> Option<Shared> {
-        self.candidates.borrow().get(key).cloned()
+    fn flow(&self, key: &F::Tuple) -> Option<Shared> {
+        F::of(self).flows.borrow().get(key).cloned()
     }
 
-    fn service(&self, destination: &Endpoint4) -> Option<u32> {
-        self.services.get(destination).copied()
+    fn candidate(&self, key: &F::Tuple) -> Option<Shared> {
+        F::of(self).candidates.borrow().get(key).cloned()
     }
 
-    fn origin(&self, source: &Endpoint4) -> Option<Origin> {
-        self.origins.get(source).copied()
+    fn service(&self, destination: &F::Endpoint) -> Option<u32> {
+        F::of(self).services.get(destination).copied()
+    }
+
+    fn origin(&self, source: &F::Endpoint) -> Option<Origin> {
+        F::of(self).origins.get(source).copied()
     }
 
     fn association(&self, device: u32) -> Option<Association> {
         Some(self.associations.get(&device).copied().unwrap_or_default())
     }
 
-    fn server(&self, id: u16) -> Option<ServerLine> {
-        Some(self.servers.get(&id).copied().unwrap_or_default())
+    fn server(&self, id: u16) -> Option<Server<'_>> {
+        let line = self.servers.get(&id)?;
+        Some(Server { state: line.state, next_hop: line.next_hop, line })
     }
 
     fn device(&self, device: u32) -> Option<&DeviceLine> {
         self.devices.get(&device)
     }
 
-    fn open(&self, key: &FlowKey4, flow: &Flow) {
-        self.candidates.borrow_mut().insert(*key, Shared(Rc::new(Cell::new(*flow))));
+    fn open(&self, key: &F::Tuple, flow: &Flow) {
+        F::of(self).candidates.borrow_mut().insert(*key, Shared::new(flow));
     }
 
-    fn prove(&self, key: &FlowKey4, flow: &Flow) -> bool {
-        let mut flows = self.flows.borrow_mut();
+    fn prove(&self, key: &F::Tuple, flow: &Flow) -> bool {
+        let mut flows = F::of(self).flows.borrow_mut();
         if self.flows_max != 0 && flows.len() >= self.flows_max && !flows.contains_key(key) {
             return false;
         }
-        flows.insert(*key, Shared(Rc::new(Cell::new(*flow))));
-        self.candidates.borrow_mut().remove(key);
+        flows.insert(*key, Shared::new(flow));
+        F::of(self).candidates.borrow_mut().remove(key);
         true
+    }
+
+    fn may_open(&self) -> bool {
+        self.may_open.get()
+    }
+
+    fn may_answer(&self) -> bool {
+        self.may_answer.get()
+    }
+
+    fn client(&self, key: &F::ClientKey) -> Option<Shared> {
+        F::of(self).clients.borrow().get(key).cloned()
+    }
+
+    fn hold_client(&self, key: &F::ClientKey, flow: &Flow) {
+        F::of(self).clients.borrow_mut().insert(*key, Shared::new(flow));
+    }
+
+    fn port_holder(&self, key: &F::Tuple) -> Option<F::Tuple> {
+        let of = F::of(self);
+        let kept = of.ports.borrow().get(key).copied();
+        kept.or_else(|| of.new_ports.borrow().get(key).copied())
+    }
+
+    fn take_port(&self, key: &F::Tuple, holder: &F::Tuple) -> bool {
+        if self.port_holder_of::<F>(key).is_some() {
+            return false;
+        }
+        F::of(self).new_ports.borrow_mut().insert(*key, *holder);
+        true
+    }
+
+    fn keep_port(&self, key: &F::Tuple, holder: &F::Tuple) -> bool {
+        F::of(self).ports.borrow_mut().insert(*key, *holder);
+        F::of(self).new_ports.borrow_mut().remove(key);
+        true
+    }
+
+    fn local_ports(&self) -> LocalPorts {
+        let count = |v6: bool| self.locals(v6).count() as u16;
+        let (first, last) = self.gateway.local_ports;
+        LocalPorts::new(first, last, count(false), count(true))
+    }
+
+    fn local(&self, index: u16) -> Option<F::Address> {
+        let n = usize::from(index).checked_sub(F::LOCALS_BEGIN as usize)?;
+        self.gateway.locals.iter().filter_map(|ip| F::address_of(*ip)).nth(n)
+    }
+
+    fn fragment(&self, key: &F::FragmentKey) -> Option<Rc<Path<F>>> {
+        F::of(self).fragments.borrow().get(key).cloned()
+    }
+
+    fn note_fragment(&self, key: &F::FragmentKey, verdict: &Verdict<F>) {
+        let path = Path::of(verdict, verdict.egress, self.now.get());
+        F::of(self).fragments.borrow_mut().insert(*key, Rc::new(path));
+    }
+
+    fn remembered(&self, packet: &F::Tuple) -> Option<Rc<Path<F>>> {
+        let front = F::of(self).front.borrow();
+        let (tuple, path) = front.get(&self.line::<F>(packet)?)?;
+        (tuple == packet).then(|| path.clone())
+    }
+
+    fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop) {
+        if let Some(line) = self.line::<F>(packet) {
+            let path = Rc::new(Path::of(verdict, hop, self.now.get()));
+            F::of(self).front.borrow_mut().insert(line, (*packet, path));
+        }
+    }
+
+    fn forget(&self, packet: &F::Tuple) {
+        if let Some(line) = self.line::<F>(packet) {
+            F::of(self).front.borrow_mut().remove(&line);
+        }
+    }
+
+    fn route(&self, _source: F::Address, destination: F::Address) -> Route {
+        self.routes.get(&F::ip(destination)).copied().unwrap_or(Route::Local)
+    }
+
+    fn interface(&self, index: u16) -> Option<Interface> {
+        let found = self.interface_of(index)?;
+        let own = Hop::new(found.mac, found.carrier);
+        Some(Interface { own, tags: found.tags, mtu: found.mtu })
+    }
+
+    fn own_address(&self, index: u16) -> Option<F::Address> {
+        F::own(self.interface_of(index)?)
+    }
+
+    fn tunnel_source_v4(&self) -> Be32 {
+        self.gateway.tunnel_source_v4.map(|ip| Be32::new(ip.into())).unwrap_or_default()
+    }
+
+    fn tunnel_source_v6(&self) -> Be128 {
+        let source = self.gateway.tunnel_source_v6;
+        source.map(|ip| Be128::from_bytes(ip.octets())).unwrap_or_default()
+    }
+
+    fn gue_port(&self) -> Be16 {
+        Be16::new(self.gateway.gue_port)
     }
 }
 
 impl Host {
+    /// Tables for the gateway that test programs are told of.
+    pub fn new() -> Self {
+        let host = Self { gateway: super::gateway(), paths_max: 1024, ..Self::default() };
+        host.may_open.set(true);
+        host.may_answer.set(true);
+        host
+    }
+
+    /// Makes another gateway known.
+    pub fn set_gateway(&mut self, gateway: Gateway) {
+        self.gateway = gateway;
+    }
+
+    fn locals(&self, v6: bool) -> impl Iterator<Item = &IpAddr> {
+        self.gateway.locals.iter().filter(move |ip| ip.is_ipv6() == v6)
+    }
+
+    fn interface_of(&self, index: u16) -> Option<&GatewayInterface> {
+        self.gateway.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    fn port_holder_of<F: HostFamily>(&self, key: &F::Tuple) -> Option<F::Tuple> {
+        <Self as Tables<F>>::port_holder(self, key)
+    }
+
+    fn line<F: HostFamily>(&self, packet: &F::Tuple) -> Option<u32> {
+        (self.paths_max != 0).then(|| F::hash(packet) & (self.paths_max - 1))
+    }
+
     /// Carries out ops, as `Tables::apply` does in the kernel.
     pub fn apply(&mut self, ops: &[Op]) {
         for op in ops {
@@ -115,7 +415,9 @@ impl Host {
     fn apply_one(&mut self, op: &Op) {
         match op {
             Op::SetServerAddress { id, address } => {
-                self.servers.entry(*id).or_default().address = address_bytes(*address);
+                let line = self.servers.entry(*id).or_default();
+                line.address = address_bytes(*address);
+                line.family = if address.is_ipv4() { 4 } else { 6 };
             }
             Op::SetServerState { id, state, incarnation } => {
                 self.servers.entry(*id).or_default().state = match state {
@@ -125,18 +427,14 @@ impl Host {
                 };
             }
             Op::SetNextHop { id, next_hop } => {
-                self.servers.entry(*id).or_default().next_hop =
-                    next_hop.map_or(Hop::UNKNOWN, |hop| Hop::new(hop.mac, INGRESS));
+                let interfaces = &self.gateway.interfaces;
+                let hop = next_hop.and_then(|hop| {
+                    Some(Hop::new(hop.mac, interfaces.get(usize::from(hop.port))?.index))
+                });
+                self.servers.entry(*id).or_default().next_hop = hop.unwrap_or(Hop::UNKNOWN);
             }
             Op::SetDevice { id, settings } => {
-                let line = DeviceLine {
-                    address: address_bytes(settings.address),
-                    port: Be16::new(settings.port),
-                    server_port: Be16::new(settings.server_port),
-                    protocol: number(settings.protocol),
-                    pad: [0; 11],
-                };
-                self.devices.insert(*id, line);
+                self.devices.insert(*id, device_line(settings));
             }
             Op::CommitAssociations { words } => {
                 for (device, w) in words {
@@ -145,133 +443,126 @@ impl Host {
                     self.associations.insert(*device, word);
                 }
             }
+            Op::SetMarks { address, marks } => {
+                self.marks.insert(*address, *marks);
+            }
             Op::AddService { service, device } => {
-                self.services.insert(endpoint(service), *device);
+                self.v4.add_service(service, *device);
+                self.v6.add_service(service, *device);
             }
             Op::RemoveService { service } => {
-                self.services.remove(&endpoint(service));
+                self.v4.remove_service(service);
+                self.v6.remove_service(service);
             }
             Op::AddReturn { endpoint: at, device, server } => {
                 let origin = Origin { device: *device, server: *server, pad: 0 };
-                self.origins.insert(endpoint(at), origin);
+                self.v4.add_return(at, origin);
+                self.v6.add_return(at, origin);
             }
             Op::RemoveReturn { endpoint: at } => {
-                self.origins.remove(&endpoint(at));
+                self.v4.remove_return(at);
+                self.v6.remove_return(at);
             }
         }
     }
 
     /// Number of proven flows and of candidates.
     pub fn flows_len(&self) -> (usize, usize) {
-        (self.flows.borrow().len(), self.candidates.borrow().len())
+        let of = |flows: usize, candidates: usize| (flows, candidates);
+        let v4 = of(self.v4.flows.borrow().len(), self.v4.candidates.borrow().len());
+        let v6 = of(self.v6.flows.borrow().len(), self.v6.candidates.borrow().len());
+        (v4.0 + v6.0, v4.1 + v6.1)
     }
 
     /// What becomes of a frame, and why.
     pub fn run(&self, frame: &[u8]) -> (Outcome, Reason) {
-        let mut bytes = frame.to_vec();
-        let verdict = match parse_frame(&bytes) {
-            Ok(packet) => decide(&packet, self),
-            Err(reason) => Verdict::plain(Action::Pass, reason),
+        let Explained { outcome, reason, .. } = self.explain(frame);
+        (outcome, reason)
+    }
+
+    /// The same, and for whom.
+    pub fn explain(&self, frame: &[u8]) -> Explained {
+        let passed = |reason| Explained {
+            outcome: Outcome { action: PASS, frame: frame.to_vec() },
+            reason,
+            account: (u32::MAX, 0),
         };
-        let action = apply(&mut bytes, &verdict);
-        (Outcome { action, frame: bytes }, verdict.reason)
+        let link = match parse::link(&Bytes::new(frame)) {
+            Ok(link) => link,
+            Err(reason) => return passed(reason),
+        };
+        let explained = if link.ether_type == V4::ETHER_TYPE {
+            self.explain_packet::<V4>(frame, &link)
+        } else if link.ether_type == V6::ETHER_TYPE {
+            self.explain_packet::<V6>(frame, &link)
+        } else {
+            Err(Reason::NotIp)
+        };
+        explained.unwrap_or_else(passed)
+    }
+
+    fn explain_packet<F: HostFamily>(
+        &self,
+        frame: &[u8],
+        link: &parse::Link,
+    ) -> Result<Explained, Reason> {
+        let frame = Bytes::new(frame);
+        let index = self.arrival(link.tags).ok_or(Reason::VlanUnknown)?;
+        let ethernet: &Ethernet = frame.header(0)?;
+        let mut packet = Packet::<F>::nothing();
+        let arrival = Hop::new(ethernet.source, index);
+        parse::packet(&frame, link.network, arrival, &mut packet)?;
+        let mut verdict = Verdict::undecided();
+        decide(&packet, self, &mut verdict);
+        let mut work = Work::none();
+        let frame = apply(frame, &packet, (&mut verdict, &mut work), (self, link.tags));
+        let action = match work.exit {
+            Exit::Pass => PASS,
+            Exit::Drop => DROP,
+            Exit::Back => TX,
+            Exit::Send if work.ifindex == INGRESS => TX,
+            Exit::Send => REDIRECT,
+        };
+        let outcome = Outcome { action, frame: frame.bytes };
+        let account = (verdict.device, verdict.server);
+        Ok(Explained { outcome, reason: verdict.reason, account })
+    }
+
+    /// The interface that a frame with these tags came in by.
+    fn arrival(&self, tags: Tags) -> Option<u16> {
+        if tags == Tags::NONE {
+            return Some(INGRESS);
+        }
+        let known = |interface: &&GatewayInterface| {
+            interface.carrier == INGRESS && interface.tags == tags
+        };
+        self.gateway.interfaces.iter().find(known).map(|interface| interface.index)
     }
 }
 
-fn parse_frame(frame: &[u8]) -> Result<Packet<V4>, Reason> {
-    let (ethernet, rest) = Ethernet::read_from_prefix(frame).map_err(|_| Reason::Truncated)?;
-    if ethernet.ether_type != ETHER_TYPE_IPV4 {
-        return Err(Reason::NotIp);
+fn device_line(settings: &DeviceSettings) -> DeviceLine {
+    let flags = if settings.stateless { DEVICE_STATELESS } else { 0 }
+        | if settings.affinity { DEVICE_AFFINITY } else { 0 };
+    DeviceLine {
+        address: address_bytes(settings.address),
+        port: Be16::new(settings.port),
+        port_last: Be16::new(settings.port_last),
+        server_port: Be16::new(settings.server_port),
+        mss_max: Be16::new(settings.mss_max),
+        protocol: settings.protocol,
+        forwarding: settings.forwarding as u8,
+        flags,
+        ..DeviceLine::default()
     }
-    let (ip, rest) = Ipv4::read_from_prefix(rest).map_err(|_| Reason::Truncated)?;
-    let ip_len = parse::ipv4(&ip)?;
-    if ETHERNET_LEN + ip_len > frame.len() {
-        return Err(Reason::Truncated);
-    }
-    let (source, destination, segment) = match ip.protocol {
-        PROTOCOL_TCP => {
-            let (tcp, _) = Tcp::read_from_prefix(rest).map_err(|_| Reason::Truncated)?;
-            (tcp.source, tcp.destination, Some(parse::tcp(&tcp, ip_len)?))
-        }
-        PROTOCOL_UDP => {
-            let (udp, _) = Udp::read_from_prefix(rest).map_err(|_| Reason::Truncated)?;
-            parse::udp(&udp, ip_len)?;
-            (udp.source, udp.destination, None)
-        }
-        _ => return Err(Reason::OtherProtocol),
-    };
-    Ok(Packet {
-        source: V4::endpoint(ip.source, source, ip.protocol),
-        destination: V4::endpoint(ip.destination, destination, ip.protocol),
-        segment,
-        ttl: ip.ttl,
-        arrival: Hop::new(ethernet.source, INGRESS),
-    })
-}
-
-fn apply(frame: &mut Vec<u8>, verdict: &Verdict<V4>) -> u32 {
-    match verdict.action {
-        Action::Pass => PASS,
-        Action::Drop => DROP,
-        Action::Reset => {
-            frame.truncate(RESET_FRAME_LEN);
-            let (ethernet, rest) = split::<Ethernet>(frame);
-            let (ip, rest) = split::<Ipv4>(rest);
-            let (tcp, _) = split::<Tcp>(rest);
-            reset(ethernet, ip, tcp);
-            TX
-        }
-        Action::ToServer | Action::ToClient => {
-            let (ethernet, rest) = split::<Ethernet>(frame);
-            let (ip, rest) = split::<Ipv4>(rest);
-            match ip.protocol {
-                PROTOCOL_TCP => rewrite(verdict, ip, split::<Tcp>(rest).0),
-                _ => rewrite(verdict, ip, split::<Udp>(rest).0),
-            }
-            if verdict.egress.ifindex() != INGRESS {
-                return PASS;
-            }
-            ethernet.destination = verdict.egress.mac();
-            ethernet.source = GATEWAY_MAC;
-            TX
-        }
-    }
-}
-
-fn rewrite(verdict: &Verdict<V4>, ip: &mut Ipv4, transport: &mut impl nat::Transport) {
-    match verdict.action {
-        Action::ToServer => nat::to_server(ip, transport, verdict.address, verdict.port),
-        _ => nat::to_client(ip, transport, verdict.address, verdict.port),
-    }
-}
-
-fn split<T: FromBytes + IntoBytes + zerocopy::KnownLayout>(
-    bytes: &mut [u8],
-) -> (&mut T, &mut [u8]) {
-    T::mut_from_prefix(bytes).expect("the frame was parsed, so its headers are there")
 }
 
 fn address_bytes(address: IpAddr) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    if let IpAddr::V4(address) = address {
-        bytes[..4].copy_from_slice(&address.octets());
-    }
-    bytes
-}
-
-fn endpoint(endpoint: &Endpoint) -> Endpoint4 {
-    let [a, b, c, d, ..] = address_bytes(endpoint.address);
-    Endpoint4 {
-        address: Be32::new(u32::from_be_bytes([a, b, c, d])),
-        port: Be16::new(endpoint.port),
-        protocol: number(endpoint.protocol),
-        pad: 0,
-    }
-}
-
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => PROTOCOL_TCP,
-        Protocol::Udp => PROTOCOL_UDP,
+    match address {
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            bytes
+        }
+        IpAddr::V6(address) => address.octets(),
     }
 }

@@ -25,8 +25,15 @@ pub struct Program {
 }
 
 /// Tables that are small enough to be made for each test.
-pub const SMALL: TableLimits =
-    TableLimits { devices_max: 256, servers_max: 255, flows_max: 4096, candidates_max: 4096 };
+pub const SMALL: TableLimits = TableLimits {
+    devices_max: 256,
+    servers_max: 255,
+    flows_max: 4096,
+    candidates_max: 4096,
+    clients_max: 1024,
+    fragments_max: 1024,
+    paths_max: 1024,
+};
 
 impl Program {
     /// Loads the program, and tells it that it is attached where test packets come in.
@@ -36,7 +43,7 @@ impl Program {
     /// When the kernel refuses (needs root).
     pub fn load(limits: &TableLimits) -> Result<Self> {
         let (ebpf, mut tables) = load_only(limits).context("load the program")?;
-        tables.set_interfaces(&[(super::INGRESS, super::GATEWAY_MAC)]);
+        tables.set_gateway(&super::gateway())?;
         Ok(Self { runner: Runner { ebpf }, tables })
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, Map, MapData};
-use redirector_common::family::{Endpoint4, FlowKey4};
+use redirector_common::family::{Endpoint4, Tuple4};
 use redirector_common::flow::Flow;
 use redirector_common::wire::{DeviceLine, Origin, ServerLine};
 
@@ -14,9 +14,9 @@ use redirector_common::wire::{DeviceLine, Origin, ServerLine};
 const WORDS: &str = "ASSOCIATIONS";
 const SERVER_LINES: &str = "SERVERS";
 const DEVICE_LINES: &str = "DEVICES";
-const SERVICES: &str = "SERVICES";
-const ORIGINS: &str = "ORIGINS";
-const FLOWS: &str = "FLOWS";
+const SERVICES: &str = "SERVICES4";
+const ORIGINS: &str = "ORIGINS4";
+const FLOWS: &str = "FLOWS4";
 const ENDPOINT: usize = size_of::<Endpoint4>();
 
 /// Entries of several tables, by table and key.
@@ -45,7 +45,7 @@ impl Tables {
         for (key, value) in hash::<ENDPOINT, { size_of::<Origin>() }>(pins, ORIGINS)? {
             tables.desired.insert(format!("{ORIGINS} {key:02x?}"), value);
         }
-        tables.flows = hash::<{ size_of::<FlowKey4>() }, { size_of::<Flow>() }>(pins, FLOWS)?
+        tables.flows = hash::<{ size_of::<Tuple4>() }, { size_of::<Flow>() }>(pins, FLOWS)?
             .into_keys()
             .collect();
         Ok(tables)

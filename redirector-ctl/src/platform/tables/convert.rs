@@ -23,9 +23,6 @@ pub(super) trait WireFamily:
         ClientKey: FromBytes + IntoBytes + Copy + 'static,
     >
 {
-    /// The number at the end of its tables' names.
-    const DIGIT: char;
-
     /// An address; None if it is of the other family.
     fn wire_address(address: IpAddr) -> Option<Self::Address>;
     /// The address again.
@@ -58,8 +55,6 @@ pub(super) trait WireFamily:
 
 
 impl WireFamily for V4 {
-    const DIGIT: char = '4';
-
     fn wire_address(address: IpAddr) -> Option<Be32> {
         match address {
             IpAddr::V4(address) => Some(Be32::new(address.into())),
@@ -77,8 +72,6 @@ impl WireFamily for V4 {
 }
 
 impl WireFamily for V6 {
-    const DIGIT: char = '6';
-
     fn wire_address(address: IpAddr) -> Option<Be128> {
         match address {
             IpAddr::V6(address) => Some(Be128::from_bytes(address.octets())),

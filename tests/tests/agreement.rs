@@ -107,7 +107,7 @@ fn history(seed: u64, packets: u64, udp: bool) -> BTreeMap<&'static str, u64> {
     let protocol = if udp { UDP } else { TCP };
     let mut random = Random(seed);
     let mut program = Program::load(&SMALL).unwrap();
-    let mut host = Host::default();
+    let mut host = Host::new();
     let ops = topology(SERVERS, DEVICES, protocol);
     program.apply(&ops).unwrap();
     host.apply(&ops);

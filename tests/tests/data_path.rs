@@ -219,10 +219,11 @@ fn a_datagram_without_a_checksum_stays_without() {
 
 #[test]
 fn a_packet_without_a_hop_left_is_answered_under_its_own_reason() {
-    let mut talk = Conversation::tcp();
+    let talk = Conversation::tcp();
     let mut packet = client_segment(SYN, (100, 0));
     packet.ttl = 1;
-    assert_eq!((talk.run(&packet).0, talk.run(&packet).2), (TX, Reason::HopsExceeded));
+    let (outcome, reason) = talk.program.explain(&packet.bytes()).unwrap();
+    assert_eq!((outcome.action, reason), (TX, Reason::HopsExceeded));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use redirector_tests::data_path::conversation::{
     CLIENT, Conversation, DROP, TX, at, client_segment, server_of,
 };
 use redirector_tests::data_path::packets::{CLIENT_MAC, Packet, Transport};
-use redirector_tests::data_path::{SERVICE_PORT, device_address, on, server_state};
+use redirector_tests::data_path::{SERVICE_PORT, UDP, device_address, on, server_state};
 
 #[test]
 fn the_backup_takes_new_flows_with_the_store_that_declares_the_server_dead() {

@@ -186,7 +186,7 @@ impl Setup {
 
 /// A program with `flows` proven flows.
 fn program(flows: u64) -> Result<Program> {
-    let mut program = Program::load(&limits())?;
+    let mut program = Program::load_here(&limits())?;
     program.apply(&topology(4, 2, TCP))?;
     for flow in 0..flows {
         let from = client(flow);

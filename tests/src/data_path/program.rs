@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
+use nix::sched::{CloneFlags, unshare};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::Op;
 use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
@@ -36,12 +37,24 @@ pub const SMALL: TableLimits = TableLimits {
 };
 
 impl Program {
-    /// Loads the program, and tells it that it is attached where test packets come in.
+    /// Loads the program, and tells it that it is attached where test packets come in. The calling
+    /// thread gets a network namespace of its own, whose routing table is empty: the program asks
+    /// it for packets of which no entry says the way.
     ///
     /// # Errors
     ///
     /// When the kernel refuses (needs root).
     pub fn load(limits: &TableLimits) -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace (needs root)")?;
+        Self::load_here(limits)
+    }
+
+    /// The same in the namespace that the calling thread is in.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::load`].
+    pub fn load_here(limits: &TableLimits) -> Result<Self> {
         let (ebpf, mut tables) = load_only(limits).context("load the program")?;
         tables.set_gateway(&super::gateway())?;
         Ok(Self { runner: Runner { ebpf }, tables })

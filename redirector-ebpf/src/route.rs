@@ -12,8 +12,6 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// The kernel forwards the packet as filled in.
 const SUCCESS: i64 = 0;
-/// Forwarding is off where the packet came in.
-const FORWARDING_OFF: i64 = 5;
 /// The neighbour is not resolved.
 const NO_NEIGHBOUR: i64 = 7;
 /// The packet would not fit, which is found out later.
@@ -49,7 +47,9 @@ fn ask(context: *mut xdp_md, question: &mut bpf_fib_lookup) -> Route {
     // SAFETY: the context is the kernel's own, the structure is ours and as long as stated.
     match unsafe { ask_kernel(context.cast(), question, len, 0) } {
         SUCCESS => Route::Via(Hop::new(question.dmac, question.ifindex as u16)),
-        FORWARDING_OFF | NO_NEIGHBOUR | TOO_LONG => Route::Via(Hop::UNKNOWN),
+        NO_NEIGHBOUR | TOO_LONG => Route::Via(Hop::UNKNOWN),
+        // To the gateway itself, or nowhere; a kernel that does not forward says so before it looks
+        // whether the packet is for itself.
         _ => Route::Local,
     }
 }

@@ -126,7 +126,7 @@ fn ordinary<F: Family>(packet: &Packet<F>) -> bool {
 /// Remembers what later packets, or the later fragments of this one, are to be treated like.
 #[inline(always)]
 fn note<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, verdict: &Verdict<F>) {
-    if verdict.lasting && ordinary(packet) {
+    if verdict.lasting && redirects(verdict.action) && ordinary(packet) {
         let hop = match verdict.action {
             Action::ToClient => verdict.egress,
             _ => packet.arrival,

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use redirector_common::tcp::{ACK, FIN, PSH, RST, SYN};
 use redirector_ctl::core::op::{AssociationWord, Op, ServerState};
 use redirector_tests::data_path::packets::{Packet, from_client};
-use redirector_tests::data_path::program::SMALL;
+use redirector_tests::data_path::program::{SMALL, settled_tick};
 use redirector_tests::data_path::{
     Host, Program, SERVICE_PORT, TCP, UDP, device_address, server_address, server_port, topology,
 };
@@ -119,6 +119,7 @@ fn history(seed: u64, packets: u64, udp: bool) -> BTreeMap<&'static str, u64> {
             host.apply(&[change]);
         }
         let frame = packet(&mut random, udp);
+        host.now.set(settled_tick().unwrap());
         let (expected, reason) = host.run(&frame);
         let actual = program.run(&frame).unwrap();
         assert!(

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+use redirector_common::flow::CLOCK_SHIFT;
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::Op;
 use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
@@ -39,13 +42,15 @@ pub const SMALL: TableLimits = TableLimits {
 impl Program {
     /// Loads the program, and tells it that it is attached where test packets come in. The calling
     /// thread gets a network namespace of its own, whose routing table is empty: the program asks
-    /// it for packets of which no entry says the way.
+    /// it for packets of which no entry says the way. It also stays on its CPU, which is the one
+    /// that remembers its packets' paths.
     ///
     /// # Errors
     ///
     /// When the kernel refuses (needs root).
     pub fn load(limits: &TableLimits) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace (needs root)")?;
+        stay_on_this_cpu()?;
         Self::load_here(limits)
     }
 
@@ -119,6 +124,32 @@ impl Program {
             [reason] => Ok((outcome, reason)),
             _ => anyhow::bail!("one packet was counted under {met:?}"),
         }
+    }
+}
+
+fn stay_on_this_cpu() -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(nix::sched::sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on this CPU")
+}
+
+/// The tables' clock, read when it stays for a while: what it says holds for a packet that is run
+/// at once.
+///
+/// # Errors
+///
+/// When the kernel has no coarse clock.
+pub fn settled_tick() -> Result<u64> {
+    /// The coarse clock moves by 4 ms at a time, or by 10 on other kernels.
+    const MARGIN_NS: u64 = 25_000_000;
+    loop {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
+        let now_ns = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
+        let left_ns = (1 << CLOCK_SHIFT) - (now_ns & ((1 << CLOCK_SHIFT) - 1));
+        if left_ns > MARGIN_NS {
+            return Ok(now_ns >> CLOCK_SHIFT);
+        }
+        std::thread::yield_now();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes
 //! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
-//! tables should hold.
+//! tables should hold. [`load`] says how loaded a server is.
 
 mod apply;
 pub mod change;
@@ -13,6 +13,7 @@ pub mod health;
 pub mod image;
 #[cfg(test)]
 mod laws;
+pub mod load;
 pub mod observed;
 pub mod op;
 mod op_text;

@@ -2,13 +2,14 @@
 //!
 //! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes
 //! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
-//! tables should hold. [`load`] says how loaded a server is.
+//! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need.
 
 mod apply;
 pub mod change;
 pub mod fitness;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod forecast;
 pub mod health;
 pub mod image;
 #[cfg(test)]

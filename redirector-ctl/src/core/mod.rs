@@ -2,9 +2,11 @@
 //!
 //! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes
 //! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
-//! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need.
+//! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need,
+//! and [`balance`] which devices to move for it.
 
 mod apply;
+pub mod balance;
 pub mod change;
 pub mod fitness;
 #[cfg(test)]

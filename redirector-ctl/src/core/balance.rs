@@ -48,16 +48,26 @@ pub fn propose(problem: &Problem, rules: &Rules, now_ms: u64) -> Proposal {
     solve(Fleet::new(problem, Fit { rules, calm: &calm, now_ms }), Some(rules.moves_max))
 }
 
+/// How often the passes run in one plan. A second time helps where the choice among the steps of
+/// the first has left some out on which others rested.
+const ROUNDS_MAX: usize = 3;
+
 /// Runs the passes: at most `moves_max` moves for load, or no relief at all.
 fn solve(mut fleet: Fleet<'_>, moves_max: Option<usize>) -> Proposal {
     let mut proposal = Proposal::new(&fleet);
     breaches::pass(&mut fleet, &mut proposal);
-    if let Some(moves_max) = moves_max {
+    let mut room = moves_max.unwrap_or_default();
+    for _ in 0..moves_max.map_or(0, |_| ROUNDS_MAX) {
         let start = fleet.start();
         let mut steps = relief::pass(&mut fleet);
         swaps::pass(&mut fleet, &mut steps);
-        fleet.return_to(start);
-        select::pass(&mut fleet, moves_max, steps, &mut proposal);
+        fleet.return_to(start, steps.iter().flat_map(select::Step::devices));
+        proposal.clear_tallies();
+        let taken = select::pass(&mut fleet, room, steps, &mut proposal);
+        room -= taken;
+        if taken == 0 || fleet.hot().is_empty() {
+            break;
+        }
     }
     proposal.finish(&fleet);
     proposal

@@ -293,10 +293,13 @@ impl<'a> Fleet<'a> {
         Start { lines, at, groups: self.groups.clone(), cold: self.cold.clone() }
     }
 
-    /// Takes all moves since `start` back. The devices moved since stay marked as such.
-    pub(super) fn return_to(&mut self, start: Start) {
+    /// Takes all moves since `start` back; `moved` are the devices that they moved.
+    pub(super) fn return_to(&mut self, start: Start, moved: impl Iterator<Item = DeviceAt>) {
         (self.lines, self.at) = (start.lines, start.at);
         (self.groups, self.cold) = (start.groups, start.cold);
+        for device in moved {
+            self.cards[device.index()].moved = false;
+        }
     }
 }
 

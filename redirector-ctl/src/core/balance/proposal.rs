@@ -160,6 +160,11 @@ impl Proposal {
         }
     }
 
+    /// Forgets what was counted: the steps are looked for anew.
+    pub(super) fn clear_tallies(&mut self) {
+        self.tallies.clear();
+    }
+
     /// Counts a step away from `from` that is not taken.
     pub(super) fn tally(&mut self, from: ServerAt, why: Tally) {
         let stuck = self.tallies.entry(from).or_default();
@@ -183,19 +188,21 @@ impl Proposal {
                 self.blocked.push(Blocked::Server { server, share, resource, by });
             }
         }
-        self.tallies.clear();
+        self.clear_tallies();
     }
 }
 
 /// Counts the devices that stay on a server by why they do.
 fn count(fleet: &Fleet<'_>, server: ServerAt, resource: usize, by: &mut Stuck) {
+    // A step that was found and not taken is the reason for one of the devices that could move.
+    let mut found = by.too_dear + by.over_budget + by.no_room;
     for device in fleet.devices_on(server) {
         match fleet.stays(device) {
             Some(Stays::Pinned) => by.pinned += 1,
             Some(Stays::Resting) => by.resting += 1,
-            // Moved, or found to be worth moving and counted as a step that was not taken.
             Some(Stays::Moved) => {}
             None if !fleet.is_certain(device, resource) => by.uncertain += 1,
+            None if found > 0 => found -= 1,
             None => by.no_room += 1,
         }
     }

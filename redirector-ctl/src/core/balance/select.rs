@@ -57,6 +57,11 @@ impl Step {
         after_there.share() <= fleet.limit()
     }
 
+    /// The devices that it moves.
+    pub(super) fn devices(&self) -> impl Iterator<Item = DeviceAt> + use<> {
+        std::iter::once(self.first.0).chain(self.back.map(|(device, _)| device))
+    }
+
     fn moves_len(&self) -> usize {
         1 + usize::from(self.back.is_some())
     }
@@ -88,13 +93,14 @@ impl Step {
     }
 }
 
-/// Makes the steps that are worth it and within the budget; what is left out is counted.
+/// Makes the steps that are worth it and within the budget; what is left out is counted. Gives back
+/// how many moves that were.
 pub(super) fn pass(
     fleet: &mut Fleet<'_>,
     moves_max: usize,
     mut steps: Vec<Step>,
     proposal: &mut Proposal,
-) {
+) -> usize {
     let rank = |step: &Step| step.gain / step.cost.max(COST_MIN);
     steps.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
     let mut room = moves_max;
@@ -119,6 +125,7 @@ pub(super) fn pass(
     for step in steps {
         proposal.tally(fleet.at(step.first.0), Tally::NoRoom);
     }
+    moves_max - room
 }
 
 enum Judged {

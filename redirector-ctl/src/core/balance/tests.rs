@@ -90,6 +90,23 @@ fn periods(problem: &mut Problem, len: u64) -> Vec<(Verdict, usize)> {
 }
 
 #[test]
+fn figures_are_finite_whatever_is_measured() {
+    let vector = Vector::new(&[f64::NAN, -1.0, f64::INFINITY, 2.0, 9.0]);
+    assert_eq!((vector.get(0), vector.get(1), vector.get(3)), (0.0, 0.0, 2.0));
+    assert!(vector.get(2).is_finite());
+    let mut absurd = problem(&[&[f64::INFINITY, f64::NAN], &[1.0]]);
+    absurd.servers[1].capacity = Vector::new(&[0.0]);
+    let proposal = propose(&absurd, &Rules::default(), 0);
+    assert!(proposal.before.is_finite() && proposal.bound.is_finite(), "{proposal:?}");
+}
+
+#[test]
+fn without_servers_or_devices_there_is_nothing_to_do() {
+    assert_eq!(propose(&Problem::default(), &Rules::default(), 0).moves, []);
+    assert_eq!(propose(&problem(&[&[], &[]]), &Rules::default(), 0).moves, []);
+}
+
+#[test]
 fn even_servers_are_left_alone() {
     proposes("even", &problem(&[&[20.0, 20.0], &[21.0, 20.0]]));
 }

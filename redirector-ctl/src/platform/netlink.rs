@@ -3,16 +3,20 @@
 //!
 //! Values in, values out. What to watch and what to announce is decided by the daemon.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use redirector_common::wire::Tags;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
@@ -47,6 +51,10 @@ pub struct Link {
     pub carrier: bool,
     /// How an XDP program is attached to it, whosever.
     pub xdp: XdpInForce,
+    /// Index of the interface that its frames leave by: itself, unless it is a VLAN device.
+    pub carrier_index: u32,
+    /// Tags of its frames there.
+    pub tags: Tags,
 }
 
 /// How an XDP program is attached to an interface.
@@ -124,6 +132,8 @@ impl Netlink {
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Ifaddr,
         ];
         let (connection, handle, messages) = new_multicast_connection(&groups)?;
         tokio::spawn(connection);
@@ -145,15 +155,21 @@ impl Netlink {
             .try_collect()
             .await
             .map_err(failed("list interfaces"))?;
-        Ok(messages.iter().map(link).collect())
+        let mut links: Vec<Link> = messages.iter().map(link).collect();
+        let below: BTreeMap<u32, Vlan> =
+            messages.iter().filter_map(|m| Some((m.header.index, vlan(m)?))).collect();
+        for link in &mut links {
+            (link.carrier_index, link.tags) = carried(link.index, &below);
+        }
+        Ok(links)
     }
 
-    /// All IPv4 neighbours with a known Ethernet address.
+    /// All neighbours with a known Ethernet address.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        let request = self.handle.neighbours().get();
         let messages: Vec<NeighbourMessage> =
             request.execute().try_collect().await.map_err(failed("list neighbours"))?;
         Ok(messages.iter().filter_map(neighbour).collect())
@@ -163,9 +179,15 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel fails otherwise than by having no route.
-    pub async fn route_to(&self, address: Ipv4Addr) -> Result<Option<Route>, NetlinkError> {
-        let message =
-            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+    pub async fn route_to(&self, address: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let message = match address {
+            IpAddr::V4(address) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build()
+            }
+            IpAddr::V6(address) => {
+                RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, 128).build()
+            }
+        };
         let mut replies = std::pin::pin!(self.handle.route().get(message).execute());
         match replies.next().await {
             Some(Ok(message)) => Ok(route(&message)),
@@ -175,7 +197,7 @@ impl Netlink {
         }
     }
 
-    /// IPv4 addresses of the interface with index `out`.
+    /// Addresses of the interface with index `out`.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -186,28 +208,32 @@ impl Netlink {
         Ok(messages.iter().filter_map(local_address).collect())
     }
 
-    /// Adds `address` as a /32 to an interface: the kernel answers ARP for it, and nothing is
-    /// routed differently.
+    /// Adds `address` to an interface, as a /32 or /128: the kernel answers for it (ARP, neighbour
+    /// discovery), and nothing is routed differently.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn add_address(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
-        let mut request = self.handle.address().add(out, address, 32);
-        let flags = AddressAttribute::Flags(AddressFlags::Noprefixroute);
+        let mut request = self.handle.address().add(out, address, prefix_len(address));
+        // Nobody else has it; waiting for others to object would leave it unannounced for seconds.
+        let flags = AddressFlags::Noprefixroute | AddressFlags::Nodad;
+        let flags = AddressAttribute::Flags(flags);
         request.message_mut().attributes.push(flags);
         request.execute().await.map_err(failed(&format!("add address {address}")))
     }
 
-    /// Removes `address`/32 from an interface.
+    /// Removes what [`Self::add_address`] added.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn remove_address(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
         let mut wanted = AddressMessage::default();
-        wanted.header.family = AddressFamily::Inet;
         wanted.header.index = out;
-        wanted.header.prefix_len = 32;
-        wanted.attributes.push(AddressAttribute::Local(address));
+        wanted.header.prefix_len = prefix_len(address);
+        (wanted.header.family, wanted.attributes) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, vec![AddressAttribute::Local(address)]),
+            IpAddr::V6(_) => (AddressFamily::Inet6, vec![AddressAttribute::Address(address)]),
+        };
         let request = self.handle.address().del(wanted);
         request.execute().await.map_err(failed(&format!("remove address {address}")))
     }
@@ -251,7 +277,49 @@ fn link(message: &LinkMessage) -> Link {
         }
     }
     let carrier = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Link { name, index: message.header.index, mac, mtu, carrier, xdp }
+    let index = message.header.index;
+    Link { name, index, mac, mtu, carrier, xdp, carrier_index: index, tags: Tags::NONE }
+}
+
+fn prefix_len(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// A VLAN device: its VLAN, and the interface below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Vlan {
+    id: u16,
+    below: u32,
+}
+
+fn vlan(message: &LinkMessage) -> Option<Vlan> {
+    let (mut id, mut below) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Link(index) => below = Some(*index),
+            LinkAttribute::LinkInfo(infos) => id = infos.iter().find_map(vlan_id),
+            _ => {}
+        }
+    }
+    Some(Vlan { id: id?, below: below? })
+}
+
+fn vlan_id(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(facts)) = info else { return None };
+    facts.iter().find_map(|fact| match fact {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })
+}
+
+/// The interface that carries one's frames, and the tags that they have there: those of one VLAN
+/// device, or of one upon another.
+fn carried(index: u32, below: &BTreeMap<u32, Vlan>) -> (u32, Tags) {
+    let Some(inner) = below.get(&index) else { return (index, Tags::NONE) };
+    match below.get(&inner.below) {
+        Some(outer) => (outer.below, Tags::two(outer.id, inner.id)),
+        None => (inner.below, Tags::one(inner.id)),
+    }
 }
 
 fn in_force(part: &LinkXdp) -> Option<XdpInForce> {
@@ -275,6 +343,9 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => {
                 address = Some(IpAddr::V4(*value));
             }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => {
+                address = Some(IpAddr::V6(*value));
+            }
             NeighbourAttribute::LinkLayerAddress(value) => {
                 mac = <[u8; 6]>::try_from(value.as_slice()).ok();
             }
@@ -292,16 +363,26 @@ fn route(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
                 gateway = Some(IpAddr::V4(*address));
             }
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => {
+                gateway = Some(IpAddr::V6(*address));
+            }
             _ => {}
         }
     }
     Some(Route { out: out?, gateway })
 }
 
+/// An IPv4 address is local, and the other end's on some links; an IPv6 one is just an address.
 fn local_address(message: &AddressMessage) -> Option<IpAddr> {
-    message.attributes.iter().find_map(|attribute| match attribute {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
     })
 }
 
@@ -336,12 +417,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_vlan_device_leaves_by_what_is_below_it_all() {
+        let below = BTreeMap::from([
+            (5, Vlan { id: 100, below: 2 }),
+            (6, Vlan { id: 7, below: 5 }),
+        ]);
+        assert_eq!(carried(2, &below), (2, Tags::NONE));
+        assert_eq!(carried(5, &below), (2, Tags::one(100)));
+        assert_eq!(carried(6, &below), (2, Tags::two(100, 7)));
+    }
+
+    #[test]
+    fn the_vlan_of_a_device_is_read_from_its_message() {
+        let mut message = LinkMessage::default();
+        assert_eq!(vlan(&message), None);
+        message.attributes = vec![
+            LinkAttribute::Link(2),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100)]))]),
+        ];
+        assert_eq!(vlan(&message), Some(Vlan { id: 100, below: 2 }));
+    }
+
     #[tokio::test]
     async fn the_loopback_interface_is_there_and_routes_to_itself() {
         let (netlink, _events) = Netlink::open().unwrap();
         let links = netlink.links().await.unwrap();
         let lo = links.iter().find(|link| link.name == "lo").unwrap();
-        let route = netlink.route_to(Ipv4Addr::LOCALHOST).await.unwrap();
+        let route = netlink.route_to(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         assert_eq!(route, Some(Route { out: lo.index, gateway: None }));
     }
 }

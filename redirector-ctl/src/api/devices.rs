@@ -137,7 +137,7 @@ pub struct PutDevice {
     #[serde(default)]
     pub forwarding: Forwarding,
     /// Whether the packet path keeps an entry for each open flow; `tracked` when left out.
-    /// `stateless` goes neither with `full-nat`, nor with affinity `client`, nor with policy `keep`.
+    /// `stateless` goes neither with `full-nat` nor with affinity `client` nor with policy `keep`.
     #[serde(default)]
     pub tracking: Tracking,
     /// What is kept together on one server; `flow` when left out.

@@ -29,8 +29,8 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
 fn check_tags(interfaces: &[InterfaceConfig], report: &mut Report<'_>) {
     for (n, interface) in interfaces.iter().enumerate() {
         if interface.vlan.is_some() && interface.announce {
-            let detail = "the kernel answers ARP without tags, so nobody on the VLAN would hear it; \
-                          name a VLAN interface of the kernel instead, or route the service \
+            let detail = "the kernel answers ARP without tags, so nobody on the VLAN would hear \
+                          it; name a VLAN interface of the kernel instead, or route the service \
                           addresses to the gateway";
             report.problem(&format!("interface[{n}].announce"), detail);
         }

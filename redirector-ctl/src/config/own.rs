@@ -111,7 +111,8 @@ fn addresses(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<IpAddr> 
         let len = addresses.iter().filter(|address| of(address)).count();
         if len > LOCALS_PER_FAMILY as usize {
             let detail = format!(
-                "{len} {family} addresses are too many; list at most {LOCALS_PER_FAMILY} of a family"
+                "{len} {family} addresses are too many; list at most {LOCALS_PER_FAMILY} of a \
+                 family"
             );
             report.problem("local.addresses", detail);
         }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use redirector_common::wire;
+
 use super::change::DeviceSpec;
 use super::ports::{PortMap, PortRange};
 use super::spec::{Device, Name};
@@ -103,6 +105,19 @@ impl Forwarding {
     #[must_use]
     pub fn joins(self, service: IpAddr, server: IpAddr) -> bool {
         self.is_tunnel() || service.is_ipv4() == server.is_ipv4()
+    }
+}
+
+/// As the packet path has it.
+impl From<Forwarding> for wire::Forwarding {
+    fn from(forwarding: Forwarding) -> Self {
+        match forwarding {
+            Forwarding::Nat => Self::Nat,
+            Forwarding::FullNat => Self::FullNat,
+            Forwarding::Dsr => Self::Dsr,
+            Forwarding::Ipip => Self::Ipip,
+            Forwarding::Gue => Self::Gue,
+        }
     }
 }
 
@@ -330,6 +345,8 @@ mod tests {
         let word = |value: serde_json::Result<serde_json::Value>| value.expect("JSON");
         for forwarding in Forwarding::ALL {
             assert_eq!(word(serde_json::to_value(forwarding)), forwarding.name());
+            let in_packets = wire::Forwarding::from(forwarding);
+            assert_eq!(in_packets.is_direct(), forwarding.is_direct(), "{}", forwarding.name());
         }
         for tracking in [Tracking::Tracked, Tracking::Stateless] {
             assert_eq!(word(serde_json::to_value(tracking)), tracking.name());

@@ -169,7 +169,7 @@ fn word(spec: &Spec, device: &Device) -> AssociationWord {
     let now = &device.association;
     AssociationWord {
         server: id(&now.server),
-        previous: now.previous().map_or(0, id),
+        previous: device.previous().map_or(0, id),
         backup: now.backup.as_ref().map_or(0, id),
         epoch: now.epoch,
         epochs_open: now.epochs_open(),

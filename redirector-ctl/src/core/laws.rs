@@ -3,17 +3,18 @@
 use proptest::prelude::*;
 
 use super::change::{Change, DeviceSpec, Move};
-use super::fixtures::{LIMITS, at, ip, set_path};
+use super::fixtures::{self, LIMITS, at, ip, set_path};
 use super::health::{Health, Silence};
 use super::image::{Image, diff};
 use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState};
 use super::plan::plan;
 use super::seed::Seed;
-use super::spec::{AdminState, Cause, Check, CheckPace, Drain, FlowPolicy, Name, Protocol, Spec};
+use super::spec::{AdminState, Cause, Drain, FlowPolicy, Name, Spec, Tracking};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a run has few steps")]
 enum Step {
     Wish(Change),
     Path { server: Name, device: Name, health: Health, silent: bool },
@@ -48,17 +49,16 @@ fn policy() -> impl Strategy<Value = FlowPolicy> {
 
 fn device_spec() -> impl Strategy<Value = DeviceSpec> {
     let servers = proptest::sample::subsequence(vec!["s1", "s2", "s3", "s4"], 1..=4).prop_shuffle();
-    (1_u8..=5, 1_u16..=6, servers, policy(), proptest::option::of(server_name())).prop_map(
-        |(n, port, servers, on_planned, server)| DeviceSpec {
+    let tracking = prop_oneof![3 => Just(Tracking::Tracked), 1 => Just(Tracking::Stateless)];
+    let treatment = (policy(), tracking);
+    (1_u8..=5, 1_u16..=6, servers, treatment, proptest::option::of(server_name())).prop_map(
+        |(n, port, servers, (on_planned, tracking), server)| DeviceSpec {
             address: ip(&format!("10.0.1.{n}")),
-            port: 10809,
-            protocol: Protocol::Tcp,
             server_port: 10900 + port,
-            servers: servers.into_iter().map(str::to_owned).collect(),
             on_planned,
-            check: Check::Connect,
-            check_pace: CheckPace::default(),
+            tracking,
             server,
+            ..fixtures::device_spec(n, &servers)
         },
     )
 }

@@ -1,13 +1,14 @@
 //! Laws that hold for every run of changes and measurements, tried on random runs.
 
 use proptest::prelude::*;
+use redirector_common::wire::{MARK_ORIGIN, MARK_SERVICE};
 
 use super::change::{Change, DeviceSpec, Move};
 use super::fixtures::{self, LIMITS, at, ip, set_path};
 use super::health::{Health, Silence};
 use super::image::{Image, diff};
 use super::observed::{Census, Observed};
-use super::op::{NextHop, Op, ServerState};
+use super::op::{NextHop, Op, ServerState, protocol_name};
 use super::plan::plan;
 use super::seed::Seed;
 use super::spec::{AdminState, Cause, Drain, FlowPolicy, Name, Spec, Tracking};
@@ -262,8 +263,16 @@ fn check_after(tables: &Image, op: &Op) {
         Op::AddService { service, device } => {
             let settings = tables.devices.get(device).expect("settings are there first");
             let named = (settings.address, settings.port, settings.protocol);
-            assert_eq!(named, (service.address, service.port, service.protocol), "{op}");
+            let echo = service.port == 0 && protocol_name(service.protocol) == "icmp";
+            let expected = if echo { (settings.address, 0, service.protocol) } else { named };
+            assert_eq!(expected, (service.address, service.port, service.protocol), "{op}");
             assert!(tables.words.contains_key(device), "{op}: the association is there first");
+            let marks = tables.marks.get(&service.address).copied().unwrap_or_default();
+            assert!(marks & MARK_SERVICE != 0, "{op}: what is not marked is not looked for");
+        }
+        Op::AddReturn { endpoint, .. } => {
+            let marks = tables.marks.get(&endpoint.address).copied().unwrap_or_default();
+            assert!(marks & MARK_ORIGIN != 0, "{op}: what is not marked is not looked for");
         }
         _ => {}
     }

@@ -157,7 +157,16 @@ macro_rules! keys {
         #[doc = concat!("An ", $family, " address, port and protocol, in network order.")]
         #[doc = concat!("Shape: ", stringify!($endpoint_len), " bytes.")]
         #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Debug,
+            Clone,
+            Copy,
+            PartialEq,
+            Eq,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
             Default,
         )]
         #[repr(C, align(8))]
@@ -175,7 +184,16 @@ macro_rules! keys {
         #[doc = concat!("Source and destination of an ", $family, " packet, in network order.")]
         #[doc = concat!("Shape: ", stringify!($tuple_len), " bytes.")]
         #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Debug,
+            Clone,
+            Copy,
+            PartialEq,
+            Eq,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
             Default,
         )]
         #[repr(C, align(8))]
@@ -197,7 +215,16 @@ macro_rules! keys {
         #[doc = concat!("A fragmented ", $family, " packet, in network order.")]
         #[doc = concat!("Shape: ", stringify!($fragment_len), " bytes.")]
         #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Debug,
+            Clone,
+            Copy,
+            PartialEq,
+            Eq,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
             Default,
         )]
         #[repr(C, align(8))]
@@ -217,7 +244,16 @@ macro_rules! keys {
         #[doc = concat!("An ", $family, " client of a device.")]
         #[doc = concat!("Shape: ", stringify!($client_len), " bytes.")]
         #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Debug,
+            Clone,
+            Copy,
+            PartialEq,
+            Eq,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
             Default,
         )]
         #[repr(C, align(4))]
@@ -314,8 +350,8 @@ macro_rules! key_functions {
 
         #[inline(always)]
         fn hash(tuple: &$tuple) -> u32 {
-            let ports = u32::from(tuple.source_port.raw()) << 16
-                | u32::from(tuple.destination_port.raw());
+            let ports =
+                u32::from(tuple.source_port.raw()) << 16 | u32::from(tuple.destination_port.raw());
             let mut mixed = tuple.source.fold().wrapping_mul(0x9e37_79b1);
             mixed = (mixed ^ (mixed >> 15) ^ ports).wrapping_mul(0x85eb_ca6b);
             mixed ^= tuple.destination.fold().rotate_left(16) ^ u32::from(tuple.protocol);

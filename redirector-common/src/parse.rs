@@ -226,11 +226,7 @@ fn check_len(frame: &impl Frame, end: usize) -> Result<(), Reason> {
 /// `Truncated` or `BadHeader`. Source: RFC 791; RFC 1812 section 5.2.2 for the checksum, which a
 /// router must not leave unchecked.
 #[inline(always)]
-pub fn network4(
-    frame: &impl Frame,
-    at: usize,
-    network: &mut Network<V4>,
-) -> Result<(), Reason> {
+pub fn network4(frame: &impl Frame, at: usize, network: &mut Network<V4>) -> Result<(), Reason> {
     let ip: &Ipv4 = frame.header(at)?;
     let ip_len = usize::from(ip.total_length.get());
     let header_len = ip.header_len();
@@ -314,11 +310,7 @@ pub fn quoted4(frame: &impl Frame, at: usize) -> Result<Network<V4>, Reason> {
 /// `Truncated`, `BadHeader`, or `Extensions` where the chain is too long or leads to a header that
 /// hides the transport. Source: RFC 8200.
 #[inline(always)]
-pub fn network6(
-    frame: &impl Frame,
-    at: usize,
-    network: &mut Network<V6>,
-) -> Result<(), Reason> {
+pub fn network6(frame: &impl Frame, at: usize, network: &mut Network<V6>) -> Result<(), Reason> {
     let ip: &Ipv6 = frame.header(at)?;
     if ip.version_class_label.get() >> 28 != 6 {
         return Err(Reason::BadHeader);

@@ -417,9 +417,7 @@ impl LocalPorts {
     /// Puts the parts into a word.
     #[inline(always)]
     pub const fn new(first: u16, last: u16, v4_len: u16, v6_len: u16) -> Self {
-        Self(
-            first as u64 | (last as u64) << 16 | (v4_len as u64) << 32 | (v6_len as u64) << 48,
-        )
+        Self(first as u64 | (last as u64) << 16 | (v4_len as u64) << 32 | (v6_len as u64) << 48)
     }
 
     /// First port.

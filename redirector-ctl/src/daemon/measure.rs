@@ -205,10 +205,8 @@ impl<K: Kernel> Owner<K> {
             return;
         }
         let flows = &self.settings.flows;
-        let idle = IdleTimes {
-            tcp_ms: flows.tcp_idle_timeout_ms,
-            other_ms: flows.udp_idle_timeout_ms,
-        };
+        let idle =
+            IdleTimes { tcp_ms: flows.tcp_idle_timeout_ms, other_ms: flows.udp_idle_timeout_ms };
         let sweep = Sweep {
             now_ns: monotonic_ns(),
             idle,

@@ -42,7 +42,10 @@ struct Model {
 impl Kernel for Model {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
         if self.broken {
-            return Err(TablesError::Io { attempt: "write".to_owned(), source: std::io::Error::other("refused") });
+            return Err(TablesError::Io {
+                attempt: "write".to_owned(),
+                source: std::io::Error::other("refused"),
+            });
         }
         self.image.take(op);
         self.writes.push((op.to_string(), generation_on_disk(&self.state_file)));

@@ -419,10 +419,8 @@ mod tests {
 
     #[test]
     fn a_vlan_device_leaves_by_what_is_below_it_all() {
-        let below = BTreeMap::from([
-            (5, Vlan { id: 100, below: 2 }),
-            (6, Vlan { id: 7, below: 5 }),
-        ]);
+        let below =
+            BTreeMap::from([(5, Vlan { id: 100, below: 2 }), (6, Vlan { id: 7, below: 5 })]);
         assert_eq!(carried(2, &below), (2, Tags::NONE));
         assert_eq!(carried(5, &below), (2, Tags::one(100)));
         assert_eq!(carried(6, &below), (2, Tags::two(100, 7)));

@@ -53,12 +53,7 @@ impl Entry for Shared {
 
 /// A family whose keys a hash map takes.
 pub trait HostFamily:
-    Family<
-        Endpoint: Hash + Eq,
-        Tuple: Hash + Eq,
-        FragmentKey: Hash + Eq,
-        ClientKey: Hash + Eq,
-    >
+    Family<Endpoint: Hash + Eq, Tuple: Hash + Eq, FragmentKey: Hash + Eq, ClientKey: Hash + Eq>
 {
     /// The tables of this family.
     fn of(host: &Host) -> &PerFamily<Self>;
@@ -533,9 +528,8 @@ impl Host {
         if tags == Tags::NONE {
             return Some(INGRESS);
         }
-        let known = |interface: &&GatewayInterface| {
-            interface.carrier == INGRESS && interface.tags == tags
-        };
+        let known =
+            |interface: &&GatewayInterface| interface.carrier == INGRESS && interface.tags == tags;
         self.gateway.interfaces.iter().find(known).map(|interface| interface.index)
     }
 }

@@ -274,7 +274,8 @@ pub fn answer<F: Family, X: Frame, T: Tables<F>>(
     }
 }
 
-/// Rewrites or wraps a packet that is no error. Only what [`prepare`] has found to be there is touched.
+/// Rewrites or wraps a packet that is no error. Only what [`prepare`] has found to be there is
+/// touched.
 #[inline(always)]
 pub fn write<F: Family, T: Tables<F>>(
     frame: &mut impl Frame,

@@ -9,9 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
@@ -21,6 +19,10 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use tokio::sync::mpsc;
+
+mod vlan;
+
+use vlan::{Vlan, carried, vlan};
 
 /// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows
 /// anyway.
@@ -285,43 +287,6 @@ fn prefix_len(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// A VLAN device: its VLAN, and the interface below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Vlan {
-    id: u16,
-    below: u32,
-}
-
-fn vlan(message: &LinkMessage) -> Option<Vlan> {
-    let (mut id, mut below) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::Link(index) => below = Some(*index),
-            LinkAttribute::LinkInfo(infos) => id = infos.iter().find_map(vlan_id),
-            _ => {}
-        }
-    }
-    Some(Vlan { id: id?, below: below? })
-}
-
-fn vlan_id(info: &LinkInfo) -> Option<u16> {
-    let LinkInfo::Data(InfoData::Vlan(facts)) = info else { return None };
-    facts.iter().find_map(|fact| match fact {
-        InfoVlan::Id(id) => Some(*id),
-        _ => None,
-    })
-}
-
-/// The interface that carries one's frames, and the tags that they have there: those of one VLAN
-/// device, or of one upon another.
-fn carried(index: u32, below: &BTreeMap<u32, Vlan>) -> (u32, Tags) {
-    let Some(inner) = below.get(&index) else { return (index, Tags::NONE) };
-    match below.get(&inner.below) {
-        Some(outer) => (outer.below, Tags::two(outer.id, inner.id)),
-        None => (inner.below, Tags::one(inner.id)),
-    }
-}
-
 fn in_force(part: &LinkXdp) -> Option<XdpInForce> {
     let LinkXdp::Attached(attached) = part else { return None };
     Some(match attached {
@@ -415,26 +380,6 @@ mod tests {
             message.attributes = vec![LinkAttribute::Xdp(parts)];
             assert_eq!(link(&message).xdp, expected);
         }
-    }
-
-    #[test]
-    fn a_vlan_device_leaves_by_what_is_below_it_all() {
-        let below =
-            BTreeMap::from([(5, Vlan { id: 100, below: 2 }), (6, Vlan { id: 7, below: 5 })]);
-        assert_eq!(carried(2, &below), (2, Tags::NONE));
-        assert_eq!(carried(5, &below), (2, Tags::one(100)));
-        assert_eq!(carried(6, &below), (2, Tags::two(100, 7)));
-    }
-
-    #[test]
-    fn the_vlan_of_a_device_is_read_from_its_message() {
-        let mut message = LinkMessage::default();
-        assert_eq!(vlan(&message), None);
-        message.attributes = vec![
-            LinkAttribute::Link(2),
-            LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100)]))]),
-        ];
-        assert_eq!(vlan(&message), Some(Vlan { id: 100, below: 2 }));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! very same decision.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -41,7 +41,7 @@ pub struct Host {
     associations: HashMap<u32, Association>,
     servers: HashMap<u16, ServerLine>,
     devices: HashMap<u32, DeviceLine>,
-    marks: HashMap<IpAddr, u32>,
+    marks: BTreeMap<IpAddr, u32>,
     gateway: Gateway,
     /// Most proven flows of a family; 0 for no limit.
     pub flows_max: usize,

@@ -94,6 +94,9 @@ impl HostFamily for V6 {
     }
 }
 
+/// A line of remembered paths: whose packets, and the path.
+type Line<F> = (<F as Family>::Tuple, Rc<Path<F>>);
+
 /// The tables of one family.
 #[derive(Debug)]
 pub struct PerFamily<F: HostFamily> {
@@ -103,7 +106,7 @@ pub struct PerFamily<F: HostFamily> {
     pub(super) ports: RefCell<HashMap<F::Tuple, F::Tuple>>,
     pub(super) new_ports: RefCell<HashMap<F::Tuple, F::Tuple>>,
     pub(super) fragments: RefCell<HashMap<F::FragmentKey, Rc<Path<F>>>>,
-    pub(super) front: RefCell<HashMap<u32, (F::Tuple, Rc<Path<F>>)>>,
+    pub(super) front: RefCell<HashMap<u32, Line<F>>>,
     pub(super) services: HashMap<F::Endpoint, u32>,
     pub(super) origins: HashMap<F::Endpoint, Origin>,
 }

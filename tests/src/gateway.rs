@@ -48,6 +48,9 @@ pub struct Plan {
     pub server_mtu: Option<u32>,
     /// Whether clients and servers are behind the same interface.
     pub one_armed: bool,
+    /// MTU of a router between client and gateway, less than that of the links on both its sides.
+    /// Without tags only.
+    pub router_mtu: Option<u32>,
 }
 
 impl Plan {
@@ -58,16 +61,19 @@ impl Plan {
         mtu: 1500,
         server_mtu: None,
         one_armed: false,
+        router_mtu: None,
     };
 }
 
-/// A host's side: clients are 1, servers 2.
+/// A host's side: clients are 1, servers 2, clients behind a router 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Clients.
     Clients = 1,
     /// Servers.
     Servers = 2,
+    /// Clients behind a router.
+    Far = 3,
 }
 
 /// Address of host `number` on a side; the gateway is 1.
@@ -118,6 +124,7 @@ pub struct Site {
     pub server: EndHost,
     /// The gateway's own stack.
     pub gateway: EndHost,
+    _router: Option<Namespace>,
     _switch: EndHost,
     _bpffs: Bpffs,
     plan: Plan,
@@ -147,7 +154,7 @@ impl Site {
         let bpffs = Bpffs::mount(&run)?;
         let mut switch = EndHost::new(Namespace::new(&run, "switch")?, Tags::NONE);
         let bridges: &[&str] = if plan.one_armed { &["one"] } else { &["one", "two"] };
-        for bridge in bridges {
+        for bridge in bridges.iter().chain(&["far"]) {
             switch.namespace.ip(&[
                 format!("link add {bridge} type bridge forward_delay 0 mcast_snooping 0"),
                 format!("link set {bridge} up"),
@@ -163,16 +170,21 @@ impl Site {
         let mut client = EndHost::new(routing_host(&run, "client")?, plan.client_tags);
         let mut server = EndHost::new(routing_host(&run, "server")?, plan.tags(Side::Servers));
         let port = |side, number, interface| Port { interface, side, number };
-        plan.plug(&switch.namespace, &client.namespace, &port(Side::Clients, CLIENT, "client0"))?;
+        let client_side = plan.client_side();
+        plan.plug(&switch.namespace, &client.namespace, &port(client_side, CLIENT, "client0"))?;
         plan.plug(&switch.namespace, &server.namespace, &port(Side::Servers, SERVER, "server0"))?;
         client.tag("client0", Programs::Plain)?;
         server.tag("server0", Programs::Unwraps)?;
         plan.settle_gateway(&gateway.namespace)?;
-        plan.settle(&client.namespace, ("client0", Side::Clients))?;
+        plan.settle(&client.namespace, ("client0", client_side))?;
         plan.settle(&server.namespace, ("server0", Side::Servers))?;
         if plan.one_armed {
             direct_way(&server.namespace, plan.mtu)?;
         }
+        let router = match plan.router_mtu {
+            Some(mtu) => Some(plan.router(&run, &switch.namespace, mtu)?),
+            None => None,
+        };
         let mut tables = gateway.namespace.enter(|| plan.attach(arms, bpffs.dir()))?;
         for (arm, tags) in arms.iter().zip([plan.client_tags, plan.server_tags]) {
             gateway.set_tags(tags);
@@ -181,7 +193,17 @@ impl Site {
         for op in servers(arms.len() as u16 - 1) {
             tables.apply(&op).with_context(|| op.to_string())?;
         }
-        Ok(Self { tables, client, server, gateway, _switch: switch, _bpffs: bpffs, plan, run })
+        Ok(Self {
+            tables,
+            client,
+            server,
+            gateway,
+            _router: router,
+            _switch: switch,
+            _bpffs: bpffs,
+            plan,
+            run,
+        })
     }
 
     /// Carries out ops.
@@ -303,7 +325,15 @@ fn servers(port: u16) -> Vec<Op> {
         .collect()
 }
 
-/// A namespace that speaks both families and forwards.
+/// The networks behind a router.
+const FAR: [(Version, &str); 2] = [(Version::V4, "10.3.0.0/24"), (Version::V6, "fd03::/64")];
+
+fn forward(namespace: &Namespace) -> Result<()> {
+    namespace.sysctl("net/ipv4/ip_forward", "1")?;
+    namespace.sysctl("net/ipv6/conf/all/forwarding", "1")
+}
+
+/// A namespace that speaks both families.
 fn routing_host(run: &Run, role: &str) -> Result<Namespace> {
     let namespace = Namespace::new(run, role)?;
     for scope in ["all", "default"] {
@@ -343,6 +373,11 @@ fn direct_way(server: &Namespace, mtu: u32) -> Result<()> {
 }
 
 impl Plan {
+    /// Where the client is.
+    pub fn client_side(&self) -> Side {
+        if self.router_mtu.is_some() { Side::Far } else { Side::Clients }
+    }
+
     fn tags(&self, side: Side) -> Tags {
         if side == Side::Servers && !self.one_armed { self.server_tags } else { self.client_tags }
     }
@@ -351,7 +386,11 @@ impl Plan {
     fn plug(&self, switch: &Namespace, host: &Namespace, port: &Port) -> Result<()> {
         let Port { interface, side, number } = *port;
         let link_mtu = self.mtu + LINK_ROOM;
-        let bridge = if side == Side::Servers && !self.one_armed { "two" } else { "one" };
+        let bridge = match side {
+            Side::Far => "far",
+            Side::Servers if !self.one_armed => "two",
+            _ => "one",
+        };
         switch.ip(&[
             format!(
                 "link add {interface} mtu {link_mtu} type veth peer name {interface} \
@@ -386,19 +425,56 @@ impl Plan {
                 ));
             }
         }
+        for (version, far) in FAR.into_iter().filter(|_| self.router_mtu.is_some()) {
+            lines.push(format!("route add {far} via {}", address(version, Side::Clients, CLIENT)));
+        }
         gateway.ip(&lines)?;
-        gateway.sysctl("net/ipv4/ip_forward", "1")?;
-        gateway.sysctl("net/ipv6/conf/all/forwarding", "1")
+        forward(gateway)
+    }
+
+    /// A router in the client's place among the clients, with the client behind it.
+    fn router(&self, run: &Run, switch: &Namespace, mtu: u32) -> Result<Namespace> {
+        let router = routing_host(run, "router")?;
+        let near = Port { interface: "near0", side: Side::Clients, number: CLIENT };
+        let far = Port { interface: "far0", side: Side::Far, number: 1 };
+        let mut lines = Vec::new();
+        for port in [&near, &far] {
+            self.plug(switch, &router, port)?;
+            for version in [Version::V4, Version::V6] {
+                lines.extend(own_address(version, (port.interface, port.side, port.number)));
+            }
+        }
+        for ((version, _), everywhere) in FAR.into_iter().zip(["0.0.0.0/0", "::/0"]) {
+            let gateway = address(version, Side::Clients, 1);
+            let client = address(version, Side::Far, CLIENT);
+            let of = |side, number| mac_text(mac(side, number));
+            // A locked MTU counts for packets that are forwarded.
+            lines.extend([
+                format!(
+                    "neighbour add {gateway} lladdr {} dev near0 nud permanent",
+                    of(Side::Clients, 1)
+                ),
+                format!(
+                    "neighbour add {client} lladdr {} dev far0 nud permanent",
+                    of(Side::Far, CLIENT)
+                ),
+                format!("route add {client} dev far0 mtu lock {mtu}"),
+                format!("route add {everywhere} via {gateway} dev near0 mtu lock {mtu}"),
+            ]);
+        }
+        router.ip(&lines)?;
+        forward(&router)?;
+        Ok(router)
     }
 
     fn arm(&self, side: Side) -> &'static str {
-        let both = self.one_armed || side == Side::Clients;
+        let both = self.one_armed || side != Side::Servers;
         GATEWAY_PORTS[usize::from(!both)].interface
     }
 
     /// Addresses of an end host, and its way: the gateway.
     fn settle(&self, host: &Namespace, (interface, side): (&str, Side)) -> Result<()> {
-        let number = if side == Side::Clients { CLIENT } else { SERVER };
+        let number = if side == Side::Servers { SERVER } else { CLIENT };
         let arm_side = if self.one_armed { Side::Clients } else { side };
         let lladdr = mac_text(mac(arm_side, 1));
         let mut lines = Vec::new();

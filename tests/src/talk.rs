@@ -13,6 +13,8 @@ use crate::wait::{self, Look};
 
 /// How long one end waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a datagram is waited for that may be lost.
+const REPEAT: Duration = Duration::from_millis(100);
 /// Bytes written at once.
 const CHUNK: usize = 1 << 16;
 /// Asked and answered before the bulk.
@@ -126,6 +128,39 @@ fn expect(stream: &mut TcpStream, expected: &[u8]) -> Result<()> {
 /// When a datagram does not come back in time, or another one does. Nothing may be lost: nobody
 /// else is on these wires, and one datagram at a time fills no queue.
 pub fn udp(ends: Ends<'_>, datagrams: usize, len: usize) -> Result<SocketAddr> {
+    let (server, client) = udp_pair(ends)?;
+    let serving = thread::spawn(move || serve_udp(&server, datagrams));
+    let talked = talk_udp(&client, datagrams, len);
+    let served = serving.join().map_err(|_| anyhow!("the server panicked"))?;
+    talked.context("the client").and(served.context("the server"))
+}
+
+/// Sends datagrams of `len` bytes until one comes back, for ways on which the first ones may be
+/// lost. Gives how many were sent.
+///
+/// # Errors
+/// When none comes back in time.
+pub fn udp_until_back(ends: Ends<'_>, len: usize) -> Result<u32> {
+    let (server, client) = udp_pair(ends)?;
+    client.set_read_timeout(Some(REPEAT))?;
+    server.set_read_timeout(Some(REPEAT))?;
+    let mut sent = vec![0; len];
+    Random::new(len as u64).fill(&mut sent);
+    let (mut buffer, mut tries) = (vec![0; 1 << 16], 0);
+    wait::until_ok("a datagram back", PATIENCE, || {
+        tries += 1;
+        // What does not fit any more is refused here, once, when the way's MTU has been learnt.
+        client.send(&sent).context("send")?;
+        let (got, from) = server.recv_from(&mut buffer).context("at the server")?;
+        server.send_to(&buffer[..got], from).context("answer")?;
+        let got = client.recv(&mut buffer).context("at the client")?;
+        ensure!(buffer[..got] == sent, "{got} other bytes came back");
+        Ok(())
+    })?;
+    Ok(tries)
+}
+
+fn udp_pair(ends: Ends<'_>) -> Result<(UdpSocket, UdpSocket)> {
     let bind = |at: SocketAddr| {
         let socket = UdpSocket::bind(at).with_context(|| format!("bind {at}"))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -138,10 +173,7 @@ pub fn udp(ends: Ends<'_>, datagrams: usize, len: usize) -> Result<SocketAddr> {
         socket.connect(ends.service)?;
         Ok(socket)
     })?;
-    let serving = thread::spawn(move || serve_udp(&server, datagrams));
-    let talked = talk_udp(&client, datagrams, len);
-    let served = serving.join().map_err(|_| anyhow!("the server panicked"))?;
-    talked.context("the client").and(served.context("the server"))
+    Ok((server, client))
 }
 
 fn talk_udp(socket: &UdpSocket, datagrams: usize, len: usize) -> Result<()> {

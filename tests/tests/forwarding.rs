@@ -8,7 +8,7 @@ use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use redirector_common::wire::{Forwarding, Tags};
 use redirector_tests::data_path::Version;
 use redirector_tests::gateway::{CLIENT, Device, Plan, SERVER_V4, SERVER_V6, Side, Site, address};
-use redirector_tests::talk::{self, Ends};
+use redirector_tests::talk;
 
 /// Bytes of a TCP conversation, each way.
 const TCP_BYTES: usize = 2 << 20;
@@ -62,12 +62,7 @@ fn every_way(plan: Plan) -> Result<()> {
 }
 
 fn converse(site: &Site, device: &Device, version: Version) -> Result<()> {
-    let ends = Ends {
-        client: &site.client.namespace,
-        server: &site.server.namespace,
-        service: device.service(),
-        at_server: device.at_server(),
-    };
+    let ends = site.ends(device);
     let peer = match device.settings.protocol {
         PROTOCOL_TCP => talk::tcp(ends, TCP_BYTES),
         _ => talk::udp(ends, DATAGRAMS, site.plan().mtu as usize - HEADERS_LEN),

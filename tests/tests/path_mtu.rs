@@ -8,21 +8,12 @@ use redirector_common::wire::Forwarding;
 use redirector_tests::data_path::Version;
 use redirector_tests::gateway::{CLIENT, Device, Plan, SERVER_V4, SERVER_V6, Site, address};
 use redirector_tests::netns::{Namespace, run_quietly};
-use redirector_tests::talk::{self, Ends};
+use redirector_tests::talk;
 
 const TCP_BYTES: usize = 1 << 20;
 const ROUTER_MTU: u32 = 1400;
 /// Fits into 1500 bytes, not into 1400.
 const DATAGRAM_LEN: usize = 1430;
-
-fn ends<'a>(site: &'a Site, device: &Device) -> Ends<'a> {
-    Ends {
-        client: &site.client.namespace,
-        server: &site.server.namespace,
-        service: device.service(),
-        at_server: device.at_server(),
-    }
-}
 
 /// The MTU of the way to `to` as a host has learnt it.
 fn learnt(host: &Namespace, to: impl std::fmt::Display, from: Option<String>) -> Result<u32> {
@@ -35,11 +26,6 @@ fn learnt(host: &Namespace, to: impl std::fmt::Display, from: Option<String>) ->
     let mut words = text.split_whitespace().skip_while(|word| *word != "mtu").skip(1);
     let mtu = words.next().with_context(|| format!("no MTU in {text:?}"))?;
     Ok(mtu.parse()?)
-}
-
-fn count(site: &Site, reason: Reason) -> Result<u64> {
-    let reasons = site.tables.counters()?.reasons;
-    Ok(reasons.iter().filter(|(of, _)| *of == reason).map(|(_, count)| count.packets).sum())
 }
 
 const MODES: [Forwarding; 5] =
@@ -57,16 +43,16 @@ fn past_a_router(version: Version, server: u16) -> Result<()> {
             let at = (version, 100 + number as u16);
             let device = Device::new((id, server), at, ports, forwarding);
             site.add(&device)?;
-            let before = count(&site, Reason::ErrorForwarded)?;
+            let before = site.count(Reason::ErrorForwarded)?;
             let talked = match protocol {
-                PROTOCOL_TCP => talk::tcp(ends(&site, &device), TCP_BYTES).map(drop),
-                _ => talk::udp_until_back(ends(&site, &device), DATAGRAM_LEN).and_then(|tries| {
+                PROTOCOL_TCP => talk::tcp(site.ends(&device), TCP_BYTES).map(drop),
+                _ => talk::udp_until_back(site.ends(&device), DATAGRAM_LEN).and_then(|tries| {
                     ensure!(tries <= 4, "{tries} datagrams until both ends had learnt");
                     Ok(())
                 }),
             };
             talked.with_context(|| format!("{forwarding:?} {protocol} {version:?}"))?;
-            let errors = count(&site, Reason::ErrorForwarded)? - before;
+            let errors = site.count(Reason::ErrorForwarded)? - before;
             ensure!(errors > 0, "{forwarding:?} {protocol}: the server heard of nothing");
             ensure!(errors < 50, "{forwarding:?} {protocol}: {errors} errors taught nothing");
             if forwarding != Forwarding::FullNat {
@@ -125,15 +111,14 @@ fn a_client_hears_how_much_fits_into_its_tunnel() -> Result<()> {
             let udp = Device::new((id + 1, server), at, ports(PROTOCOL_UDP), forwarding);
             site.add(&tcp)?;
             site.add(&udp)?;
-            let before = count(&site, Reason::TooBig)?;
-            talk::tcp(ends(&site, &tcp), TCP_BYTES).with_context(|| what.clone())?;
-            ensure!(count(&site, Reason::TooBig)? > before, "{what}: nothing was too big");
+            let before = site.count(Reason::TooBig)?;
+            talk::tcp(site.ends(&tcp), TCP_BYTES).with_context(|| what.clone())?;
+            ensure!(site.count(Reason::TooBig)? > before, "{what}: nothing was too big");
             let mtu = learnt(&site.client.namespace, tcp.settings.address, None)?;
             ensure!(mtu == 1500 - outer_len(forwarding, server), "{what}: the client learnt {mtu}");
             forget(&site)?;
             let len = if version == Version::V4 { 1500 - 28 } else { 1500 - 48 };
-            let tries =
-                talk::udp_until_back(ends(&site, &udp), len).with_context(|| what.clone())?;
+            let tries = talk::udp_until_back(site.ends(&udp), len).with_context(|| what.clone())?;
             ensure!(tries <= 3, "{what}: {tries} datagrams until the client had learnt");
             let mtu = learnt(&site.client.namespace, tcp.settings.address, None)?;
             ensure!(mtu == 1500 - outer_len(forwarding, server), "{what}: UDP learnt {mtu}");

@@ -11,9 +11,7 @@ use redirector_ctl::platform::bpf::TableLimits;
 use super::driver::Traffic;
 use crate::data_path::packets::{Packet, from_client};
 use crate::data_path::program::Program;
-use crate::data_path::{
-    SERVICE_PORT, TCP, device_address, server_address, server_port, topology,
-};
+use crate::data_path::{SERVICE_PORT, TCP, device_address, server_address, server_port, topology};
 use crate::report::Row;
 
 /// What is measured.
@@ -109,7 +107,7 @@ pub fn limits() -> TableLimits {
 }
 
 /// A client by number, as the driver makes them.
-fn client(flow: u64) -> (Ipv4Addr, u16) {
+pub fn client(flow: u64) -> (Ipv4Addr, u16) {
     let (further, port) = ((flow >> 14) as u16, (flow & 0x3fff) as u16);
     let [a, b] = (0x0a80 - further).to_be_bytes();
     let [c, d] = further.to_be_bytes();

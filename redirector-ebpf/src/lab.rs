@@ -1,5 +1,6 @@
-//! Programs of the benchmark, never of the product: a driver that hands every packet to the program
-//! under test with a five-tuple of its own, and the floors beside it.
+//! Programs of the harness, never of the product: a driver that hands every packet to the program
+//! under test with a five-tuple of its own, the floors beside it, and (`lab_host`) what end hosts
+//! need.
 //!
 //! A test run with `repeat` does not restore the packet, and its clock includes the kernel's own
 //! work. So the driver restores the head of the frame, varies the flow through a bijection, stamps
@@ -10,6 +11,8 @@
 #![no_main]
 // The xdp macro makes an undocumented wrapper of each documented program.
 #![allow(missing_docs)]
+
+mod lab_host;
 
 use aya_ebpf::bindings::bpf_fib_lookup;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_TX};

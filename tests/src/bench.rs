@@ -15,8 +15,8 @@ use crate::netns::Namespace;
 use crate::report::{Report, Row};
 use crate::run::Run;
 
-mod cases;
-mod driver;
+pub mod cases;
+pub mod driver;
 
 use cases::{Case, Setup};
 use driver::Driver;
@@ -38,9 +38,19 @@ pub struct Arguments {
 ///
 /// When a program cannot be loaded or run (needs root).
 pub fn run(arguments: &Arguments) -> Result<bool> {
-    // In a namespace with a route to the clients, so that the routing table has an answer.
     let run = Run::new()?;
-    let gateway = Namespace::new(&run, "bench")?;
+    let gateway = routed_namespace(&run)?;
+    gateway.enter(|| measure(arguments))?.emit(arguments.json.as_deref())?;
+    Ok(true)
+}
+
+/// A namespace with a route to the clients, so that the routing table has an answer.
+///
+/// # Errors
+///
+/// When the kernel refuses (needs root).
+pub fn routed_namespace(run: &Run) -> Result<Namespace> {
+    let gateway = Namespace::new(run, "bench")?;
     gateway.ip(&[
         "link add clients0 type veth peer name clients1",
         "link set clients1 up",
@@ -50,8 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         "route add 10.0.0.0/8 via 10.9.0.2",
     ])?;
     gateway.sysctl("net/ipv4/conf/all/forwarding", "1")?;
-    gateway.enter(|| measure(arguments))?.emit(arguments.json.as_deref())?;
-    Ok(true)
+    Ok(gateway)
 }
 
 fn measure(arguments: &Arguments) -> Result<Report> {

@@ -107,7 +107,7 @@ pub fn limits() -> TableLimits {
 }
 
 /// A client by number, as the driver makes them.
-fn client(flow: u64) -> (Ipv4Addr, u16) {
+pub fn client(flow: u64) -> (Ipv4Addr, u16) {
     let (further, port) = ((flow >> 14) as u16, (flow & 0x3fff) as u16);
     let [a, b] = (0x0a80 - further).to_be_bytes();
     let [c, d] = further.to_be_bytes();

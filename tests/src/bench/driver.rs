@@ -72,6 +72,18 @@ impl Driver {
     ///
     /// When the kernel refuses.
     pub fn measure(&mut self, program: &ProgramFd, traffic: &Traffic) -> Result<Vec<f64>> {
+        let frame = self.aim(program, traffic)?;
+        self.run(&frame, PACKETS)?;
+        self.samples()
+    }
+
+    /// Aims the driver at a program and gives it traffic from its first flow on. Gives the frame
+    /// that runs begin with.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn aim(&mut self, program: &ProgramFd, traffic: &Traffic) -> Result<Vec<u8>> {
         ensure!(traffic.flows.is_power_of_two(), "{} flows: no power of two", traffic.flows);
         self.target.set(0, program, 0).context("aim the driver")?;
         let mut frame = traffic.frame.clone();
@@ -84,12 +96,21 @@ impl Driver {
         words[9] = 0x9e37_79b1;
         words[10] = u64::from(traffic.reverse);
         self.run.set(0, words, 0)?;
+        Ok(frame)
+    }
+
+    /// Runs so many packets, going on after those of the run before.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn run(&mut self, frame: &[u8], packets: u32) -> Result<()> {
         let mut options = TestRunOptions::new();
-        options.data_in = Some(&frame);
-        options.repeat = PACKETS;
+        options.data_in = Some(frame);
+        options.repeat = packets;
         let result = xdp(&mut self.ebpf, "driver")?.test_run(options)?;
         ensure!(result.return_value != 0, "the driver could not reach the program under test");
-        self.samples()
+        Ok(())
     }
 
     fn samples(&self) -> Result<Vec<f64>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, bulk_commit, daemon_kill, failover, io_load, moves};
+use super::{Outcome, bulk_commit, daemon_kill, failover, flood, io_load, moves};
 use crate::fault::Fault;
 use crate::lab::{Lab, Plan};
 use crate::report::Report;
@@ -27,6 +27,12 @@ pub enum Scenario {
     Failover,
     /// Bulk commits on one CPU against packets on the other: no packet sees a mixture.
     BulkCommit,
+    /// A flood of SYNs from ever new sources against proven flows.
+    FloodSyn,
+    /// The same of ACKs.
+    FloodAck,
+    /// The same of datagrams.
+    FloodUdp,
     /// All of them.
     All,
 }
@@ -40,7 +46,7 @@ pub struct Arguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
-    /// (default 30), decisions during bulk commits (default 10,000,000).
+    /// (default 30), decisions during bulk commits and packets of a flood (default 10,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Chooses moves and contents; the same seed makes the same choices.
@@ -66,9 +72,15 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     report.condition("xdp_mode", "native, veth");
 
     let scenarios: &[Scenario] = match arguments.scenario {
-        Scenario::All => {
-            &[Scenario::Moves, Scenario::DaemonKill, Scenario::Failover, Scenario::BulkCommit]
-        }
+        Scenario::All => &[
+            Scenario::Moves,
+            Scenario::DaemonKill,
+            Scenario::Failover,
+            Scenario::BulkCommit,
+            Scenario::FloodSyn,
+            Scenario::FloodAck,
+            Scenario::FloodUdp,
+        ],
         ref one => std::slice::from_ref(one),
     };
     let mut violations = Vec::new();
@@ -116,6 +128,17 @@ fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
             eprintln!("bulk-commit: {decisions} decisions");
             Ok(vec![bulk_commit::run(decisions)?])
         }
+        Scenario::FloodSyn => run_flood(flood::Sort::Syn, arguments),
+        Scenario::FloodAck => run_flood(flood::Sort::Ack, arguments),
+        Scenario::FloodUdp => run_flood(flood::Sort::Udp, arguments),
         Scenario::All => unreachable!("resolved into the others by the caller"),
     }
+}
+
+fn run_flood(sort: flood::Sort, arguments: &Arguments) -> Result<Vec<Outcome>> {
+    let default = flood::Size::LARGE;
+    let packets = arguments.runs.unwrap_or(default.packets);
+    let name = sort.name();
+    eprintln!("{name}: {packets} packets against {} flows", default.live);
+    Ok(vec![flood::run(sort, flood::Size { packets, ..default })?])
 }

@@ -59,6 +59,12 @@ pub(super) const TOOLS: &[Tool] = &[
         "where the NFS server registers itself (its service may be disabled)",
     ),
     tool("smbd", "samba", "an SMB server for checks (its service may be disabled)"),
+    tool("iperf3", "iperf3", "bulk transfers between end hosts"),
+    tool("dnsmasq", "dnsmasq-base", "a DNS server behind a device"),
+    tool("dig", "bind9-dnsutils", "a DNS client"),
+    tool("ping", "iputils-ping", "echo requests to service addresses"),
+    tool("traceroute", "traceroute", "the way to service addresses"),
+    tool("nft", "nftables", "connection tracking on the way of a RST"),
     tool("python3", "python3", "an HTTP server for checks"),
 ];
 

@@ -38,6 +38,7 @@ const HOMES: &[Home] = &[
     home("redirector-ebpf/src/step.rs", Extent::Code, "global functions, and the redirect helper"),
     home("redirector-ebpf/src/clock.rs", Extent::Code, "time comes from BPF helpers"),
     home("redirector-ebpf/src/lab.rs", Extent::Code, "the benchmark's own small programs"),
+    home("redirector-ebpf/src/lab_host.rs", Extent::Code, "programs of the lab's end hosts"),
     home("redirector-ebpf/src/main.rs", Extent::Attributes, "the licence's section"),
     home("redirector-ctl/src/platform/tables/raw.rs", Extent::Code, "mapped memory and one `Pod`"),
     home("tests/src/xdp_pass.rs", Extent::Code, "bpf(2), for a program of two instructions"),

@@ -60,6 +60,7 @@ pub(super) const TOOLS: &[Tool] = &[
     ),
     tool("smbd", "samba", "an SMB server for checks (its service may be disabled)"),
     tool("python3", "python3", "an HTTP server for checks"),
+    tool("nft", "nftables", "what the kernel has for the same work, for the benchmark"),
 ];
 
 /// A compiler that can build for BPF.

@@ -151,7 +151,7 @@ pub struct V4;
 pub struct V6;
 
 macro_rules! keys {
-    ($family:literal, $address:ty, $pad:literal, $endpoint:ident $endpoint_len:literal,
+    ($family:literal, $address:ty, $words:literal, $endpoint:ident $endpoint_len:literal,
      $tuple:ident $tuple_len:literal, $fragment:ident $fragment_len:literal,
      $client:ident $client_len:literal) => {
         #[doc = concat!("An ", $family, " address, port and protocol, in network order.")]
@@ -169,7 +169,9 @@ macro_rules! keys {
             /// Protocol number; zero for all without an entry of their own.
             pub protocol: u8,
             /// Zero.
-            pub pad: [u8; $pad],
+            pub pad: u8,
+            /// Zero.
+            pub pad_words: [u16; $words],
         }
 
         #[doc = concat!("Source and destination of an ", $family, " packet, in network order.")]
@@ -190,8 +192,10 @@ macro_rules! keys {
             pub destination_port: Be16,
             /// Protocol number.
             pub protocol: u8,
+            /// Zero. Not an array of bytes, which the compiler would fill in a loop.
+            pub pad: u8,
             /// Zero.
-            pub pad: [u8; 3],
+            pub pad_word: u16,
         }
 
         #[doc = concat!("A fragmented ", $family, " packet, in network order.")]
@@ -210,8 +214,10 @@ macro_rules! keys {
             pub identification: u32,
             /// Protocol number.
             pub protocol: u8,
+            /// Zero. Not an array of bytes, which the compiler would fill in a loop.
+            pub pad: u8,
             /// Zero.
-            pub pad: [u8; 3],
+            pub pad_word: u16,
         }
 
         #[doc = concat!("An ", $family, " client of a device.")]
@@ -235,8 +241,8 @@ macro_rules! keys {
     };
 }
 
-keys!("IPv4", Be32, 1, Endpoint4 8, Tuple4 16, FragmentKey4 16, ClientKey4 8);
-keys!("IPv6", Be128, 5, Endpoint6 24, Tuple6 40, FragmentKey6 40, ClientKey6 20);
+keys!("IPv4", Be32, 0, Endpoint4 8, Tuple4 16, FragmentKey4 16, ClientKey4 8);
+keys!("IPv6", Be128, 2, Endpoint6 24, Tuple6 40, FragmentKey6 40, ClientKey6 20);
 
 /// What an ICMP error quotes of an IPv4 packet. Shape: 28 bytes.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -253,21 +259,22 @@ pub struct Quote6 {
 }
 
 macro_rules! key_functions {
-    ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $endpoint_pad:literal) => {
+    ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $words:literal) => {
         #[inline(always)]
         fn endpoint(address: Self::Address, port: Be16, protocol: u8) -> $endpoint {
-            $endpoint { address, port, protocol, pad: [0; $endpoint_pad] }
+            $endpoint { address, port, protocol, pad: 0, pad_words: [0; $words] }
         }
 
         #[inline(always)]
         fn tuple(source: $endpoint, destination: $endpoint) -> $tuple {
             $tuple {
-                source: source.address,
-                destination: destination.address,
+                source: source.address.copied(),
+                destination: destination.address.copied(),
                 source_port: source.port,
                 destination_port: destination.port,
                 protocol: destination.protocol,
-                pad: [0; 3],
+                pad: 0,
+                pad_word: 0,
             }
         }
 
@@ -299,7 +306,7 @@ macro_rules! key_functions {
             identification: u32,
             protocol: u8,
         ) -> $fragment {
-            $fragment { source, destination, identification, protocol, pad: [0; 3] }
+            $fragment { source, destination, identification, protocol, pad: 0, pad_word: 0 }
         }
 
         #[inline(always)]
@@ -346,7 +353,7 @@ impl Family for V4 {
     const ICMP_COVERS_ADDRESSES: bool = false;
     const LOCALS_BEGIN: u32 = 0;
 
-    key_functions!(Endpoint4, Tuple4, FragmentKey4, ClientKey4, 1);
+    key_functions!(Endpoint4, Tuple4, FragmentKey4, ClientKey4, 0);
 
     #[inline(always)]
     fn address(bytes: &[u8; 16]) -> Be32 {
@@ -401,7 +408,7 @@ impl Family for V6 {
     const ICMP_COVERS_ADDRESSES: bool = true;
     const LOCALS_BEGIN: u32 = crate::wire::LOCALS_PER_FAMILY;
 
-    key_functions!(Endpoint6, Tuple6, FragmentKey6, ClientKey6, 5);
+    key_functions!(Endpoint6, Tuple6, FragmentKey6, ClientKey6, 2);
 
     #[inline(always)]
     fn address(bytes: &[u8; 16]) -> Be128 {

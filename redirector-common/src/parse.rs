@@ -10,7 +10,7 @@ use crate::headers::{
     PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Ports, TCP_LEN, Tcp, UDP_LEN, Udp, VLAN_LEN,
     VlanTag,
 };
-use crate::order::{Be16, Be32};
+use crate::order::{Be16, Be32, Words as _};
 use crate::packet::{Kind, Layout, OFFSET_MASK, Packet};
 use crate::tcp::{FIN, SYN, Segment};
 use crate::verdict::Reason;
@@ -133,7 +133,6 @@ pub fn packet<F: Family>(
     packet.kind = Kind::Other;
     packet.first_fragment = matches!(part, Part::First);
     packet.protocol = protocol;
-    packet.segment = Segment::default();
     packet.arrival = arrival;
     packet.layout = Layout {
         network: network as u16,
@@ -143,12 +142,13 @@ pub fn packet<F: Family>(
         quoted_transport: 0,
     };
     let mut ports = Ports { source: Be16::default(), destination: Be16::default() };
+    let mut facts = Segment::default();
     match protocol {
         _ if matches!(part, Part::Later) => packet.kind = Kind::LaterFragment,
         PROTOCOL_TCP => {
             let tcp: &Tcp = frame.header(transport & OFFSET_MASK)?;
             packet.kind = Kind::Segment;
-            packet.segment = segment(tcp, end - transport)?;
+            facts = segment(tcp, end - transport)?;
             ports = Ports { source: tcp.source, destination: tcp.destination };
         }
         PROTOCOL_UDP => {
@@ -157,9 +157,14 @@ pub fn packet<F: Family>(
             packet.kind = Kind::Datagram;
             ports = Ports { source: udp.source, destination: udp.destination };
         }
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => return icmp(frame, packet),
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
+            packet.segment = facts;
+            return icmp(frame, packet);
+        }
         _ => {}
     }
+    // Once, and of values that the compiler does not know: zeroes it would write in a loop.
+    packet.segment = facts;
     let source = F::endpoint(packet.ip.source, ports.source, protocol);
     packet.tuple =
         F::tuple(source, F::endpoint(packet.ip.destination, ports.destination, protocol));
@@ -336,8 +341,8 @@ pub fn network6(
 #[inline(always)]
 fn facts6(ip: &Ipv6, at: usize) -> Network<V6> {
     Network {
-        source: ip.source,
-        destination: ip.destination,
+        source: ip.source.copied(),
+        destination: ip.destination.copied(),
         protocol: ip.next_header,
         hops: ip.hop_limit,
         part: Part::Whole,

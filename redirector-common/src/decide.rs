@@ -14,7 +14,7 @@ pub use begin::PORT_TRIES_MAX;
 use crate::family::Family;
 use crate::flow::{Local, Owner};
 use crate::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::order::Be16;
+use crate::order::{Be16, Words as _};
 use crate::packet::{Kind, Packet};
 use crate::path::Path;
 use crate::tables::{Server, Tables};
@@ -283,7 +283,7 @@ fn to_server<F: Family, T: Tables<F>>(
     out.epoch = owner.epoch;
     out.incarnation = owner.incarnation;
     out.egress = server.next_hop;
-    out.address = F::address(&server.line.address);
+    out.address = F::address(&server.line.address).copied();
     out.port = owner.server_port;
     if matches!(forwarding, Forwarding::FullNat) {
         let Some(address) = tables.local(local.index) else {

@@ -132,21 +132,22 @@ pub struct V4;
 pub struct V6;
 
 macro_rules! key_functions {
-    ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $endpoint_pad:literal) => {
+    ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $words:literal) => {
         #[inline(always)]
         fn endpoint(address: Self::Address, port: Be16, protocol: u8) -> $endpoint {
-            $endpoint { address, port, protocol, pad: [0; $endpoint_pad] }
+            $endpoint { address, port, protocol, pad: 0, pad_words: [0; $words] }
         }
 
         #[inline(always)]
         fn tuple(source: $endpoint, destination: $endpoint) -> $tuple {
             $tuple {
-                source: source.address,
-                destination: destination.address,
+                source: source.address.copied(),
+                destination: destination.address.copied(),
                 source_port: source.port,
                 destination_port: destination.port,
                 protocol: destination.protocol,
-                pad: [0; 3],
+                pad: 0,
+                pad_word: 0,
             }
         }
 
@@ -178,7 +179,7 @@ macro_rules! key_functions {
             identification: u32,
             protocol: u8,
         ) -> $fragment {
-            $fragment { source, destination, identification, protocol, pad: [0; 3] }
+            $fragment { source, destination, identification, protocol, pad: 0, pad_word: 0 }
         }
 
         #[inline(always)]
@@ -225,7 +226,7 @@ impl Family for V4 {
     const ICMP_COVERS_ADDRESSES: bool = false;
     const LOCALS_BEGIN: u32 = 0;
 
-    key_functions!(Endpoint4, Tuple4, FragmentKey4, ClientKey4, 1);
+    key_functions!(Endpoint4, Tuple4, FragmentKey4, ClientKey4, 0);
 
     #[inline(always)]
     fn address(bytes: &[u8; 16]) -> Be32 {
@@ -280,7 +281,7 @@ impl Family for V6 {
     const ICMP_COVERS_ADDRESSES: bool = true;
     const LOCALS_BEGIN: u32 = crate::wire::LOCALS_PER_FAMILY;
 
-    key_functions!(Endpoint6, Tuple6, FragmentKey6, ClientKey6, 5);
+    key_functions!(Endpoint6, Tuple6, FragmentKey6, ClientKey6, 2);
 
     #[inline(always)]
     fn address(bytes: &[u8; 16]) -> Be128 {

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::order::{Be16, Be32, Be128};
 
 macro_rules! keys {
-    ($family:literal, $address:ty, $pad:literal, $endpoint:ident $endpoint_len:literal,
+    ($family:literal, $address:ty, $words:literal, $endpoint:ident $endpoint_len:literal,
      $tuple:ident $tuple_len:literal, $fragment:ident $fragment_len:literal,
      $client:ident $client_len:literal) => {
         #[doc = concat!("An ", $family, " address, port and protocol, in network order.")]
@@ -32,7 +32,9 @@ macro_rules! keys {
             /// Protocol number; zero for all without an entry of their own.
             pub protocol: u8,
             /// Zero.
-            pub pad: [u8; $pad],
+            pub pad: u8,
+            /// Zero.
+            pub pad_words: [u16; $words],
         }
 
         #[doc = concat!("Source and destination of an ", $family, " packet, in network order.")]
@@ -62,8 +64,10 @@ macro_rules! keys {
             pub destination_port: Be16,
             /// Protocol number.
             pub protocol: u8,
+            /// Zero. Not an array of bytes, which the compiler would fill in a loop.
+            pub pad: u8,
             /// Zero.
-            pub pad: [u8; 3],
+            pub pad_word: u16,
         }
 
         #[doc = concat!("A fragmented ", $family, " packet, in network order.")]
@@ -91,8 +95,10 @@ macro_rules! keys {
             pub identification: u32,
             /// Protocol number.
             pub protocol: u8,
+            /// Zero. Not an array of bytes, which the compiler would fill in a loop.
+            pub pad: u8,
             /// Zero.
-            pub pad: [u8; 3],
+            pub pad_word: u16,
         }
 
         #[doc = concat!("An ", $family, " client of a device.")]
@@ -125,8 +131,8 @@ macro_rules! keys {
     };
 }
 
-keys!("IPv4", Be32, 1, Endpoint4 8, Tuple4 16, FragmentKey4 16, ClientKey4 8);
-keys!("IPv6", Be128, 5, Endpoint6 24, Tuple6 40, FragmentKey6 40, ClientKey6 20);
+keys!("IPv4", Be32, 0, Endpoint4 8, Tuple4 16, FragmentKey4 16, ClientKey4 8);
+keys!("IPv6", Be128, 2, Endpoint6 24, Tuple6 40, FragmentKey6 40, ClientKey6 20);
 
 /// What an ICMP error quotes of an IPv4 packet. Shape: 28 bytes.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -125,7 +125,6 @@ pub fn packet<F: Family>(
     packet.kind = Kind::Other;
     packet.first_fragment = matches!(part, Part::First);
     packet.protocol = protocol;
-    packet.segment = Segment::default();
     packet.arrival = arrival;
     packet.layout = Layout {
         network: network as u16,
@@ -135,12 +134,13 @@ pub fn packet<F: Family>(
         quoted_transport: 0,
     };
     let mut ports = Ports { source: Be16::default(), destination: Be16::default() };
+    let mut facts = Segment::default();
     match protocol {
         _ if matches!(part, Part::Later) => packet.kind = Kind::LaterFragment,
         PROTOCOL_TCP => {
             let tcp: &Tcp = frame.header(transport & OFFSET_MASK)?;
             packet.kind = Kind::Segment;
-            packet.segment = segment(tcp, end - transport)?;
+            facts = segment(tcp, end - transport)?;
             ports = Ports { source: tcp.source, destination: tcp.destination };
         }
         PROTOCOL_UDP => {
@@ -149,9 +149,14 @@ pub fn packet<F: Family>(
             packet.kind = Kind::Datagram;
             ports = Ports { source: udp.source, destination: udp.destination };
         }
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => return icmp(frame, packet),
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
+            packet.segment = facts;
+            return icmp(frame, packet);
+        }
         _ => {}
     }
+    // Once, and of values that the compiler does not know: zeroes it would write in a loop.
+    packet.segment = facts;
     let source = F::endpoint(packet.ip.source, ports.source, protocol);
     packet.tuple =
         F::tuple(source, F::endpoint(packet.ip.destination, ports.destination, protocol));

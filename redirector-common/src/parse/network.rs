@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::headers::{
     Extension, FRAGMENT_OFFSET, Fragment6, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, MORE_FRAGMENTS,
 };
-use crate::order::Be32;
+use crate::order::{Be32, Words as _};
 use crate::packet::OFFSET_MASK;
 use crate::parse::{Network, Part};
 use crate::verdict::Reason;
@@ -130,8 +130,8 @@ pub fn network6(frame: &impl Frame, at: usize, network: &mut Network<V6>) -> Res
 #[inline(always)]
 fn facts6(ip: &Ipv6, at: usize) -> Network<V6> {
     Network {
-        source: ip.source,
-        destination: ip.destination,
+        source: ip.source.copied(),
+        destination: ip.destination.copied(),
         protocol: ip.next_header,
         hops: ip.hop_limit,
         part: Part::Whole,

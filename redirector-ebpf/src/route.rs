@@ -37,8 +37,8 @@ pub fn ask6(context: *mut xdp_md, source: Be128, destination: Be128) -> Route {
     ask(context, &mut question)
 }
 
-/// A question to be filled in. In words, opaque to the compiler: what it knows to be zero as a whole
-/// it zeroes in a loop over bytes.
+/// A question to be filled in. In words, opaque to the compiler: what it knows to be zero as a
+/// whole it zeroes in a loop over bytes.
 #[inline(always)]
 fn nothing_asked() -> bpf_fib_lookup {
     let zero = core::hint::black_box(0_u64);

@@ -1,6 +1,7 @@
 //! Which programs the cases need, each loaded once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -60,9 +61,9 @@ impl Subjects {
         let mut subjects = Self(BTreeMap::new());
         for case in cases {
             let Target::Product(table) = case.target else { continue };
-            if !subjects.0.contains_key(&table) {
+            if let Entry::Vacant(place) = subjects.0.entry(table) {
                 eprintln!("load {table:?}");
-                subjects.0.insert(table, load(driver, table)?);
+                place.insert(load(driver, table)?);
             }
             let Some(expected) = case.reason else { continue };
             let subject = subjects.get(table)?;

@@ -106,6 +106,13 @@ pub trait Words: Copy {
     fn inverted_sum(self) -> u32;
     /// All its bits folded into 32.
     fn fold(self) -> u32;
+
+    /// The same, copied as numbers: as a whole, 16 bytes that might overlap with where they go are
+    /// moved by a loop over bytes in the kernel program.
+    #[inline(always)]
+    fn copied(self) -> Self {
+        self
+    }
 }
 
 #[inline(always)]
@@ -158,6 +165,12 @@ impl Words for Be128 {
     fn inverted_sum(self) -> u32 {
         let [a, b, c, d] = self.raw();
         halves(!a) + halves(!b) + halves(!c) + halves(!d)
+    }
+
+    #[inline(always)]
+    fn copied(self) -> Self {
+        let [a, b, c, d] = self.raw();
+        Self(zerocopy::transmute!([a, b, c, d]))
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 
 use crate::family::Family;
 use crate::flow::Owner;
-use crate::order::Be16;
+use crate::order::{Be16, Words as _};
 use crate::verdict::{Action, Reason, Verdict};
 use crate::wire::Hop;
 
@@ -48,8 +48,8 @@ impl<F: Family> Path<F> {
             incarnation: verdict.incarnation,
             learnt: now as u32,
             hop,
-            address: verdict.address,
-            other: verdict.other,
+            address: verdict.address.copied(),
+            other: verdict.other.copied(),
             port: verdict.port,
             other_port: verdict.other_port,
             action: verdict.action,
@@ -77,8 +77,8 @@ impl<F: Family> Path<F> {
         out.charge(self.device, self.server);
         out.epoch = self.epoch;
         out.incarnation = self.incarnation;
-        out.address = self.address;
-        out.other = self.other;
+        out.address = self.address.copied();
+        out.other = self.other.copied();
         out.port = self.port;
         out.other_port = self.other_port;
         out.forwarding = self.forwarding;

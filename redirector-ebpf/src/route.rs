@@ -20,8 +20,7 @@ const TOO_LONG: i64 = 8;
 /// Asks for an IPv4 packet.
 #[inline(always)]
 pub fn ask4(context: *mut xdp_md, source: Be32, destination: Be32) -> Route {
-    // SAFETY: every field of the kernel's structure accepts zero.
-    let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    let mut question = nothing_asked();
     question.family = AF_INET;
     question.__bindgen_anon_3.ipv4_src = source.raw();
     question.__bindgen_anon_4.ipv4_dst = destination.raw();
@@ -31,12 +30,20 @@ pub fn ask4(context: *mut xdp_md, source: Be32, destination: Be32) -> Route {
 /// Asks for an IPv6 packet.
 #[inline(always)]
 pub fn ask6(context: *mut xdp_md, source: Be128, destination: Be128) -> Route {
-    // SAFETY: every field of the kernel's structure accepts zero.
-    let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    let mut question = nothing_asked();
     question.family = AF_INET6;
     question.__bindgen_anon_3.ipv6_src = source.raw();
     question.__bindgen_anon_4.ipv6_dst = destination.raw();
     ask(context, &mut question)
+}
+
+/// A question to be filled in. In words, opaque to the compiler: what it knows to be zero as a whole
+/// it zeroes in a loop over bytes.
+#[inline(always)]
+fn nothing_asked() -> bpf_fib_lookup {
+    let zero = core::hint::black_box(0_u64);
+    // SAFETY: as long as the kernel's structure, every field of which accepts any bits.
+    unsafe { core::mem::transmute([zero; size_of::<bpf_fib_lookup>() / 8]) }
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use redirector_common::family::{Family, V4, V6};
 use redirector_common::frame::Frame as _;
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
-use redirector_common::verdict::{Reason, Verdict};
+use redirector_common::verdict::{REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{Hop, Tags};
 
 use crate::frame::PacketMemory;
@@ -39,7 +39,11 @@ impl<F: Maps> Step<F> {
         let index = maps::arrival(ingress, self.tags).ok_or(Reason::VlanUnknown)?;
         let arrival = Hop::new(maps::sender(&frame)?, index);
         let network = self.network & parse::NETWORK_MASK;
-        parse::packet(&frame, network, arrival, &mut self.packet)
+        parse::packet(&frame, network, arrival, &mut self.packet)?;
+        // The length of all buffers costs a call; a packet that ends in the first one has no more.
+        let (end, linear_len) = (usize::from(self.packet.layout.end), frame.linear_len());
+        self.frame_len = if end <= linear_len { linear_len } else { frame.len() } as u64;
+        Ok(())
     }
 
     /// Verdict -> what is to be done with the frame.
@@ -69,16 +73,16 @@ impl<F: Maps> Step<F> {
 
 /// The steps of a family, as functions of the object.
 pub trait Steps: Maps {
-    /// Frame -> packet. Gives 0, or a reason's number plus one.
-    fn parse(context: *mut xdp_md) -> u32;
-    /// Packet -> verdict: the decision's first question. Gives 1 when it has an answer.
-    fn known(context: *mut xdp_md) -> u32;
+    /// Frame -> packet -> verdict: the decision's first question. Gives [`KNOWN`] when it has an
+    /// answer, [`UNKNOWN`] when it has none, or a reason's number to pass the frame.
+    fn meet(context: *mut xdp_md) -> u32;
     /// Packet -> verdict: its second.
     fn to_service(context: *mut xdp_md) -> u32;
     /// Packet -> verdict: its third.
     fn from_server(context: *mut xdp_md) -> u32;
-    /// Verdict -> room in the frame. Gives the number of what is next.
-    fn prepare(context: *mut xdp_md) -> u32;
+    /// Verdict -> room in the frame, and for most packets all the rest: then gives the XDP action,
+    /// else the number of what is next, above all actions.
+    fn carry_out(context: *mut xdp_md) -> u32;
     /// Frame -> its answer.
     fn answer(context: *mut xdp_md) -> u32;
     /// Frame -> the packet that goes on.
@@ -127,18 +131,21 @@ const FAILED: u32 = 1;
 const DONE: u32 = 0;
 
 macro_rules! steps_of {
-    ($family:ty, $parse:ident $known:ident $to_service:ident $from_server:ident $prepare:ident
-     $answer:ident $write:ident $write_error:ident $clamp:ident $leave:ident) => {
+    ($family:ty, $meet:ident $to_service:ident $from_server:ident $carry_out:ident $answer:ident
+     $write:ident $write_error:ident $clamp:ident $leave:ident) => {
         steps! { $family,
-            parse $parse(step, context) {
+            meet $meet(step, context) {
                 match step.parse(context) {
-                    Ok(()) => 0,
-                    Err(reason) => reason as u32 + 1,
+                    Ok(()) => {}
+                    Err(reason) => return reason as u32,
                 }
-            }
-            known $known(step, context) {
+                // From here on the compiler knows no more of the packet than the verifier does.
+                let step = core::hint::black_box(step);
                 let tables = KernelTables::new(context);
-                u32::from(decide::known(&step.packet, &tables, &mut step.verdict))
+                match decide::known(&step.packet, &tables, &mut step.verdict) {
+                    true => KNOWN,
+                    false => UNKNOWN,
+                }
             }
             to_service $to_service(step, context) {
                 let tables = KernelTables::new(context);
@@ -149,8 +156,22 @@ macro_rules! steps_of {
                 decide::from_server(&step.packet, &tables, &mut step.verdict);
                 DONE
             }
-            prepare $prepare(step, context) {
-                step.prepare(context) as u32
+            carry_out $carry_out(step, context) {
+                match step.prepare(context) {
+                    Next::Answer => return ANSWER,
+                    Next::Write if apply::translates_error(&step.packet, &step.verdict) => {
+                        return WRITE_ERROR;
+                    }
+                    Next::Write if apply::clamps(&step.verdict) => return WRITE_CLAMPED,
+                    Next::Write => {
+                        let tables = KernelTables::new(context);
+                        let way = (&mut step.verdict, &mut step.work);
+                        apply::write(&mut PacketMemory::new(context), &step.packet, way, &tables);
+                    }
+                    Next::Leave => {}
+                }
+                let step = core::hint::black_box(step);
+                step.leave(context)
             }
             answer $answer(step, context) {
                 let tables = KernelTables::new(context);
@@ -181,44 +202,48 @@ macro_rules! steps_of {
     };
 }
 
-steps_of!(V4, parse4 known4 to_service4 from_server4 prepare4 answer4 write4 write_error4 clamp4
-          leave4);
-steps_of!(V6, parse6 known6 to_service6 from_server6 prepare6 answer6 write6 write_error6 clamp6
-          leave6);
+steps_of!(V4, meet4 to_service4 from_server4 carry_out4 answer4 write4 write_error4 clamp4 leave4);
+steps_of!(V6, meet6 to_service6 from_server6 carry_out6 answer6 write6 write_error6 clamp6 leave6);
 
 /// Takes a packet of family `F` from its frame to its XDP action; `Err` with the number of the
 /// reason for which it passes untouched.
+///
+/// A packet of a flow that is known takes two calls: a return costs where the processor must not
+/// predict it.
 #[inline(always)]
 pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
     let Some(step) = F::step() else { return Ok(XDP_PASS) };
     step.network = link.network;
     step.tags = link.tags;
-    step.frame_len = PacketMemory::new(context).len() as u64;
-    match F::parse(context) {
-        0 => {}
-        refused => return Err(refused - 1),
+    match F::meet(context) {
+        KNOWN => {}
+        UNKNOWN => {
+            if F::to_service(context) == 0 {
+                F::from_server(context);
+            }
+        }
+        reason => return Err(reason),
     }
-    if F::known(context) == 0 && F::to_service(context) == 0 {
-        F::from_server(context);
-    }
-    match F::prepare(context) {
+    match F::carry_out(context) {
         ANSWER => {
             F::answer(context);
         }
-        WRITE => {
-            if apply::translates_error(&step.packet, &step.verdict) {
-                F::write_error(context);
-            } else {
-                F::write(context);
-            }
-            if apply::clamps(&step.verdict) {
-                F::clamp(context);
-            }
+        WRITE_ERROR => {
+            F::write_error(context);
         }
-        _ => {}
+        WRITE_CLAMPED => {
+            F::write(context);
+            F::clamp(context);
+        }
+        action => return Ok(action),
     }
     Ok(F::leave(context))
 }
 
-const ANSWER: u32 = Next::Answer as u32;
-const WRITE: u32 = Next::Write as u32;
+/// What [`Steps::meet`] gives, above all reasons.
+const KNOWN: u32 = REASONS_LEN;
+const UNKNOWN: u32 = KNOWN + 1;
+/// What [`Steps::carry_out`] gives, above all XDP actions.
+const ANSWER: u32 = 16;
+const WRITE_ERROR: u32 = 17;
+const WRITE_CLAMPED: u32 = 18;

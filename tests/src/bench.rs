@@ -2,7 +2,7 @@
 //! same run.
 //!
 //! Every packet has a five-tuple of its own and a restored frame; the cost of giving it these is
-//! measured with an empty program and taken off (see `redirector-ebpf/src/lab.rs`). Cases take
+//! measured with an empty program and taken off (see `redirector-ebpf/src/lab/main.rs`). Cases take
 //! turns, round by round, because the machine's speed changes with its neighbours: a figure is to
 //! be believed where minimum and median agree.
 
@@ -15,11 +15,23 @@ use crate::netns::Namespace;
 use crate::report::{Report, Row};
 use crate::run::Run;
 
-pub mod cases;
+mod cases;
 pub mod driver;
+mod ends;
+pub mod frames;
+mod growth;
+mod live;
+mod place;
+mod subject;
+mod tables;
+mod visible;
 
-use cases::{Case, Setup};
+use cases::{Case, FLOWS_1M, Target};
 use driver::Driver;
+use tables::{Subjects, Table};
+
+/// Rounds of a run that is to be quick.
+const QUICK_ROUNDS: u32 = 2;
 
 /// Arguments of `redirector-lab bench`.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +42,35 @@ pub struct Arguments {
     /// How often each case takes its turn.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Few rounds, and no growth over flows and devices.
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
+    /// Only rows whose names hold one of these texts.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Draw the growth over flows and devices into this directory, as SVG.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn rounds(&self) -> u32 {
+        if self.quick { QUICK_ROUNDS } else { self.rounds }
+    }
+
+    /// Whether a row is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = cases::all();
+        if !self.quick || self.plots.is_some() {
+            cases.extend(growth::cases());
+        }
+        cases.retain(|case| self.wants(&case.name));
+        cases
+    }
 }
 
 /// Measures and reports.
@@ -40,7 +81,16 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let run = Run::new()?;
     let gateway = routed_namespace(&run)?;
-    gateway.enter(|| measure(arguments))?.emit(arguments.json.as_deref())?;
+    let mut report = Report::new();
+    describe(&mut report, arguments);
+    gateway.enter(|| measure(arguments, &mut report))?;
+    gateway.enter(|| visible::measure(arguments, &mut report))?;
+    live::measure(arguments, &mut report)?;
+    ends::measure(arguments, &mut report)?;
+    if let Some(dir) = &arguments.plots {
+        growth::plot(&report, dir)?;
+    }
+    report.emit(arguments.json.as_deref())?;
     Ok(true)
 }
 
@@ -63,41 +113,95 @@ pub fn routed_namespace(run: &Run) -> Result<Namespace> {
     Ok(gateway)
 }
 
-fn measure(arguments: &Arguments) -> Result<Report> {
-    let setup = Setup::new()?;
+/// Packets through programs that are attached nowhere.
+fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
+    crate::data_path::program::stay_on_this_cpu()?;
+    let cases = arguments.cases();
     let mut driver = Driver::load()?;
-    let mut samples: Vec<Vec<f64>> = Case::ALL.iter().map(|_| Vec::new()).collect();
+    if cases.iter().any(|case| case.traffic.uneven) {
+        driver.make_sequence()?;
+    }
+    if cases.iter().any(|case| case.target == Target::Own("lower_bound")) {
+        tables::enter_bound(&mut driver, FLOWS_1M)?;
+    }
+    let subjects = Subjects::for_cases(&mut driver, &cases)?;
+    let mut samples: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
     let mut harness = Vec::new();
-    for round in 1..=arguments.rounds {
-        eprintln!("round {round} of {}", arguments.rounds);
-        let empty = driver.measure_own("floor_drop", &Case::FloorTx.traffic())?;
-        let own = median(&empty);
-        harness.extend(empty);
-        for (case, samples) in Case::ALL.iter().zip(&mut samples) {
-            let raw = match case.floor() {
-                Some(floor) => driver.measure_own(floor, &case.traffic())?,
-                None => driver.measure(setup.program_for(*case)?, &case.traffic())?,
+    for round in 1..=arguments.rounds() {
+        eprintln!("round {round} of {}", arguments.rounds());
+        for (case, samples) in cases.iter().zip(&mut samples) {
+            let own = harness_of(&mut driver, case)?;
+            let program = match case.target {
+                Target::Own(name) => driver.own(name)?,
+                Target::Product(table) => subjects.get(table)?.fd()?.try_clone()?,
             };
+            let raw = driver.measure(&program, &case.traffic)?;
             samples.extend(raw.into_iter().map(|ns| ns - own));
+            harness.push(own);
         }
     }
-    let mut report = Report::new();
-    describe(&mut report, arguments, &harness);
-    for (case, samples) in Case::ALL.iter().zip(&samples) {
-        report.rows.push(Row::samples(case.name(), "ns/packet", samples));
+    report.condition("harness_ns_median", median(&harness));
+    for (case, samples) in cases.iter().zip(&samples) {
+        report.rows.push(Row::samples(&case.name, "ns/packet", samples));
     }
-    report.rows.push(setup.instructions()?);
-    Ok(report)
+    if arguments.wants("instructions_verified")
+        && let Ok(subject) = subjects.get(Table::Small)
+    {
+        let count = f64::from(verified(subject.program.runner().xdp()?)?);
+        report.rows.push(Row::samples("instructions_verified", "instructions", &[count]));
+    }
+    memory(arguments, &subjects, report)
 }
 
-fn describe(report: &mut Report, arguments: &Arguments, harness: &[f64]) {
-    let limits = cases::limits();
-    report.condition("rounds", arguments.rounds);
-    report.condition("packets_per_case_and_round", driver::PACKETS);
-    report.condition("figures", "net of the harness, samples of 32768 packets");
-    report.condition("harness_ns_median", median(harness));
+/// What the driver itself costs for a case's packets, in ns a packet.
+fn harness_of(driver: &mut Driver, case: &Case) -> Result<f64> {
+    // As many packets as give a median: what it costs does not depend on the flow.
+    let traffic =
+        driver::Traffic { packets: driver::STAMP_INTERVAL * 34 + 1, ..case.traffic.clone() };
+    let drop = driver.own("floor_drop")?;
+    let own = median(&driver.measure(&drop, &traffic)?);
+    if !case.traffic.grows {
+        return Ok(own);
+    }
+    // Of making room and taking it away again, the second half is the driver's.
+    let grow = driver.own("floor_grow")?;
+    let both = median(&driver.measure(&grow, &traffic)?);
+    Ok(own + (both - own) / 2.0)
+}
+
+/// What a flow takes, by the kernel's own accounting.
+fn memory(arguments: &Arguments, subjects: &Subjects, report: &mut Report) -> Result<()> {
+    let flows = FLOWS_1M as f64;
+    if arguments.wants("bytes_per_flow_tracked")
+        && let Ok(subject) = subjects.get(Table::Big)
+    {
+        // The table of this family, its lists' heads included.
+        let bytes = subject.memory("FLOWS4")? as f64 / flows;
+        report.rows.push(Row::samples("bytes_per_flow_tracked", "bytes", &[bytes]));
+    }
+    if arguments.wants("bytes_per_flow_stateless")
+        && let Ok(subject) = subjects.get(Table::Devices)
+    {
+        let before = subject.memory("")?;
+        let mut driver = Driver::load()?;
+        let case = growth::cases().into_iter().find(|case| case.name.contains("stateless_devices"));
+        driver.drive(subject.fd()?, &case.context("a case without entries")?.traffic)?;
+        let bytes = subject.memory("")?.saturating_sub(before) as f64 / flows;
+        report.rows.push(Row::samples("bytes_per_flow_stateless", "bytes", &[bytes]));
+    }
+    Ok(())
+}
+
+fn describe(report: &mut Report, arguments: &Arguments) {
+    let limits = tables::limits();
+    report.condition("rounds", arguments.rounds());
+    let figures = format!("net of the harness, samples of {} packets", driver::STAMP_INTERVAL);
+    report.condition("figures", figures);
+    report.condition("flows", "1k = 2^10, 10k = 2^14, 100k = 2^17, 1M = 2^20, in random order");
+    report.condition("zipf_exponent", driver::ZIPF_EXPONENT);
     report.condition("flows_max", limits.flows_max);
     report.condition("candidates_max", limits.candidates_max);
+    report.condition("paths_max", limits.paths_max);
     report.condition("build", if cfg!(debug_assertions) { "debug" } else { "release" });
 }
 

@@ -14,7 +14,8 @@ use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Thresholds, Transition};
 use crate::core::observed::Census;
 use crate::core::op::NextHop;
-use crate::core::spec::Name;
+use crate::core::service::Forwarding;
+use crate::core::spec::{Name, Spec};
 use crate::platform::clock::{Stopwatch, monotonic_ns};
 use crate::platform::netlink::Link;
 use crate::platform::probe::Report;
@@ -22,6 +23,32 @@ use crate::platform::tables::{IdleTimes, Sweep};
 
 /// How much longer than itself a sweep keeps the next one away.
 const SWEEP_REST: u64 = 20;
+
+/// A frame for a service address that is sent to a router comes back or gets lost.
+fn note_routed(spec: &Spec, ways: &mut Ways) {
+    for (device, wish) in spec.devices.iter().filter(|(_, d)| d.forwarding == Forwarding::Dsr) {
+        for server in wish.servers.iter().filter_map(|name| spec.servers.get(name)) {
+            if ways.routed.contains(&server.address) {
+                let problem = format!(
+                    "device {device} is forwarded by dsr, but {} is behind a router: put the \
+                     server on a network of the gateway, or forward by ipip or gue",
+                    server.address
+                );
+                ways.problems.insert(server.address, problem);
+            }
+        }
+    }
+}
+
+/// Idle times of the devices that have their own, by id.
+fn idle_times(spec: &Spec, default: IdleTimes) -> BTreeMap<u32, IdleTimes> {
+    let own = spec.devices.values().map(|device| {
+        let tcp_ms = device.tcp_idle_timeout_ms.unwrap_or(default.tcp_ms);
+        let other_ms = device.udp_idle_timeout_ms.unwrap_or(default.other_ms);
+        (device.id, IdleTimes { tcp_ms, other_ms })
+    });
+    own.filter(|(_, idle)| *idle != default).collect()
+}
 
 impl<K: Kernel> Owner<K> {
     /// Takes in the result of a check. True when there may be something to decide.
@@ -110,8 +137,9 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// Takes in what the network looks like.
-    pub(super) async fn take_ways(&mut self, ways: Ways) {
+    pub(super) async fn take_ways(&mut self, mut ways: Ways) {
         let now_ms = self.now_ms();
+        note_routed(&self.spec, &mut ways);
         for (name, server) in &self.spec.servers {
             let Some(hop) = ways.hops.get(&server.address) else { continue };
             if self.observed.next_hops.insert(name.clone(), *hop) != Some(*hop) {
@@ -195,13 +223,12 @@ impl<K: Kernel> Owner<K> {
             return;
         }
         let flows = &self.settings.flows;
+        let idle =
+            IdleTimes { tcp_ms: flows.tcp_idle_timeout_ms, other_ms: flows.udp_idle_timeout_ms };
         let sweep = Sweep {
             now_ns: monotonic_ns(),
-            idle: IdleTimes {
-                tcp_ms: flows.tcp_idle_timeout_ms,
-                other_ms: flows.udp_idle_timeout_ms,
-            },
-            idle_of: BTreeMap::new(),
+            idle,
+            idle_of: idle_times(&self.spec, idle),
             closing_ms: flows.closing_timeout_ms,
         };
         let watch = Stopwatch::start();

@@ -23,6 +23,8 @@ pub(super) struct Ways {
     pub(super) hops: BTreeMap<IpAddr, NextHop>,
     /// Server address -> why no frames can be sent to it. Unresolved neighbours are not listed.
     pub(super) problems: BTreeMap<IpAddr, String>,
+    /// Server addresses that are reached through a router.
+    pub(super) routed: BTreeSet<IpAddr>,
     /// All interfaces.
     pub(super) links: Vec<Link>,
 }
@@ -54,8 +56,7 @@ impl Watcher {
         let addresses = self.addresses.borrow_and_update().clone();
         self.routes.clear();
         for address in addresses {
-            let IpAddr::V4(v4) = address else { continue };
-            self.routes.insert(address, self.netlink.route_to(v4).await?);
+            self.routes.insert(address, self.netlink.route_to(address).await?);
         }
         self.glance().await
     }
@@ -69,6 +70,9 @@ impl Watcher {
         }
         let mut ways = Ways { links, ..Ways::default() };
         for (address, route) in &self.routes {
+            if route.is_some_and(|route| route.gateway.is_some()) {
+                ways.routed.insert(*address);
+            }
             match self.way(*address, *route, &macs) {
                 Ok(Some(hop)) => {
                     ways.hops.insert(*address, hop);

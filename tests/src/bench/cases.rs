@@ -1,196 +1,151 @@
-//! The cases: which packets, over which tables.
+//! The cases: which packets, over which tables, and under which reason they leave.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
-use aya::programs::ProgramFd;
-use redirector_common::tcp::{ACK, SYN};
+use redirector_common::tcp::ACK;
 use redirector_common::verdict::Reason;
-use redirector_ctl::platform::bpf::TableLimits;
 
-use super::driver::Traffic;
-use crate::data_path::packets::{Packet, from_client};
-use crate::data_path::program::Program;
-use crate::data_path::{SERVICE_PORT, TCP, device_address, server_address, server_port, topology};
-use crate::report::Row;
+use super::driver::{Shape, Traffic};
+use super::frames::Way;
+use super::subject::{DATAGRAMS, DSR, FULL_NAT, GUE, IPIP, NAT, STATELESS};
+use super::tables::Table;
+use crate::data_path::{SERVICE_PORT, TCP, Version, device_ip, server_ip, server_port};
+
+/// Flows of a case named `_1k`; the numbers are powers of two.
+pub const FLOWS_1K: u64 = 1 << 10;
+/// Flows of a case named `_10k`.
+pub const FLOWS_10K: u64 = 1 << 14;
+/// Flows of a case named `_100k`.
+pub const FLOWS_100K: u64 = 1 << 17;
+/// Flows of a case named `_1M`.
+pub const FLOWS_1M: u64 = 1 << 20;
+/// Flows that no case has proven begin here.
+const UNSEEN: u64 = 1 << 24;
 
 /// What is measured.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The stable name of its row.
+    pub name: String,
+    /// Whose program it is.
+    pub target: Target,
+    /// Its packets.
+    pub traffic: Traffic,
+    /// The reason under which they leave.
+    pub reason: Option<Reason>,
+}
+
+/// Whose program is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
-    /// Swap the Ethernet addresses and send back.
-    FloorTx,
-    /// A SYN of a flow never seen: decision, and an entry among the candidates with eviction.
-    NewFlow,
-    /// A client's segment, one flow.
-    Tracked1,
-    /// The same, 1,024 flows.
-    Tracked1k,
-    /// A server's segment, 1,024 flows.
-    Reverse1k,
-    /// A segment to an address that is none of ours.
-    NotOurs,
-    /// Ask the kernel's routing table for the way to the client: what remembering it saves.
-    FibLookup,
+pub enum Target {
+    /// A program of the harness.
+    Own(&'static str),
+    /// The product's, with these tables.
+    Product(Table),
 }
 
-const FLOWS_1K: u64 = 1024;
-const FLOWS_NEW: u64 = 1 << 20;
+/// A case of the product.
+pub fn product(name: &str, table: Table, traffic: Traffic, reason: Reason) -> Case {
+    Case { name: name.to_owned(), target: Target::Product(table), traffic, reason: Some(reason) }
+}
 
-impl Case {
-    /// In the order of the report.
-    pub const ALL: [Self; 7] = [
-        Self::FloorTx,
-        Self::NewFlow,
-        Self::Tracked1,
-        Self::Tracked1k,
-        Self::Reverse1k,
-        Self::NotOurs,
-        Self::FibLookup,
+fn own(name: &str, program: &'static str, traffic: Traffic) -> Case {
+    Case { name: name.to_owned(), target: Target::Own(program), traffic, reason: None }
+}
+
+fn way(version: Version, device: u32) -> Way {
+    let far = SocketAddr::new(device_ip(version, device), SERVICE_PORT);
+    let protocol = if device == DATAGRAMS { crate::data_path::UDP } else { TCP };
+    Way { far, protocol }
+}
+
+/// A client's packets of `flows` flows in mid-conversation.
+pub fn out(version: Version, device: u32, flows: u64) -> Traffic {
+    let way = way(version, device);
+    Traffic::new(way.segment(), way.shape(), flows)
+}
+
+/// The server's packets of as many.
+pub fn back(device: u32, flows: u64) -> Traffic {
+    let far = SocketAddr::new(server_ip(Version::V4, 1), server_port(device));
+    let way = Way { far, ..way(Version::V4, device) };
+    Traffic::new(way.back(ACK, (501, 101)), Shape::V4Back, flows)
+}
+
+/// What opens flows that nobody has seen before.
+fn new_flows() -> Traffic {
+    let way = way(Version::V4, NAT);
+    let traffic = Traffic::new(way.opening(), Shape::V4, FLOWS_1M);
+    Traffic { first: UNSEEN, ..traffic }
+}
+
+fn elsewhere() -> Traffic {
+    let far = SocketAddr::from(([192, 0, 2, 1], 443));
+    let way = Way { far, protocol: TCP };
+    Traffic::new(way.segment(), Shape::V4, FLOWS_1K)
+}
+
+fn flood(percent: u64) -> Traffic {
+    let strangers = (percent << 16).div_ceil(100);
+    Traffic { strangers, ..out(Version::V4, NAT, FLOWS_1K) }
+}
+
+fn grown(traffic: Traffic) -> Traffic {
+    Traffic { grows: true, ..traffic }
+}
+
+/// All cases, in the order of the report.
+pub fn all() -> Vec<Case> {
+    let v4 = |flows| out(Version::V4, NAT, flows);
+    let mut cases = vec![
+        own("floor_tx", "floor_tx", elsewhere()),
+        own("fib_lookup_v4_1k", "floor_fib", back(NAT, FLOWS_1K)),
+        own("lower_bound_hash_1", "lower_bound", v4(1)),
+        own("lower_bound_hash_1k", "lower_bound", v4(FLOWS_1K)),
+        own("lower_bound_hash_1M", "lower_bound", v4(FLOWS_1M)),
     ];
-
-    /// The stable name of the row.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FloorTx => "floor_tx",
-            Self::NewFlow => "new_flow_v4",
-            Self::Tracked1 => "tracked_v4_1",
-            Self::Tracked1k => "tracked_v4_1k",
-            Self::Reverse1k => "reverse_v4_1k",
-            Self::NotOurs => "not_ours",
-            Self::FibLookup => "fib_lookup_v4_1k",
-        }
-    }
-
-    /// The packets of the case.
-    pub fn traffic(self) -> Traffic {
-        let (packet, flows) = match self {
-            Self::NewFlow => (segment(SYN), FLOWS_NEW),
-            Self::Tracked1 => (segment(ACK), 1),
-            Self::Tracked1k => (segment(ACK), FLOWS_1K),
-            Self::Reverse1k | Self::FibLookup => (answer(client(0), ACK), FLOWS_1K),
-            Self::FloorTx | Self::NotOurs => {
-                let elsewhere = (Ipv4Addr::new(192, 0, 2, 1), 443);
-                (from_client(client(0), elsewhere, ACK, (101, 501)), FLOWS_1K)
-            }
-        };
-        Traffic {
-            frame: packet.bytes(),
-            flows,
-            reverse: matches!(self, Self::Reverse1k | Self::FibLookup),
-        }
-    }
-
-    /// The harness's own program that is measured, for floors.
-    pub fn floor(self) -> Option<&'static str> {
-        match self {
-            Self::FloorTx => Some("floor_tx"),
-            Self::FibLookup => Some("floor_fib"),
-            _ => None,
-        }
-    }
-
-    /// The reason under which its packets leave.
-    fn reason(self) -> Option<Reason> {
-        match self {
-            Self::FloorTx | Self::FibLookup => None,
-            Self::NewFlow => Some(Reason::Opened),
-            Self::Tracked1 | Self::Tracked1k => Some(Reason::Established),
-            Self::Reverse1k => Some(Reason::Returned),
-            Self::NotOurs => Some(Reason::NotOurs),
-        }
-    }
+    cases.extend(tracked());
+    cases.extend(others());
+    cases
 }
 
-/// The sizes of a daemon's default configuration.
-pub fn limits() -> TableLimits {
-    TableLimits::default()
+fn tracked() -> Vec<Case> {
+    use Reason::{Established, Returned};
+    use Table::{Big, BigNoFront, Small, SmallNoFront};
+    let v4 = |flows| out(Version::V4, NAT, flows);
+    let uneven = Traffic { uneven: true, ..v4(FLOWS_1M) };
+    vec![
+        product("tracked_v4_1", Small, v4(1), Established),
+        product("tracked_v4_1k", Small, v4(FLOWS_1K), Established),
+        product("tracked_v4_100k", Big, v4(FLOWS_100K), Established),
+        product("tracked_v4_1M", Big, v4(FLOWS_1M), Established),
+        product("tracked_v4_zipf_1M", Big, uneven.clone(), Established),
+        product("reverse_v4_1k", Small, back(NAT, FLOWS_1K), Returned),
+        product("reverse_v4_1M", Big, back(NAT, FLOWS_1M), Returned),
+        product("tracked_v4_1k_no_front", SmallNoFront, v4(FLOWS_1K), Established),
+        product("reverse_v4_1k_no_front", SmallNoFront, back(NAT, FLOWS_1K), Returned),
+        product("tracked_v4_1M_no_front", BigNoFront, v4(FLOWS_1M), Established),
+        product("tracked_v4_zipf_1M_no_front", BigNoFront, uneven, Established),
+        product("reverse_v4_1M_no_front", BigNoFront, back(NAT, FLOWS_1M), Returned),
+    ]
 }
 
-/// A client by number, as the driver makes them.
-pub fn client(flow: u64) -> (Ipv4Addr, u16) {
-    let (further, port) = ((flow >> 14) as u16, (flow & 0x3fff) as u16);
-    let [a, b] = (0x0a80 - further).to_be_bytes();
-    let [c, d] = further.to_be_bytes();
-    (Ipv4Addr::new(a, b, c, d), 1024 + port)
-}
-
-fn service() -> (Ipv4Addr, u16) {
-    (device_address(0), SERVICE_PORT)
-}
-
-fn segment(flags: u8) -> Packet {
-    from_client(client(0), service(), flags, (101, 501))
-}
-
-fn answer(to: (Ipv4Addr, u16), flags: u8) -> Packet {
-    let server = (server_address(1), server_port(0));
-    from_client(to, service(), ACK, (0, 0)).answer(server, flags, (500, 101))
-}
-
-/// The programs under test, with their flows in place.
-pub struct Setup {
-    /// One proven flow.
-    one: Program,
-    /// 1,024 proven flows.
-    many: Program,
-    /// Whose candidates are filled by new flows.
-    new: Program,
-}
-
-impl Setup {
-    /// Loads the programs, proves their flows, and checks that each case meets the reason it is
-    /// named for.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses or a packet leaves under another reason.
-    pub fn new() -> Result<Self> {
-        let setup = Self { one: program(1)?, many: program(FLOWS_1K)?, new: program(0)? };
-        for case in Case::ALL {
-            let Some(expected) = case.reason() else { continue };
-            let (_, met) = setup.program(case).explain(&case.traffic().frame)?;
-            ensure!(met == expected, "{} leaves under {}", case.name(), met.name());
-        }
-        Ok(setup)
-    }
-
-    fn program(&self, case: Case) -> &Program {
-        match case {
-            Case::Tracked1 => &self.one,
-            Case::NewFlow => &self.new,
-            _ => &self.many,
-        }
-    }
-
-    /// The program of a case.
-    ///
-    /// # Errors
-    ///
-    /// When it is not loaded.
-    pub fn program_for(&self, case: Case) -> Result<&ProgramFd> {
-        Ok(self.program(case).runner().xdp()?.fd()?)
-    }
-
-    /// How many instructions the verifier walked.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not tell.
-    pub fn instructions(&self) -> Result<Row> {
-        let count = super::verified(self.many.runner().xdp()?)?;
-        Ok(Row::samples("instructions_verified", "instructions", &[f64::from(count)]))
-    }
-}
-
-/// A program with `flows` proven flows.
-fn program(flows: u64) -> Result<Program> {
-    let mut program = Program::load_here(&limits())?;
-    program.apply(&topology(4, 2, TCP))?;
-    for flow in 0..flows {
-        let from = client(flow);
-        program.run(&from_client(from, service(), SYN, (100, 0)).bytes())?;
-        program.run(&answer(from, SYN | ACK).bytes())?;
-        program.run(&from_client(from, service(), ACK, (101, 501)).bytes())?;
-    }
-    Ok(program)
+fn others() -> Vec<Case> {
+    use Reason::{Established, NotOurs, Opened, Stateless};
+    use Table::{Flood, Small, SmallV6};
+    let v4 = |device, flows| out(Version::V4, device, flows);
+    vec![
+        product("stateless_v4_1k", Small, v4(STATELESS, FLOWS_1K), Stateless),
+        product("stateless_v4_1M", Small, v4(STATELESS, FLOWS_1M), Stateless),
+        product("udp_v4_1k", Small, v4(DATAGRAMS, FLOWS_1K), Established),
+        product("tracked_v6_1k", SmallV6, out(Version::V6, NAT, FLOWS_1K), Established),
+        product("dsr_v4_1k", Small, v4(DSR, FLOWS_1K), Established),
+        product("ipip_v4_1k", Small, grown(v4(IPIP, FLOWS_1K)), Established),
+        product("gue_v4_1k", Small, grown(v4(GUE, FLOWS_1K)), Established),
+        product("full_nat_v4_1k", Small, v4(FULL_NAT, FLOWS_1K), Established),
+        product("not_ours", Small, elsewhere(), NotOurs),
+        product("new_flow_v4", Small, new_flows(), Opened),
+        product("syn_flood_v4", Flood, flood(100), Established),
+        product("flood_mix_90", Flood, flood(90), Established),
+    ]
 }

@@ -91,6 +91,11 @@ impl Program {
         &self.runner
     }
 
+    /// The program alone, to attach it.
+    pub fn runner_mut(&mut self) -> &mut Runner {
+        &mut self.runner
+    }
+
     /// The tables and the program, for two threads.
     pub fn split(&mut self) -> (&mut Tables, &Runner) {
         (&mut self.tables, &self.runner)
@@ -127,7 +132,12 @@ impl Program {
     }
 }
 
-fn stay_on_this_cpu() -> Result<()> {
+/// Keeps the calling thread on the CPU that it is on.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn stay_on_this_cpu() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(nix::sched::sched_getcpu()?)?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on this CPU")
@@ -181,6 +191,16 @@ impl Runner {
     /// Never, for the object that the daemon carries.
     pub fn xdp(&self) -> Result<&Xdp> {
         let program = self.ebpf.program(PROGRAM).context("the object has the program")?;
+        Ok(program.try_into()?)
+    }
+
+    /// The same, to attach it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::xdp`].
+    pub fn xdp_mut(&mut self) -> Result<&mut Xdp> {
+        let program = self.ebpf.program_mut(PROGRAM).context("the object has the program")?;
         Ok(program.try_into()?)
     }
 }

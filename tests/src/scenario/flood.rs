@@ -4,7 +4,7 @@
 //! The flood also hits the addresses and ports of the proven flows themselves. Their device is
 //! moved before it begins, so that a flow whose entry is lost would be seen on the other server.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
@@ -14,8 +14,8 @@ use redirector_ctl::platform::bpf::TableLimits;
 use redirector_ctl::platform::tables::{FlowCensus, IdleTimes, Sweep};
 
 use super::Outcome;
-use crate::bench::cases::client;
-use crate::bench::driver::{Driver, Traffic};
+use crate::bench::driver::{Driver, Shape, Traffic};
+use crate::bench::frames;
 use crate::bench::routed_namespace;
 use crate::data_path::packets::{Packet, from_client};
 use crate::data_path::program::Program;
@@ -102,6 +102,14 @@ pub fn run(sort: Sort, size: Size) -> Result<Outcome> {
     routed_namespace(&run)?.enter(|| Flood::begin(sort, size)?.finish())
 }
 
+/// A flow's client by its number, as the driver makes them.
+fn client(flow: u64) -> (Ipv4Addr, u16) {
+    match frames::client(Shape::V4, flow) {
+        SocketAddr::V4(client) => (*client.ip(), client.port()),
+        SocketAddr::V6(client) => unreachable!("{client} is no IPv4 client"),
+    }
+}
+
 /// Where the flows were opened, and where a new decision would send them.
 const OLD: u16 = 1;
 const NEW: u16 = 2;
@@ -156,7 +164,7 @@ impl Flood {
     /// packets a second.
     fn flood(&mut self) -> Result<f64> {
         let frame = self.asks(client(0), self.flags(), (7, 9)).bytes();
-        let traffic = Traffic { frame, flows: self.size.sources, reverse: false };
+        let traffic = Traffic::new(frame, Shape::V4, self.size.sources);
         let mut driver = Driver::load()?;
         let target = self.program.runner().xdp()?.fd()?.try_clone()?;
         let frame = driver.aim(&target, &traffic)?;

@@ -66,6 +66,7 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("traceroute", "traceroute", "the way to service addresses"),
     tool("nft", "nftables", "connection tracking on the way of a RST"),
     tool("python3", "python3", "an HTTP server for checks"),
+    tool("nft", "nftables", "what the kernel has for the same work, for the benchmark"),
 ];
 
 /// A compiler that can build for BPF.

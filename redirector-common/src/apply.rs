@@ -153,9 +153,10 @@ fn make_room<F: Family, X: Frame, T: Tables<F>>(
         && known.mtu != 0
         && packet.len() + usize::from(work.outer_len) > known.mtu as usize
     {
-        // What may be fragmented is left to the kernel, which can do that.
+        // What may be fragmented is left to the kernel, which can do that; but outer headers forbid
+        // it, and what owns its destination address is not routed there.
         let whole = keeps_whole(&frame, packet);
-        if whole || matches!(verdict.action, Action::Direct) {
+        if whole || matches!(verdict.action, Action::Direct | Action::Tunnel) {
             work.mtu = known.mtu - u32::from(work.outer_len);
             return (frame, too_big(tables, verdict, work));
         }

@@ -126,3 +126,21 @@ fn a_client_hears_how_much_fits_into_its_tunnel() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_client_that_lets_routers_fragment_hears_of_its_tunnel_too() -> Result<()> {
+    let mut site = Site::build(Plan { server_mtu: Some(1500), ..Plan::PLAIN })?;
+    // Its packets may be fragmented; the outer ones may not.
+    site.client.namespace.sysctl("net/ipv4/ip_no_pmtu_disc", "1")?;
+    for (id, server) in [(0, SERVER_V4), (1, SERVER_V6)] {
+        let ports = (PROTOCOL_UDP, 10_809, 10_809);
+        let at = (Version::V4, 100 + id);
+        let device = Device::new((id.into(), server), at, ports, Forwarding::Ipip);
+        site.add(&device)?;
+        let tries = talk::udp_until_back(site.ends(&device), 1500 - 28)?;
+        ensure!(tries <= 3, "{tries} datagrams until the client had learnt");
+        let told = site.count(Reason::TooBig)?;
+        ensure!(told == u64::from(id) + 1, "the client was told {told} times");
+    }
+    Ok(())
+}

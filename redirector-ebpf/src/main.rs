@@ -14,6 +14,7 @@ mod frame;
 mod maps;
 mod route;
 mod step;
+mod tables;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};

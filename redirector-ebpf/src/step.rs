@@ -10,14 +10,16 @@ use aya_ebpf::helpers::generated::bpf_redirect;
 use redirector_common::apply::{self, Exit, Next, Work};
 use redirector_common::decide;
 use redirector_common::family::{Family, V4, V6};
-use redirector_common::frame::Frame as _;
+use redirector_common::frame::Frame;
+use redirector_common::headers::{Ethernet, Mac};
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
 use redirector_common::verdict::{REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{Hop, Tags};
 
 use crate::frame::PacketMemory;
-use crate::maps::{self, KernelTables, Maps};
+use crate::maps::{self, Maps};
+use crate::tables::KernelTables;
 
 /// What lies between the steps, one for each CPU.
 #[repr(C)]
@@ -37,7 +39,7 @@ impl<F: Maps> Step<F> {
         let frame = PacketMemory::new(context);
         let ingress = KernelTables::new(context).ingress();
         let index = maps::arrival(ingress, self.tags).ok_or(Reason::VlanUnknown)?;
-        let arrival = Hop::new(maps::sender(&frame)?, index);
+        let arrival = Hop::new(sender(&frame)?, index);
         let network = self.network & parse::NETWORK_MASK;
         parse::packet(&frame, network, arrival, &mut self.packet)?;
         // The length of all buffers costs a call; a packet that ends in the first one has no more.
@@ -69,6 +71,13 @@ impl<F: Maps> Step<F> {
             Exit::Send => (unsafe { bpf_redirect(u32::from(self.work.ifindex), 0) }) as u32,
         }
     }
+}
+
+/// Who sent the frame.
+#[inline(always)]
+fn sender(frame: &impl Frame) -> Result<Mac, Reason> {
+    let ethernet: &Ethernet = frame.header(0)?;
+    Ok(ethernet.source)
 }
 
 /// The steps of a family, as functions of the object.

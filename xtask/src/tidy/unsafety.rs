@@ -30,6 +30,7 @@ const fn home(path: &'static str, extent: Extent, why: &'static str) -> Home {
 const HOMES: &[Home] = &[
     home("redirector-ebpf/src/frame.rs", Extent::Code, "the only file that touches packet memory"),
     home("redirector-ebpf/src/maps.rs", Extent::Code, "map values are pointers into the kernel"),
+    home("redirector-ebpf/src/tables.rs", Extent::Code, "likewise, read as the decision's tables"),
     home(
         "redirector-ebpf/src/route.rs",
         Extent::Code,

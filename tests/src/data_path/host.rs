@@ -26,7 +26,7 @@ use redirector_common::wire::{
 use redirector_ctl::core::op::{DeviceSettings, Endpoint, Op, ServerState};
 use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
 
-use super::frame::Bytes;
+use super::frame::{Bytes, HEADROOM};
 use super::{DROP, INGRESS, Outcome, PASS, REDIRECT, TX};
 
 /// An entry of a flow table.
@@ -53,12 +53,7 @@ impl Entry for Shared {
 
 /// A family whose keys a hash map takes.
 pub trait HostFamily:
-    Family<
-        Endpoint: Hash + Eq,
-        Tuple: Hash + Eq,
-        FragmentKey: Hash + Eq,
-        ClientKey: Hash + Eq,
-    >
+    Family<Endpoint: Hash + Eq, Tuple: Hash + Eq, FragmentKey: Hash + Eq, ClientKey: Hash + Eq>
 {
     /// The tables of this family.
     fn of(host: &Host) -> &PerFamily<Self>;
@@ -191,6 +186,8 @@ pub struct Host {
     /// Where the kernel's routing table would send packets, by destination. What is not in it goes
     /// to the gateway itself.
     pub routes: HashMap<IpAddr, Route>,
+    /// Bytes that a driver leaves in front of frames.
+    pub headroom: usize,
     /// Whether new flows get entries.
     pub may_open: Cell<bool>,
     /// Whether packets are answered.
@@ -378,7 +375,12 @@ impl<F: HostFamily> Tables<F> for Host {
 impl Host {
     /// Tables for the gateway that test programs are told of.
     pub fn new() -> Self {
-        let host = Self { gateway: super::gateway(), paths_max: 1024, ..Self::default() };
+        let host = Self {
+            gateway: super::gateway(),
+            paths_max: 1024,
+            headroom: HEADROOM,
+            ..Self::default()
+        };
         host.may_open.set(true);
         host.may_answer.set(true);
         host
@@ -506,7 +508,7 @@ impl Host {
         frame: &[u8],
         link: &parse::Link,
     ) -> Result<Explained, Reason> {
-        let frame = Bytes::new(frame);
+        let frame = Bytes::behind(frame, self.headroom);
         let index = self.arrival(link.tags).ok_or(Reason::VlanUnknown)?;
         let ethernet: &Ethernet = frame.header(0)?;
         let mut packet = Packet::<F>::nothing();
@@ -533,9 +535,8 @@ impl Host {
         if tags == Tags::NONE {
             return Some(INGRESS);
         }
-        let known = |interface: &&GatewayInterface| {
-            interface.carrier == INGRESS && interface.tags == tags
-        };
+        let known =
+            |interface: &&GatewayInterface| interface.carrier == INGRESS && interface.tags == tags;
         self.gateway.interfaces.iter().find(known).map(|interface| interface.index)
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
+use aya::maps::{Map, MapData, MapInfo, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::time::{ClockId, clock_gettime};
@@ -11,6 +12,11 @@ use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::Op;
 use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
 use redirector_ctl::platform::tables::{Count, Tables};
+
+use super::frame::HEADROOM;
+
+/// What the kernel keeps for itself of the room in front of a frame (`struct xdp_frame`).
+const FRAME_RECORD_LEN: usize = 40;
 
 /// What became of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +108,18 @@ impl Program {
     ///
     /// When the kernel refuses.
     pub fn reasons(&self) -> Result<Vec<(Reason, Count)>> {
-        Ok(self.tables.counters()?.reasons)
+        let counts = self.runner.reason_counts()?;
+        let mut reasons = Vec::with_capacity(Reason::ALL.len());
+        for reason in Reason::ALL {
+            let mut sum = Count::default();
+            for count in counts.get(&(*reason as u32), 0)?.iter() {
+                let [packets, bytes]: [u64; 2] = zerocopy::transmute!(*count);
+                sum.packets += packets;
+                sum.bytes += bytes;
+            }
+            reasons.push((*reason, sum));
+        }
+        Ok(reasons)
     }
 
     /// Runs the program on one frame and finds out under which reason it left.
@@ -111,8 +128,24 @@ impl Program {
     ///
     /// When not exactly one reason counted exactly one packet (G7).
     pub fn explain(&self, frame: &[u8]) -> Result<(Outcome, Reason)> {
+        self.explain_run(|runner| runner.run(frame))
+    }
+
+    /// The same for a frame that can grow by only `headroom` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::explain`].
+    pub fn explain_in(&self, frame: &[u8], headroom: usize) -> Result<(Outcome, Reason)> {
+        self.explain_run(|runner| runner.run_in(frame, headroom))
+    }
+
+    fn explain_run(
+        &self,
+        run: impl FnOnce(&Runner) -> Result<Outcome>,
+    ) -> Result<(Outcome, Reason)> {
         let before = self.reasons()?;
-        let outcome = self.run(frame)?;
+        let outcome = run(&self.runner)?;
         let after = self.reasons()?;
         let mut met = Vec::new();
         for ((reason, before), (_, after)) in before.iter().zip(&after) {
@@ -172,6 +205,39 @@ impl Runner {
         let result = self.xdp()?.test_run(options).context("run the program on a packet")?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome { action: result.return_value, frame: out })
+    }
+
+    /// Runs the program on one frame that can grow by only `headroom` bytes: what else the kernel
+    /// would leave in front of it is taken by metadata.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn run_in(&self, frame: &[u8], headroom: usize) -> Result<Outcome> {
+        let metadata_len = (HEADROOM - FRAME_RECORD_LEN - headroom) & !3;
+        let mut bytes = vec![0; metadata_len];
+        bytes.extend(frame);
+        let mut out = vec![0_u8; bytes.len() + HEADROOM];
+        // struct xdp_md: data, data_end, data_meta, and three words about interfaces.
+        let words = [metadata_len as u32, bytes.len() as u32, 0, 0, 0, 0];
+        let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&bytes);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result = self.xdp()?.test_run(options).context("run the program on a packet")?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Outcome { action: result.return_value, frame: out.split_off(metadata_len) })
+    }
+
+    fn reason_counts(&self) -> Result<PerCpuArray<MapData, [u8; 16]>> {
+        let ids = self.xdp()?.info()?.map_ids()?.context("the kernel names a program's maps")?;
+        for id in ids {
+            if MapInfo::from_id(id)?.name_as_str() == Some("REASON_COUNT") {
+                return Ok(Map::PerCpuArray(MapData::from_id(id)?).try_into()?);
+            }
+        }
+        anyhow::bail!("the program counts no reasons")
     }
 
     /// The loaded XDP program.

@@ -15,6 +15,7 @@ pub mod program;
 pub mod replay;
 pub mod reset;
 pub mod text;
+pub mod traffic;
 
 pub use host::Host;
 pub use program::{Outcome, Program, Runner};

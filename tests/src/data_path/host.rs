@@ -2,7 +2,7 @@
 //! very same decision.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -175,7 +175,9 @@ pub struct Host {
     associations: HashMap<u32, Association>,
     servers: HashMap<u16, ServerLine>,
     devices: HashMap<u32, DeviceLine>,
-    marks: HashMap<IpAddr, u32>,
+    marks: BTreeMap<IpAddr, u32>,
+    /// What is marked in each place of the kernel's table.
+    places: HashMap<(u32, u32), u32>,
     gateway: Gateway,
     /// Most proven flows of a family; 0 for no limit.
     pub flows_max: usize,
@@ -217,13 +219,7 @@ impl<F: HostFamily> Tables<F> for Host {
         // By place, as the kernel's table has them.
         let place = mark_place(address.fold());
         assert!(place.0 < MARKS_LEN, "the place is in the table");
-        let folded = |ip: &IpAddr| match ip {
-            IpAddr::V4(ip) => Be32::new((*ip).into()).fold(),
-            IpAddr::V6(ip) => Be128::from_bytes(ip.octets()).fold(),
-        };
-        let locals = self.gateway.locals.iter().map(|ip| (ip, &MARK_LOCAL));
-        let all = self.marks.iter().chain(locals);
-        all.filter(|(ip, _)| mark_place(folded(ip)) == place).fold(0, |marks, (_, m)| marks | m)
+        self.places.get(&place).copied().unwrap_or_default()
     }
 
     fn flow(&self, key: &F::Tuple) -> Option<Shared> {
@@ -375,12 +371,13 @@ impl<F: HostFamily> Tables<F> for Host {
 impl Host {
     /// Tables for the gateway that test programs are told of.
     pub fn new() -> Self {
-        let host = Self {
+        let mut host = Self {
             gateway: super::gateway(),
             paths_max: 1024,
             headroom: HEADROOM,
             ..Self::default()
         };
+        host.set_gateway(super::gateway());
         host.may_open.set(true);
         host.may_answer.set(true);
         host
@@ -389,6 +386,21 @@ impl Host {
     /// Makes another gateway known.
     pub fn set_gateway(&mut self, gateway: Gateway) {
         self.gateway = gateway;
+        self.place_marks();
+    }
+
+    fn place_marks(&mut self) {
+        let place = |ip: &IpAddr| {
+            mark_place(match ip {
+                IpAddr::V4(ip) => Be32::new((*ip).into()).fold(),
+                IpAddr::V6(ip) => Be128::from_bytes(ip.octets()).fold(),
+            })
+        };
+        self.places.clear();
+        let locals = self.gateway.locals.iter().map(|ip| (ip, &MARK_LOCAL));
+        for (ip, marks) in self.marks.iter().chain(locals) {
+            *self.places.entry(place(ip)).or_default() |= marks;
+        }
     }
 
     fn locals(&self, v6: bool) -> impl Iterator<Item = &IpAddr> {
@@ -447,6 +459,7 @@ impl Host {
             }
             Op::SetMarks { address, marks } => {
                 self.marks.insert(*address, *marks);
+                self.place_marks();
             }
             Op::AddService { service, device } => {
                 self.v4.add_service(service, *device);

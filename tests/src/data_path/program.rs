@@ -7,7 +7,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-use redirector_common::flow::CLOCK_SHIFT;
+use redirector_common::flow::{CLOCK_SHIFT, WINDOW_SHIFT};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::Op;
 use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
@@ -167,7 +167,7 @@ fn stay_on_this_cpu() -> Result<()> {
 }
 
 /// The tables' clock, read when it stays for a while: what it says holds for a packet that is run
-/// at once.
+/// at once. A thread that is held up finds by [`tick`] that it no longer does.
 ///
 /// # Errors
 ///
@@ -176,14 +176,36 @@ pub fn settled_tick() -> Result<u64> {
     /// The coarse clock moves by 4 ms at a time, or by 10 on other kernels.
     const MARGIN_NS: u64 = 25_000_000;
     loop {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
-        let now_ns = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
+        let now_ns = coarse_ns()?;
         let left_ns = (1 << CLOCK_SHIFT) - (now_ns & ((1 << CLOCK_SHIFT) - 1));
         if left_ns > MARGIN_NS {
             return Ok(now_ns >> CLOCK_SHIFT);
         }
         std::thread::yield_now();
     }
+}
+
+/// The tables' clock.
+///
+/// # Errors
+///
+/// As of [`settled_tick`].
+pub fn tick() -> Result<u64> {
+    Ok(coarse_ns()? >> CLOCK_SHIFT)
+}
+
+/// The window of the program's rates.
+///
+/// # Errors
+///
+/// As of [`settled_tick`].
+pub fn window() -> Result<u64> {
+    Ok(coarse_ns()? >> WINDOW_SHIFT)
+}
+
+fn coarse_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
+    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 /// The loaded program without its tables.

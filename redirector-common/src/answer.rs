@@ -218,9 +218,7 @@ pub fn unreachable<F: Family, X: Frame, T: Tables<F>>(
     icmp.checksum = F::icmp_checksum(&ip, &icmp, &old.quote);
     let written = frame
         .change(network, |header: &mut F::Header| *header = ip)
-        .and_then(|()| {
-            frame.change(network + F::HEADER_LEN, |header: &mut Icmp| *header = icmp)
-        })
+        .and_then(|()| frame.change(network + F::HEADER_LEN, |header: &mut Icmp| *header = icmp))
         .and_then(|()| put_back(&mut frame, &old, network));
     whole(frame, written)
 }
@@ -244,11 +242,7 @@ fn read_old<F: Family>(frame: &impl Frame, network: usize) -> Result<Old<F>, Rea
 
 /// Puts what was in front of the network header there again, turned round.
 #[inline(always)]
-fn put_back<F: Family>(
-    frame: &mut impl Frame,
-    old: &Old<F>,
-    network: usize,
-) -> Result<(), Reason> {
+fn put_back<F: Family>(frame: &mut impl Frame, old: &Old<F>, network: usize) -> Result<(), Reason> {
     let [a, b, c, d] = old.tags;
     if network >= ETHERNET_LEN + VLAN_LEN {
         frame.change(ETHERNET_LEN, |tag: &mut [Be16; 2]| *tag = [a, b])?;

@@ -211,11 +211,7 @@ fn keeps_whole<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> bool {
 
 /// The packet's sender is told that it does not fit, as far as the rate allows.
 #[inline(always)]
-fn too_big<F: Family, T: Tables<F>>(
-    tables: &T,
-    verdict: &mut Verdict<F>,
-    work: &mut Work,
-) -> Next {
+fn too_big<F: Family, T: Tables<F>>(tables: &T, verdict: &mut Verdict<F>, work: &mut Work) -> Next {
     if tables.may_answer() {
         verdict.action = Action::Unreachable;
         verdict.reason = Reason::TooBig;
@@ -282,7 +278,8 @@ pub fn answer<F: Family, X: Frame, T: Tables<F>>(
     }
 }
 
-/// Rewrites or wraps a packet that is no error. Only what [`prepare`] has found to be there is touched.
+/// Rewrites or wraps a packet that is no error. Only what [`prepare`] has found to be there is
+/// touched.
 #[inline(always)]
 pub fn write<F: Family, T: Tables<F>>(
     frame: &mut impl Frame,

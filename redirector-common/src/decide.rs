@@ -20,9 +20,7 @@ use crate::path::Path;
 use crate::tables::{Server, Tables};
 use crate::tcp::{ACK, FIN, RST, SYN};
 use crate::verdict::{Action, Reason, Verdict};
-use crate::wire::{
-    Forwarding, MARK_LOCAL, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED, SERVER_NONE,
-};
+use crate::wire::{Forwarding, MARK_LOCAL, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED, SERVER_NONE};
 
 /// Decides what becomes of a packet: three questions, of which the first that has an answer counts.
 #[inline(always)]
@@ -95,11 +93,7 @@ pub fn to_service<F: Family, T: Tables<F>>(
 
 /// Is it from a server's endpoint? What is not passes.
 #[inline(always)]
-pub fn from_server<F: Family, T: Tables<F>>(
-    packet: &Packet<F>,
-    tables: &T,
-    out: &mut Verdict<F>,
-) {
+pub fn from_server<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, out: &mut Verdict<F>) {
     let (from, to) = marks(packet, tables);
     if from & MARK_ORIGIN != 0 && returning::back(packet, tables, to, out) {
         note(packet, tables, out);
@@ -182,11 +176,7 @@ fn along<F: Family, T: Tables<F>>(
 
 /// A fragment without ports: it follows its packet's first one.
 #[inline(always)]
-fn later_fragment<F: Family, T: Tables<F>>(
-    packet: &Packet<F>,
-    tables: &T,
-    out: &mut Verdict<F>,
-) {
+fn later_fragment<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, out: &mut Verdict<F>) {
     let Some(path) = tables.fragment(&fragment_key(packet)) else {
         return out.set(Action::Pass, Reason::FragmentUnknown);
     };

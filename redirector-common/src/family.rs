@@ -5,11 +5,15 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::checksum::ChecksumDelta;
 use crate::frame::Frame;
 use crate::headers::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, PROTOCOL_ICMP,
     PROTOCOL_ICMPV6, PROTOCOL_IPV4, PROTOCOL_IPV6,
+};
+pub use crate::ip_header::{IpHeader, OWN_HOPS};
+pub use crate::keys::{
+    ClientKey4, ClientKey6, Endpoint4, Endpoint6, FragmentKey4, FragmentKey6, Quote4, Quote6,
+    Tuple4, Tuple6,
 };
 use crate::order::{Be16, Be32, Be128, Words};
 use crate::parse::Network;
@@ -119,29 +123,6 @@ pub trait Family: Copy + 'static {
     fn icmp_checksum(ip: &Self::Header, icmp: &Icmp, quote: &Self::Quote) -> Be16;
 }
 
-/// What is changed in a network header, alike in both families.
-pub trait IpHeader<A> {
-    /// Source address.
-    fn source(&mut self) -> &mut A;
-    /// Destination address.
-    fn destination(&mut self) -> &mut A;
-    /// Takes one hop, which must be there.
-    fn take_hop(&mut self);
-    /// Gives it all the hops that a packet of our own has.
-    fn renew_hops(&mut self);
-    /// Accounts for changed addresses in its own checksum, if it has one.
-    fn account(&mut self, delta: ChecksumDelta);
-    /// Its own checksum; zero if it has none.
-    fn checksum(&self) -> Be16;
-    /// Differentiated services and ECN.
-    fn service_class(&self) -> u8;
-    /// Whether routers must not fragment it.
-    fn keeps_whole(&self) -> bool;
-}
-
-/// Hops given to packets of our own (RFC 1700's default).
-pub const OWN_HOPS: u8 = 64;
-
 /// IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct V4;
@@ -149,108 +130,6 @@ pub struct V4;
 /// IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct V6;
-
-macro_rules! keys {
-    ($family:literal, $address:ty, $pad:literal, $endpoint:ident $endpoint_len:literal,
-     $tuple:ident $tuple_len:literal, $fragment:ident $fragment_len:literal,
-     $client:ident $client_len:literal) => {
-        #[doc = concat!("An ", $family, " address, port and protocol, in network order.")]
-        #[doc = concat!("Shape: ", stringify!($endpoint_len), " bytes.")]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-            Default,
-        )]
-        #[repr(C, align(8))]
-        pub struct $endpoint {
-            /// Address.
-            pub address: $address,
-            /// Port; zero for all ports, and for protocols without.
-            pub port: Be16,
-            /// Protocol number; zero for all without an entry of their own.
-            pub protocol: u8,
-            /// Zero.
-            pub pad: [u8; $pad],
-        }
-
-        #[doc = concat!("Source and destination of an ", $family, " packet, in network order.")]
-        #[doc = concat!("Shape: ", stringify!($tuple_len), " bytes.")]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-            Default,
-        )]
-        #[repr(C, align(8))]
-        pub struct $tuple {
-            /// Source address: of a flow, the client.
-            pub source: $address,
-            /// Destination address: of a flow, the service address.
-            pub destination: $address,
-            /// Source port.
-            pub source_port: Be16,
-            /// Destination port.
-            pub destination_port: Be16,
-            /// Protocol number.
-            pub protocol: u8,
-            /// Zero.
-            pub pad: [u8; 3],
-        }
-
-        #[doc = concat!("A fragmented ", $family, " packet, in network order.")]
-        #[doc = concat!("Shape: ", stringify!($fragment_len), " bytes.")]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-            Default,
-        )]
-        #[repr(C, align(8))]
-        pub struct $fragment {
-            /// Source address.
-            pub source: $address,
-            /// Destination address.
-            pub destination: $address,
-            /// Identification, as it lies in the header.
-            pub identification: u32,
-            /// Protocol number.
-            pub protocol: u8,
-            /// Zero.
-            pub pad: [u8; 3],
-        }
-
-        #[doc = concat!("An ", $family, " client of a device.")]
-        #[doc = concat!("Shape: ", stringify!($client_len), " bytes.")]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-            Default,
-        )]
-        #[repr(C, align(4))]
-        pub struct $client {
-            /// Client's address.
-            pub client: $address,
-            /// Device.
-            pub device: u32,
-        }
-
-        const _: () = assert!(size_of::<$endpoint>() == $endpoint_len);
-        const _: () = assert!(size_of::<$tuple>() == $tuple_len);
-        const _: () = assert!(size_of::<$fragment>() == $fragment_len);
-        const _: () = assert!(size_of::<$client>() == $client_len);
-    };
-}
-
-keys!("IPv4", Be32, 1, Endpoint4 8, Tuple4 16, FragmentKey4 16, ClientKey4 8);
-keys!("IPv6", Be128, 5, Endpoint6 24, Tuple6 40, FragmentKey6 40, ClientKey6 20);
-
-/// What an ICMP error quotes of an IPv4 packet. Shape: 28 bytes.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(2))]
-pub struct Quote4 {
-    words: [Be16; 14],
-}
-
-/// What an ICMP error of ours quotes of an IPv6 packet. Shape: 48 bytes.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(2))]
-pub struct Quote6 {
-    words: [Be16; 24],
-}
 
 macro_rules! key_functions {
     ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $endpoint_pad:literal) => {
@@ -314,8 +193,8 @@ macro_rules! key_functions {
 
         #[inline(always)]
         fn hash(tuple: &$tuple) -> u32 {
-            let ports = u32::from(tuple.source_port.raw()) << 16
-                | u32::from(tuple.destination_port.raw());
+            let ports =
+                u32::from(tuple.source_port.raw()) << 16 | u32::from(tuple.destination_port.raw());
             let mut mixed = tuple.source.fold().wrapping_mul(0x9e37_79b1);
             mixed = (mixed ^ (mixed >> 15) ^ ports).wrapping_mul(0x85eb_ca6b);
             mixed ^= tuple.destination.fold().rotate_left(16) ^ u32::from(tuple.protocol);
@@ -438,98 +317,5 @@ impl Family for V6 {
             .add(ip.payload_length)
             .add(Be16::new(u16::from(PROTOCOL_ICMPV6)))
             .finish()
-    }
-}
-
-impl IpHeader<Be32> for Ipv4 {
-    #[inline(always)]
-    fn source(&mut self) -> &mut Be32 {
-        &mut self.source
-    }
-
-    #[inline(always)]
-    fn destination(&mut self) -> &mut Be32 {
-        &mut self.destination
-    }
-
-    #[inline(always)]
-    fn take_hop(&mut self) {
-        self.set_hops(self.ttl.wrapping_sub(1));
-    }
-
-    #[inline(always)]
-    fn renew_hops(&mut self) {
-        self.set_hops(OWN_HOPS);
-    }
-
-    #[inline(always)]
-    fn account(&mut self, delta: ChecksumDelta) {
-        self.checksum = delta.applied_to(self.checksum);
-    }
-
-    #[inline(always)]
-    fn checksum(&self) -> Be16 {
-        self.checksum
-    }
-
-    #[inline(always)]
-    fn service_class(&self) -> u8 {
-        self.tos
-    }
-
-    #[inline(always)]
-    fn keeps_whole(&self) -> bool {
-        self.flags_fragment.raw() & crate::headers::DONT_FRAGMENT.raw() != 0
-    }
-}
-
-impl Ipv4 {
-    #[inline(always)]
-    fn set_hops(&mut self, hops: u8) {
-        let word = |hops: u8, protocol: u8| Be16::new(u16::from_be_bytes([hops, protocol]));
-        let old = word(self.ttl, self.protocol);
-        self.ttl = hops;
-        let delta = ChecksumDelta::none().remove(old).add(word(hops, self.protocol));
-        self.checksum = delta.applied_to(self.checksum);
-    }
-}
-
-impl IpHeader<Be128> for Ipv6 {
-    #[inline(always)]
-    fn source(&mut self) -> &mut Be128 {
-        &mut self.source
-    }
-
-    #[inline(always)]
-    fn destination(&mut self) -> &mut Be128 {
-        &mut self.destination
-    }
-
-    #[inline(always)]
-    fn take_hop(&mut self) {
-        self.hop_limit = self.hop_limit.wrapping_sub(1);
-    }
-
-    #[inline(always)]
-    fn renew_hops(&mut self) {
-        self.hop_limit = OWN_HOPS;
-    }
-
-    #[inline(always)]
-    fn account(&mut self, _delta: ChecksumDelta) {}
-
-    #[inline(always)]
-    fn checksum(&self) -> Be16 {
-        Be16::default()
-    }
-
-    #[inline(always)]
-    fn service_class(&self) -> u8 {
-        (self.version_class_label.get() >> 20) as u8
-    }
-
-    #[inline(always)]
-    fn keeps_whole(&self) -> bool {
-        true
     }
 }

@@ -56,9 +56,10 @@ pub struct Local {
 /// the last never change, the others are stored whole.
 ///
 /// Words: 0 device (bits 0-31), server (32-47), epoch (48-63); 1 incarnation (0-31), server port in
-/// network order (32-47), forwarding (48-55); 2 the client's [`Hop`]; 3 server's next sequence number (0-31), flags
-/// (32-63); 4 the last packet, in units of the table's clock; 5 the client's sequence number after
-/// its SYN (0-31), local port in network order (32-47), index of the local address (48-63).
+/// network order (32-47), forwarding (48-55); 2 the client's [`Hop`]; 3 server's next sequence
+/// number (0-31), flags (32-63); 4 the last packet, in units of the table's clock; 5 the client's
+/// sequence number after its SYN (0-31), local port in network order (32-47), index of the local
+/// address (48-63).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -242,8 +243,8 @@ mod tests {
             device: u32, server: u16, epoch: u16, incarnation: u32, port: u16, next: u32, now: u64,
             forwarding: u8,
         ) {
-            let owner =
-                Owner { device, server, epoch, incarnation, server_port: Be16::new(port), forwarding };
+            let server_port = Be16::new(port);
+            let owner = Owner { device, server, epoch, incarnation, server_port, forwarding };
             let local = Local { index: server, port: Be16::new(port) };
             let flow = Flow::new(owner, Hop(17), 0).with_local(local).with_client_next(next);
             let flow = Here(core::cell::Cell::new(flow));

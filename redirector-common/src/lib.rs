@@ -19,6 +19,8 @@ pub mod family;
 pub mod flow;
 pub mod frame;
 pub mod headers;
+pub mod ip_header;
+pub mod keys;
 pub mod nat;
 pub mod order;
 pub mod packet;

@@ -96,8 +96,8 @@ pub fn check<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> Result<(), Re
     }
 }
 
-/// Gives a packet that is no error its new ends and takes one hop; headers lie `moved` bytes further on than when
-/// the packet was parsed.
+/// Gives a packet that is no error its new ends and takes one hop; headers lie `moved` bytes further
+/// on than when the packet was parsed.
 ///
 /// Shape: what [`check`] has found to be there.
 ///

@@ -7,6 +7,8 @@
 //! API answer with the same words.
 
 mod check;
+mod device;
+mod own;
 mod probing;
 mod problem;
 mod reader;
@@ -21,8 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::change::SpecLimits;
 use crate::core::seed::{Seed, SeedDevice, SeedServer};
+use crate::core::service::FamilySet;
 use crate::core::spec::FlowPolicy;
 
+pub use own::{LocalConfig, TunnelConfig, Vlan};
 use problem::Report;
 pub use problem::{ConfigError, ConfigProblem};
 
@@ -48,6 +52,10 @@ pub struct Config {
     pub health: HealthConfig,
     /// `[flows]`: how long idle flows are kept.
     pub flows: FlowsConfig,
+    /// `[local]`: what full NAT sends from.
+    pub local: LocalConfig,
+    /// `[tunnel]`: what tunnels send from.
+    pub tunnel: TunnelConfig,
     /// `[[interface]]`: where the program is attached. Never empty.
     pub interfaces: Vec<InterfaceConfig>,
     /// `[[server]]`: the servers to begin with.
@@ -87,6 +95,16 @@ pub struct LimitsConfig {
     pub flows_max: u32,
     /// Most flows not yet proven.
     pub candidates_max: u32,
+    /// Most clients of devices with affinity `client` that are remembered at a time.
+    pub clients_max: u32,
+    /// Most fragmented packets whose later fragments are followed at a time.
+    pub fragments_max: u32,
+    /// Paths that each CPU remembers in front of the flow table; a power of two.
+    pub paths_max: u32,
+    /// Entries that each CPU makes for new flows, a second; 0 for no limit.
+    pub new_flows_per_second_max: u32,
+    /// Packets that each CPU answers itself (RST, ICMP), a second; 0 for no limit.
+    pub answers_per_second_max: u32,
 }
 
 /// `[health]`.
@@ -127,6 +145,8 @@ pub struct InterfaceConfig {
     /// Whether the daemon adds each service address as a /32 to this interface, so that the
     /// gateway's kernel answers ARP for it.
     pub announce: bool,
+    /// Tags of the frames on it that are for us, where the kernel has no interface for them.
+    pub vlan: Option<Vlan>,
 }
 
 /// How an XDP program is attached to an interface.
@@ -169,9 +189,14 @@ impl Config {
         Seed { servers: self.servers.clone(), devices: self.devices.clone() }
     }
 
-    /// How many servers and devices there may be.
+    /// How many servers and devices there may be, and what there is to send from.
     #[must_use]
     pub fn spec_limits(&self) -> SpecLimits {
-        SpecLimits { devices_max: self.limits.devices_max, servers_max: self.limits.servers_max }
+        SpecLimits {
+            devices_max: self.limits.devices_max,
+            servers_max: self.limits.servers_max,
+            locals: FamilySet::of(self.local.addresses.iter().copied()),
+            tunnel_sources: self.tunnel.families(),
+        }
     }
 }

@@ -27,6 +27,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod servers;
+pub mod sim;
 pub mod storage;
 pub mod topology;
 pub mod wait;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use redirector_tests::scenario::command as lab;
-use redirector_tests::{bench, demo, echo, leftovers};
+use redirector_tests::{bench, demo, echo, leftovers, sim};
 
-/// Demo and lab of the redirector. Needs root.
+/// Demo and lab of the redirector. All but the simulator needs root.
 #[derive(Parser)]
 #[command(name = "redirector-lab", version)]
 struct Arguments {
@@ -23,6 +23,8 @@ enum Command {
     Lab(lab::Arguments),
     /// What a packet costs, beside floors measured in the same run.
     Bench(bench::Arguments),
+    /// The planner's decisions under synthetic load, beside what others would do.
+    Sim(sim::Arguments),
     /// Removes what labs that have ended left behind; labs that run are left alone.
     Clean,
     /// Serves as an echo server inside a namespace.
@@ -42,6 +44,7 @@ fn main() -> Result<ExitCode> {
         Command::Demo(arguments) => demo::run(&arguments)?,
         Command::Lab(arguments) => lab::run(&arguments)?,
         Command::Bench(arguments) => bench::run(&arguments)?,
+        Command::Sim(arguments) => sim::run(&arguments)?,
         Command::Clean => leftovers::clean().map(|()| true)?,
         Command::EchoServer { name, ports } => echo::serve(&name, &ports).map(|()| true)?,
     };

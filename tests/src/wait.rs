@@ -25,6 +25,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The processor time of this thread, which neighbours on the machine do not add to.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Looks every few milliseconds until `look` is done, at most for `within`.
 ///
 /// # Errors

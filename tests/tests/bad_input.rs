@@ -73,11 +73,11 @@ fn bad_resources() -> Vec<Bad> {
         bad_device("an unknown server", unknown, 422, &["servers[1]", "s9"]),
         bad_device("a device with no server", json!({"servers": []}), 422, &["servers"]),
         bad_device("a taken service address", taken, 409, &["address", "disk-a"]),
-        bad_device("another family", json!({"address": "fd00::1"}), 400, &["address", "IPv4"]),
+        bad_device("another family", json!({"address": "fd00::1"}), 422, &["servers", "family"]),
         bad_device("a port of no port", json!({"port": 0}), 400, &["port"]),
         bad_device("an unknown field", json!({"colour": "red"}), 400, &["colour"]),
         bad_server("a taken address", "10.0.2.11", 409, &["address", "s1"]),
-        bad_server("a server of another family", "fd00::1", 400, &["address", "IPv4"]),
+        bad_server("an address of one link only", "fe80::1", 400, &["address"]),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Builds the product and the harness in release form and becomes the harness: what demo, lab and
-//! bench have in common.
+//! Builds the product and the harness in release form and becomes the harness: what demo, lab,
+//! bench and sim have in common.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -15,7 +15,7 @@ pub(crate) const PRODUCT_VARIABLE: &str = "REDIRECTOR_BIN";
 /// The product's program, from the crate redirector-ctl.
 pub(crate) const PRODUCT: &str = "redirector";
 
-/// Runs `redirector-lab COMMAND ARGUMENTS...`; comes back only with an error.
+/// Runs `redirector-lab COMMAND ARGUMENTS...` as root; comes back only with an error.
 pub(crate) fn become_harness(
     command: &str,
     arguments: impl IntoIterator<Item = OsString>,
@@ -25,6 +25,14 @@ pub(crate) fn become_harness(
         "`cargo xtask {command}` makes network namespaces and loads a BPF program: run it as root, \
          for example: sudo -E env \"PATH=$PATH\" cargo xtask {command}"
     );
+    build_and_become(command, arguments)
+}
+
+/// The same for a command that needs no root.
+pub(crate) fn build_and_become(
+    command: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<std::convert::Infallible> {
     setup::ensure_ready()?;
     run::run(run::cargo().args(["build", "--release"]).args([
         "--package=redirector-ctl",

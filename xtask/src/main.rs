@@ -9,6 +9,7 @@ mod harness;
 mod lab;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 
@@ -35,6 +36,8 @@ enum Command {
     Lab(lab::Arguments),
     /// Measure what a packet costs
     Bench(bench::Arguments),
+    /// Simulate the planner under synthetic load, beside other strategies
+    Sim(sim::Arguments),
     /// Check the house rules: sizes, layers, words, leftovers, documents
     Tidy(tidy::Arguments),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::main(&arguments),
         Command::Lab(arguments) => lab::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
+        Command::Sim(arguments) => sim::main(&arguments),
         Command::Tidy(arguments) => tidy::main(&arguments),
     };
     match outcome {

@@ -2,9 +2,7 @@
 
 use super::{alive, send, standing, wide};
 use crate::family::Family;
-use crate::flow::{
-    Entry, FLOW_ADOPTED, FLOW_CHALLENGED, FLOW_CLOSING, FLOW_REPINNED, Flow, Owner,
-};
+use crate::flow::{Entry, FLOW_ADOPTED, FLOW_CHALLENGED, FLOW_CLOSING, FLOW_REPINNED, Flow, Owner};
 use crate::order::Be16;
 use crate::packet::{Kind, Packet};
 use crate::tables::{Route, Tables};
@@ -52,8 +50,8 @@ pub(super) fn back<F: Family, T: Tables<F>>(
                 flow.mark(FLOW_CLOSING);
             }
             to_client(packet, tables, (origin, &flow), (&key, service, out));
-            out.lasting = matches!(out.action, Action::ToClient)
-                && flow.flags() & FLOW_CHALLENGED == 0;
+            out.lasting =
+                matches!(out.action, Action::ToClient) && flow.flags() & FLOW_CHALLENGED == 0;
         }
         None => without_entry(packet, tables, (origin, line), (&key, service, out)),
     }
@@ -284,8 +282,7 @@ fn by_route<F: Family, T: Tables<F>>(
     if !translates {
         return out.set_for(Action::Pass, Reason::ReturnUnknown, device, server);
     }
-    let reason =
-        if packet.is_error() { Reason::ErrorReturned } else { Reason::ReturnedUntracked };
+    let reason = if packet.is_error() { Reason::ErrorReturned } else { Reason::ReturnedUntracked };
     send(packet, tables, (Action::ToClient, reason), out);
     out.charge(device, server);
     out.egress = hop;

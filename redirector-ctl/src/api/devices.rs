@@ -19,7 +19,7 @@ use super::wire::{self, Count, Policy, PolicyBody};
 use crate::config::DEFAULT_POLICY;
 use crate::core::change::{Change, DeviceSpec};
 use crate::core::check::CheckForm;
-use crate::core::spec::{Check, CheckPace, Protocol};
+use crate::core::spec::{Affinity, Check, CheckPace, Forwarding, PortRange, Protocol, Tracking};
 use crate::daemon::Snapshot;
 
 /// A device: where clients reach it, through which server, and what flows it has.
@@ -31,14 +31,36 @@ pub struct Device {
     /// Address at which clients reach it.
     #[schema(value_type = String, example = "10.0.1.100")]
     pub address: IpAddr,
-    /// Port at which clients reach it.
+    /// Port at which clients reach it; 0 for protocol `any`.
     #[schema(example = 10809)]
     pub port: u16,
+    /// Further ports at which clients reach it: single ones and ranges, in order.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["860-870", "3260"]))]
+    pub ports: Vec<PortRange>,
     /// Protocol of the service address.
     pub protocol: Protocol,
-    /// Port at which its servers serve it.
+    /// What `port` is at its servers; `ports` keep that distance.
     #[schema(example = 10901)]
     pub server_port: u16,
+    /// How a client's packet gets to its server.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+    /// Whether the packet path keeps an entry for each open flow.
+    #[serde(default)]
+    pub tracking: Tracking,
+    /// What is kept together on one server.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// Largest segment that SYNs may ask for, in bytes, if there is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mss_max: Option<u16>,
+    /// Idle time after which an open TCP flow is forgotten, in ms, where it is the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_idle_timeout_ms: Option<u64>,
+    /// Idle time after which another flow is forgotten, in ms, where it is the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach it, in order of preference.
     pub servers: Vec<String>,
     /// What happens to open flows on a planned move.
@@ -88,22 +110,53 @@ pub struct PutDevice {
     #[serde(deserialize_with = "wire::address")]
     #[schema(value_type = String, example = "10.0.1.100")]
     pub address: IpAddr,
-    /// Port at which clients reach it, from 1.
-    #[serde(deserialize_with = "wire::port")]
-    #[schema(minimum = 1, example = 10809)]
+    /// Port at which clients reach it, from 1. Left out for protocol `any`, and only for that.
+    #[serde(default, deserialize_with = "wire::port", skip_serializing_if = "is_zero")]
+    #[schema(example = 10809)]
     pub port: u16,
+    /// Further ports at which clients reach it, at most 16 items: ports and ranges such as
+    /// `"860-870"`. With more than 16 ports in a row there must be no gaps between its ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, max_items = 16, example = json!(["860-870", "3260"]))]
+    pub ports: Vec<PortRange>,
     /// Protocol of the service address; `tcp` when left out.
     #[serde(default = "tcp")]
     pub protocol: Protocol,
-    /// Port at which its servers serve it; the same as `port` when left out. No other device may
-    /// have the same port at the same server.
+    /// What `port` is at its servers, while `ports` keep that distance; the same as `port` when
+    /// left out. With `nat` and `full-nat` no other device may have one of these ports at the same
+    /// server; with `dsr`, `ipip` and `gue` it is the same as `port`.
     #[serde(
         default,
         deserialize_with = "wire::port_option",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(minimum = 1, example = 10901)]
+    #[schema(example = 10901)]
     pub server_port: Option<u16>,
+    /// How a client's packet gets to its server; `nat` when left out. `full-nat` needs `[local]` in
+    /// the configuration, `ipip` and `gue` need `[tunnel]`.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+    /// Whether the packet path keeps an entry for each open flow; `tracked` when left out.
+    /// `stateless` goes neither with `full-nat` nor with affinity `client` nor with policy `keep`.
+    #[serde(default)]
+    pub tracking: Tracking,
+    /// What is kept together on one server; `flow` when left out.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// Largest segment that SYNs may ask for, in bytes; no limit when left out. TCP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 216, maximum = 65_495)]
+    pub mss_max: Option<u16>,
+    /// Idle time after which an open flow is forgotten, in ms; as `[flows]` says when left out. TCP
+    /// only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1000, maximum = 2_592_000_000_u64)]
+    pub tcp_idle_timeout_ms: Option<u64>,
+    /// Idle time after which an open flow is forgotten, in ms; as `[flows]` says when left out. All
+    /// protocols but TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1000, maximum = 2_592_000_000_u64)]
+    pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach it, in order of preference; at least one.
     #[schema(min_items = 1)]
     pub servers: Vec<String>,
@@ -142,13 +195,25 @@ fn tcp() -> Protocol {
     Protocol::Tcp
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(port: &u16) -> bool {
+    *port == 0
+}
+
 impl From<PutDevice> for DeviceSpec {
     fn from(body: PutDevice) -> Self {
         Self {
             address: body.address,
             port: body.port,
+            ports: body.ports,
             protocol: body.protocol,
             server_port: body.server_port.unwrap_or(body.port),
+            forwarding: body.forwarding,
+            tracking: body.tracking,
+            affinity: body.affinity,
+            mss_max: body.mss_max,
+            tcp_idle_timeout_ms: body.tcp_idle_timeout_ms,
+            udp_idle_timeout_ms: body.udp_idle_timeout_ms,
             servers: body.servers,
             on_planned: body.on_planned.map_or(DEFAULT_POLICY, |policy| policy.0),
             check: body.check,
@@ -184,8 +249,8 @@ pub(super) async fn get_device(
     show(&api, &name, StatusCode::OK).await
 }
 
-/// Creates or replaces a device. With another address, port or protocol its open flows are reset,
-/// because they name the old ones.
+/// Creates or replaces a device. With another address, protocol, forwarding or tracking, or other
+/// ports, its open flows are reset, because they were opened for the old ones.
 #[utoipa::path(put, path = "/v1/devices/{name}", tag = "devices", request_body = PutDevice,
     params(
         ("name" = String, Path, description = "Name of the device"),
@@ -256,8 +321,15 @@ impl<'s> View<'s> {
             name: name.to_owned(),
             address: device.address,
             port: device.port,
+            ports: device.ports.clone(),
             protocol: device.protocol,
             server_port: device.server_port,
+            forwarding: device.forwarding,
+            tracking: device.tracking,
+            affinity: device.affinity,
+            mss_max: device.mss_max,
+            tcp_idle_timeout_ms: device.tcp_idle_timeout_ms,
+            udp_idle_timeout_ms: device.udp_idle_timeout_ms,
             servers: device.servers.clone(),
             on_planned: Policy(device.on_planned),
             check: device.check.clone(),

@@ -12,7 +12,10 @@ use crate::core::spec::FlowPolicy;
 
 pub use crate::core::check::{CheckBody, CheckForm, CheckKind};
 pub use crate::core::health::Health;
-pub use crate::core::spec::{AdminState, Cause, Check, Protocol};
+pub use crate::core::ports::PortMap;
+pub use crate::core::spec::{
+    AdminState, Affinity, Cause, Check, Forwarding, PortRange, Protocol, Tracking,
+};
 pub use crate::daemon::EventKind;
 
 /// The last moment that RFC 3339 can write, 9999-12-31T23:59:59.999Z, in ms since the Unix epoch.
@@ -108,7 +111,7 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAd
     text.parse().map_err(remedy).map_err(serde::de::Error::custom)
 }
 
-/// Reads a port.
+/// Reads a port, or 0 for none.
 pub(super) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     checked_port(i64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
@@ -122,8 +125,7 @@ pub(super) fn port_option<'de, D: Deserializer<'de>>(
 }
 
 fn checked_port(number: i64) -> Result<u16, impl Display> {
-    let port = u16::try_from(number).ok().filter(|port| *port != 0);
-    port.ok_or_else(|| format!("{number} is not a port; write 1 to 65535"))
+    u16::try_from(number).map_err(|_| format!("{number} is not a port; write 1 to 65535"))
 }
 
 /// An Ethernet address as people write it.

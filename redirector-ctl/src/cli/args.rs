@@ -8,7 +8,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 use super::check_args::CheckArgs;
-use crate::api::wire::{AdminState, Policy, PolicyBody, PolicyKind, Protocol};
+use super::service_args::ServiceArgs;
+use crate::api::wire::{AdminState, Policy, PolicyBody, PolicyKind};
 
 const DEFAULT_API: &str = "unix:/run/redirector/api.sock";
 
@@ -198,9 +199,11 @@ pub enum DeviceCommand {
         policy: PolicyArgs,
     },
     /// Add a device
-    #[command(after_help = "Example:\n  redirector device add disk-c --address 10.0.1.102 \
-                            --port 10809 --server-port 10903 --servers s1,s2")]
-    Add(AddDevice),
+    #[command(after_help = "Examples:\n  redirector device add disk-c --address 10.0.1.102 \
+                            --port 10809 --server-port 10903 --servers s1,s2\n  redirector device \
+                            add nas --address fd00:1::20 --port 2049 --ports 111,20048-20060 \
+                            --servers n1,n2 --affinity client")]
+    Add(Box<AddDevice>),
     /// Remove a device; its open flows are reset
     Remove(DeviceName),
 }
@@ -219,18 +222,9 @@ pub struct AddDevice {
     /// Its name
     #[arg(value_parser = name)]
     pub name: String,
-    /// Address at which clients reach it
-    #[arg(long)]
-    pub address: IpAddr,
-    /// Port at which clients reach it
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
-    /// Protocol of the service address
-    #[arg(long, value_enum, default_value_t = ProtocolArg::Tcp)]
-    pub protocol: ProtocolArg,
-    /// Port at which its servers serve it; the same as --port when left out
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub server_port: Option<u16>,
+    /// Where clients reach it and how their packets get to its servers
+    #[command(flatten)]
+    pub service: ServiceArgs,
     /// Servers that can reach it, best first, separated by commas
     #[arg(long, value_delimiter = ',', required = true, value_name = "SERVER,...")]
     pub servers: Vec<String>,
@@ -317,24 +311,6 @@ impl From<StateArg> for AdminState {
             StateArg::Active => Self::Active,
             StateArg::Draining => Self::Draining,
             StateArg::Inactive => Self::Inactive,
-        }
-    }
-}
-
-/// The words of the command line for a protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProtocolArg {
-    /// TCP
-    Tcp,
-    /// UDP
-    Udp,
-}
-
-impl From<ProtocolArg> for Protocol {
-    fn from(protocol: ProtocolArg) -> Self {
-        match protocol {
-            ProtocolArg::Tcp => Self::Tcp,
-            ProtocolArg::Udp => Self::Udp,
         }
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod check_args;
 mod client;
 mod request;
+mod service_args;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,7 @@ fn device(command: DeviceCommand) -> Result<Request, String> {
             let show = Show::Body(table::moved);
             Ok(Request::new(Method::PUT, &["associations", &name], show).with(&body))
         }
-        DeviceCommand::Add(device) => add(device),
+        DeviceCommand::Add(device) => add(*device),
         DeviceCommand::Remove(device) => {
             let show = Show::Text(format!("device {} is removed\n", device.name));
             Ok(Request::new(Method::DELETE, &["devices", &device.name], show))
@@ -113,11 +113,19 @@ fn device(command: DeviceCommand) -> Result<Request, String> {
 }
 
 fn add(device: AddDevice) -> Result<Request, String> {
+    let service = device.service;
     let body = PutDevice {
-        address: device.address,
-        port: device.port,
-        protocol: device.protocol.into(),
-        server_port: device.server_port,
+        address: service.address,
+        port: service.port()?,
+        protocol: service.protocol(),
+        server_port: service.server_port,
+        forwarding: service.forwarding(),
+        tracking: service.tracking(),
+        affinity: service.affinity(),
+        mss_max: service.mss_max,
+        tcp_idle_timeout_ms: service.tcp_idle_timeout_ms,
+        udp_idle_timeout_ms: service.udp_idle_timeout_ms,
+        ports: service.ports,
         servers: device.servers,
         on_planned: device.policy.policy()?,
         check: device.check.check()?,

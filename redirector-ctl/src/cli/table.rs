@@ -9,6 +9,7 @@ use crate::api::devices::{Device, DeviceList};
 use crate::api::events::EventList;
 use crate::api::servers::{Server, ServerList};
 use crate::api::status::Status;
+use crate::api::wire::PortMap;
 
 type Shown = serde_json::Result<String>;
 
@@ -130,7 +131,12 @@ pub(super) fn device(body: &[u8]) -> Shown {
     Ok(pairs(&[
         ("device", device.name.clone()),
         ("service", service(&device)),
-        ("server port", device.server_port.to_string()),
+        ("server port", or_dash((device.server_port != 0).then(|| device.server_port.to_string()))),
+        ("forwarding", word(&device.forwarding)),
+        ("tracking", word(&device.tracking)),
+        ("affinity", word(&device.affinity)),
+        ("mss max", or_dash(device.mss_max.map(|len| format!("{len} bytes")))),
+        ("idle timeout", or_dash(idle_timeout(&device).map(duration))),
         ("servers", join(&device.servers)),
         ("server", device.association.server.clone()),
         ("backup", or_dash(device.association.backup.clone())),
@@ -191,8 +197,13 @@ pub(super) fn events(body: &[u8]) -> Shown {
 }
 
 fn service(device: &Device) -> String {
-    let at = std::net::SocketAddr::new(device.address, device.port);
-    format!("{at}/{}", word(&device.protocol))
+    let ports = PortMap::new(device.protocol, (device.port, device.server_port), &device.ports);
+    ports.service(device.address)
+}
+
+/// The device's own idle time-out, if it has one.
+fn idle_timeout(device: &Device) -> Option<u64> {
+    device.tcp_idle_timeout_ms.or(device.udp_idle_timeout_ms)
 }
 
 fn draining(association: &Association) -> String {

@@ -46,6 +46,8 @@ fn wrong_usage_is_refused_with_exit_code_2_and_a_hint() {
         ("--api unix: status", "write unix:/path/to/socket or http://"),
         ("server add s4 --address nowhere", "invalid IP address"),
         ("device add d --address 10.0.0.1 --port 0 --servers s1", "0 is not in 1.."),
+        ("device add d --address 10.0.0.1 --port 1 --ports 9-1 --servers s1", "write one such as"),
+        ("device add d --address ::1 --port 1 --forwarding x --servers s1", "full-nat"),
         ("device show ..", "a name has at least"),
         ("run", "--config <FILE>"),
         ("fly", "unrecognized subcommand"),
@@ -131,6 +133,22 @@ async fn servers_and_devices_come_and_go() {
              --check-with path=/health --check-with status_max=299 --fall 4",
             "check         http path=/health status_max=299\n",
         ),
+        ("server add v6 --address fd00:2::11", "address       fd00:2::11\n"),
+        (
+            "device add nas --address fd00:1::20 --port 2049 --ports 111,20048-20060 --servers v6 \
+             --affinity client --mss-max 1400 --tcp-idle-timeout-ms 60000",
+            "service       [fd00:1::20]:111,2049,20048-20060/tcp\n",
+        ),
+        ("device show nas", "affinity      client\nmss max       1400 bytes\nidle timeout  1 min"),
+        (
+            "device add raw --address 10.0.1.104 --protocol any --servers s1 --tracking stateless",
+            "service       10.0.1.104/any\n",
+        ),
+        ("device show raw", "server port   -\nforwarding    nat\ntracking      stateless\n"),
+        (
+            "device add direct --address 10.0.1.105 --port 80 --servers s1 --forwarding dsr",
+            "forwarding    dsr\n",
+        ),
     ] {
         let ran = run(&socket, words).await;
         assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""), "{words}");
@@ -171,6 +189,9 @@ async fn arguments_that_do_not_fit_together_exit_2() {
     let ran = run(&socket, words).await;
     assert_eq!(ran.exit, Exit::Usage);
     assert!(ran.err.contains("--check-with export: only `nbd` has it"), "{}", ran.err);
+    let ran = run(&socket, "device add d --address 10.0.1.103 --servers s1").await;
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.err.contains("--port is missing: only --protocol any"), "{}", ran.err);
     let words = "device move disk-a --to s2 --policy keep --deadline-ms 5";
     let ran = run(&socket, words).await;
     assert_eq!(ran.exit, Exit::Usage);

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Config;
 use super::problem::Report;
+use super::{Config, InterfaceConfig};
 use crate::core::change::{Context, SpecProblem};
 use crate::core::observed::Observed;
 use crate::core::spec::Spec;
@@ -21,7 +21,41 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     check_twice("server", &servers, report);
     let devices: Vec<&str> = config.devices.iter().map(|each| each.name.as_str()).collect();
     check_twice("device", &devices, report);
+    check_tags(&config.interfaces, report);
+    check_own_addresses(config, report);
     check_seed(config, report);
+}
+
+fn check_tags(interfaces: &[InterfaceConfig], report: &mut Report<'_>) {
+    for (n, interface) in interfaces.iter().enumerate() {
+        if interface.vlan.is_some() && interface.announce {
+            let detail = "the kernel answers ARP without tags, so nobody on the VLAN would hear \
+                          it; name a VLAN interface of the kernel instead, or route the service \
+                          addresses to the gateway";
+            report.problem(&format!("interface[{n}].announce"), detail);
+        }
+    }
+}
+
+/// What we send from must be ours alone: packets to it would otherwise be taken for another's.
+fn check_own_addresses(config: &Config, report: &mut Report<'_>) {
+    let local = config.local.addresses.iter().copied().enumerate();
+    let local = local.map(|(n, address)| (format!("local.addresses[{n}]"), address));
+    let tunnel = config.tunnel.sources().map(|address| {
+        let family = if address.is_ipv4() { "v4" } else { "v6" };
+        (format!("tunnel.source_{family}"), address)
+    });
+    for (field, address) in local.chain(tunnel) {
+        let server = config.servers.iter().find(|server| server.address == address);
+        let device = config.devices.iter().find(|device| device.device.address == address);
+        let holder = match (server, device) {
+            (Some(server), _) => format!("the address of server {}", server.name),
+            (None, Some(device)) => format!("the service address of device {}", device.name),
+            (None, None) => continue,
+        };
+        let detail = format!("{address} is {holder}; write an address of the redirector's own");
+        report.problem(&field, detail);
+    }
 }
 
 fn check_interface_names(names: &[&str], report: &mut Report<'_>) {
@@ -64,6 +98,8 @@ fn check_seed(config: &Config, report: &mut Report<'_>) {
     let stand_ins = stand_ins(config, report);
     let only_follows = |problem: &SpecProblem| {
         report.has_problem_in(&problem.field)
+            || (problem.code == "no_local_address" && report.has_problem_in("local"))
+            || (problem.code == "no_tunnel_source" && report.has_problem_in("tunnel"))
             || stand_ins.iter().any(|address| mentions(&problem.detail, address))
     };
     let news: Vec<SpecProblem> =

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Report;
+use crate::core::ports::{BadPortRange, PortRange};
 
 /// Names closer than this are offered as "did you mean".
 const LIKENESS_MIN: f64 = 0.75;
@@ -122,21 +123,73 @@ impl<'i> Section<'i> {
     where
         T: TryFrom<i64> + PartialOrd + Display + Copy,
     {
-        let field = self.field(key);
-        let bounds = format!("a whole number from {} to {}", range.start(), range.end());
         let value = self.take(key, report)?;
-        let DeValue::Integer(digits) = &value else {
-            report.problem(&field, format!("must be {bounds}, this is {}", article(&value)));
+        number_of(&value, (&self.field(key), &range), report)
+    }
+
+    /// A whole number within `range`, or a list of such. What is none is reported, and then there
+    /// is no list.
+    pub fn numbers<T>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<T>>
+    where
+        T: TryFrom<i64> + PartialOrd + Display + Copy,
+    {
+        let field = self.field(key);
+        match self.take(key, report)? {
+            DeValue::Array(items) => {
+                let items = items.into_iter().enumerate();
+                let numbers: Vec<Option<T>> = items
+                    .map(|(n, item)| {
+                        let field = format!("{field}[{n}]");
+                        report.place(&field, item.span());
+                        number_of(item.get_ref(), (&field, &range), report)
+                    })
+                    .collect();
+                numbers.into_iter().collect()
+            }
+            value => number_of(&value, (&field, &range), report).map(|number| vec![number]),
+        }
+    }
+
+    /// A list of ports and ranges of ports, as texts or numbers. What is none is reported and left
+    /// out.
+    pub fn port_ranges(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<PortRange>> {
+        let field = self.field(key);
+        let value = self.take(key, report)?;
+        let DeValue::Array(items) = value else {
+            let found = article(&value);
+            let detail = format!("must be a list such as [3260, \"860-870\"], this is {found}");
+            report.problem(&field, detail);
             return None;
         };
-        let number = i64::from_str_radix(digits.as_str(), digits.radix())
-            .ok()
-            .and_then(|number| T::try_from(number).ok())
-            .filter(|number| range.contains(number));
-        if number.is_none() {
-            report.problem(&field, format!("{digits} is out of range; write {bounds}"));
+        let mut ranges = Vec::new();
+        for (n, item) in items.into_iter().enumerate() {
+            let field = format!("{field}[{n}]");
+            report.place(&field, item.span());
+            let read: Result<PortRange, String> = match item.get_ref() {
+                DeValue::String(text) => text.parse().map_err(|bad: BadPortRange| bad.to_string()),
+                DeValue::Integer(digits) if digits.radix() == 10 => {
+                    digits.as_str().parse().map_err(|bad: BadPortRange| bad.to_string())
+                }
+                other => Err(format!(
+                    "must be a port or a range such as \"860-870\", this is {}",
+                    article(other)
+                )),
+            };
+            match read {
+                Ok(range) => ranges.push(range),
+                Err(detail) => report.problem(&field, detail),
+            }
         }
-        number
+        Some(ranges)
     }
 
     /// `true` or `false`.
@@ -222,6 +275,29 @@ fn table_of<'i>(value: DeValue<'i>, path: &str, report: &mut Report<'_>) -> Opti
             None
         }
     }
+}
+
+fn number_of<T>(
+    value: &DeValue<'_>,
+    (field, range): (&str, &RangeInclusive<T>),
+    report: &mut Report<'_>,
+) -> Option<T>
+where
+    T: TryFrom<i64> + PartialOrd + Display + Copy,
+{
+    let bounds = format!("a whole number from {} to {}", range.start(), range.end());
+    let DeValue::Integer(digits) = value else {
+        report.problem(field, format!("must be {bounds}, this is {}", article(value)));
+        return None;
+    };
+    let number = i64::from_str_radix(digits.as_str(), digits.radix())
+        .ok()
+        .and_then(|number| T::try_from(number).ok())
+        .filter(|number| range.contains(number));
+    if number.is_none() {
+        report.problem(field, format!("{digits} is out of range; write {bounds}"));
+    }
+    number
 }
 
 fn text_of(value: DeValue<'_>, field: &str, report: &mut Report<'_>) -> Option<String> {

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use toml::de::DeTable;
 
-use super::probing;
 use super::problem::Report;
 use super::reader::Section;
 use super::{
-    ApiConfig, Config, DEADLINE_MAX_MS, DEADLINE_MS, DEFAULT_POLICY, FlowsConfig, HealthConfig,
-    InterfaceConfig, LimitsConfig, RedirectorConfig, XdpMode,
+    ApiConfig, Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig,
+    XdpMode,
 };
-use crate::core::change::DeviceSpec;
-use crate::core::seed::{SeedDevice, SeedServer};
-use crate::core::spec::{AdminState, FlowPolicy, Protocol};
+use super::{device, own};
+use crate::core::seed::SeedServer;
+use crate::core::service::{IDLE_MAX_MS, IDLE_MIN_MS};
+use crate::core::spec::AdminState;
 
 const STATE_DIR: &str = "/var/lib/redirector";
 const BPFFS_DIR: &str = "/sys/fs/bpf/redirector";
@@ -24,21 +24,21 @@ const SOCKET_PATH_MAX: usize = 107;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
-const IDLE_MAX_MS: u64 = 30 * DAY_MS;
+/// Largest rate that can be asked for, a CPU and second: more than one can do.
+const RATE_MAX: u32 = 100_000_000;
 /// Largest table the daemon makes: 16 million entries, some gigabytes.
 const ENTRIES_MAX: u32 = 1 << 24;
-const ADDRESS: &str = "an address; write one such as 10.0.1.100";
+pub(super) const ADDRESS: &str = "an address; write one such as 10.0.1.100 or fd00:1::100";
 
 /// Networks of the stand-ins of servers and devices.
 const SERVERS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
-const DEVICES: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
+pub(super) const DEVICES: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
 
 const ADMIN_STATES: [(&str, AdminState); 3] = [
     ("active", AdminState::Active),
     ("draining", AdminState::Draining),
     ("inactive", AdminState::Inactive),
 ];
-const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 const MODES: [(&str, XdpMode); 2] = [("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 
 /// Reads the whole text. What is missing or wrong is reported and replaced by its default or a
@@ -55,9 +55,11 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Config {
         limits: limits(root.section("limits", report), report),
         health: health(root.section("health", report), report),
         flows: flows(root.section("flows", report), report),
+        local: own::local(root.section("local", report), report),
+        tunnel: own::tunnel(root.section("tunnel", report), report),
         interfaces: every(root.sections("interface", report), interface, report),
         servers: every(root.sections("server", report), server, report),
-        devices: every(root.sections("device", report), device, report),
+        devices: every(root.sections("device", report), device::device, report),
     };
     if config.interfaces.is_empty() && !report.has_problem_in("interface") {
         let remedy = "is missing; add one with the name of a network interface";
@@ -81,12 +83,12 @@ fn every<T>(sections: Vec<Section<'_>>, read: Read<T>, report: &mut Report<'_>) 
 
 /// The address `n` of a network that is for benchmarks of network devices only (RFC 2544). It
 /// stands where the file has none that can be read; what follows from it is not for the user.
-fn stand_in(network: Ipv4Addr, n: usize) -> IpAddr {
+pub(super) fn stand_in(network: Ipv4Addr, n: usize) -> IpAddr {
     let host = u16::try_from(n).unwrap_or(u16::MAX);
     IpAddr::V4(Ipv4Addr::from_bits(network.to_bits() | u32::from(host)))
 }
 
-fn name(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> String {
+pub(super) fn name(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> String {
     let name = section.string("name", report);
     let name = section.require("name", name, "give it a name", report);
     name.unwrap_or_else(|| format!("unnamed-{n}"))
@@ -137,11 +139,22 @@ fn check_listen(listen: SocketAddr, report: &mut Report<'_>) {
 }
 
 fn limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsConfig {
+    let entries = 1..=ENTRIES_MAX;
+    let paths_max = section.number("paths_max", entries.clone(), report).unwrap_or(65_536);
     let config = LimitsConfig {
         devices_max: section.number("devices_max", 1..=65_536, report).unwrap_or(4096),
         servers_max: section.number("servers_max", 1..=4095, report).unwrap_or(1024),
-        flows_max: section.number("flows_max", 1..=ENTRIES_MAX, report).unwrap_or(262_144),
-        candidates_max: section.number("candidates_max", 1..=ENTRIES_MAX, report).unwrap_or(65_536),
+        flows_max: section.number("flows_max", entries.clone(), report).unwrap_or(262_144),
+        candidates_max: section.number("candidates_max", entries.clone(), report).unwrap_or(65_536),
+        clients_max: section.number("clients_max", entries.clone(), report).unwrap_or(65_536),
+        fragments_max: section.number("fragments_max", entries, report).unwrap_or(4096),
+        paths_max: paths_max.next_power_of_two(),
+        new_flows_per_second_max: section
+            .number("new_flows_per_second_max", 0..=RATE_MAX, report)
+            .unwrap_or(200_000),
+        answers_per_second_max: section
+            .number("answers_per_second_max", 0..=RATE_MAX, report)
+            .unwrap_or(20_000),
     };
     section.finish(report);
     config
@@ -170,7 +183,7 @@ fn health(mut section: Section<'_>, report: &mut Report<'_>) -> HealthConfig {
 }
 
 fn flows(mut section: Section<'_>, report: &mut Report<'_>) -> FlowsConfig {
-    let idle = 1000..=IDLE_MAX_MS;
+    let idle = IDLE_MIN_MS..=IDLE_MAX_MS;
     let config = FlowsConfig {
         tcp_idle_timeout_ms: section
             .number("tcp_idle_timeout_ms", idle.clone(), report)
@@ -192,6 +205,7 @@ fn interface(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> In
         name: name(section, n, report),
         mode: section.word("mode", &MODES, report).unwrap_or_default(),
         announce: section.boolean("announce", report).unwrap_or(false),
+        vlan: own::vlan(section, report),
     }
 }
 
@@ -202,52 +216,6 @@ fn server(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedS
     let address = section.require("address", address, remedy, report);
     let state = section.word("state", &ADMIN_STATES, report);
     SeedServer { name, address: address.unwrap_or_else(|| stand_in(SERVERS, n)), state }
-}
-
-fn device(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedDevice {
-    let name = name(section, n, report);
-    let address = section.parsed("address", ADDRESS, report);
-    let remedy = "write the address at which clients reach the device";
-    let address = section.require("address", address, remedy, report);
-    let port = section.number("port", 1..=u16::MAX, report);
-    let port = section.require("port", port, "write the port at which clients connect", report);
-    let port = port.unwrap_or_else(|| u16::MAX - u16::try_from(n).unwrap_or_default());
-    let servers = section.strings("servers", report);
-    let remedy = "list at least one server that can reach the device, such as [\"s1\"]";
-    let servers = section.require("servers", servers, remedy, report);
-    let on_planned = section.inline_table("on_planned", report);
-    let device = DeviceSpec {
-        address: address.unwrap_or_else(|| stand_in(DEVICES, n)),
-        port,
-        protocol: section.word("protocol", &PROTOCOLS, report).unwrap_or(Protocol::Tcp),
-        server_port: section.number("server_port", 1..=u16::MAX, report).unwrap_or(port),
-        servers: servers.unwrap_or_default(),
-        on_planned: on_planned
-            .and_then(|section| policy(section, report))
-            .unwrap_or(DEFAULT_POLICY),
-        check: probing::check(section, report),
-        check_pace: probing::pace(section, report),
-        server: section.string("server", report),
-    };
-    SeedDevice { name, device }
-}
-
-fn policy(mut section: Section<'_>, report: &mut Report<'_>) -> Option<FlowPolicy> {
-    let words = [("keep", 0), ("drain", 1), ("reset", 2)];
-    let kind = section.word("kind", &words, report);
-    let kind = section.require("kind", kind, "write one of: keep, drain, reset", report);
-    let deadline_ms = section.number("deadline_ms", 1..=DEADLINE_MAX_MS, report);
-    let policy = match kind? {
-        0 => FlowPolicy::Keep,
-        1 => FlowPolicy::Drain { deadline_ms: deadline_ms.unwrap_or(DEADLINE_MS) },
-        _ => FlowPolicy::Reset,
-    };
-    if deadline_ms.is_some() && !matches!(policy, FlowPolicy::Drain { .. }) {
-        let detail = "only `drain` has a deadline; remove it or write kind = \"drain\"";
-        report.problem(&section.field("deadline_ms"), detail);
-    }
-    section.finish(report);
-    Some(policy)
 }
 
 /// An absolute path.

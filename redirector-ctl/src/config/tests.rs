@@ -1,5 +1,7 @@
 //! Configuration files, good and bad.
 
+mod forwarding;
+
 use super::{Config, XdpMode};
 use crate::core::change::Context;
 use crate::core::observed::Observed;
@@ -7,8 +9,8 @@ use crate::core::spec::{AdminState, Check, FlowPolicy, Protocol, Spec};
 
 const EXAMPLE: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redirector.example.toml"));
-const TWENTY_MISTAKES: &str = include_str!("testdata/twenty_mistakes.toml");
-const TWENTY_ANSWERS: &str = include_str!("testdata/twenty_mistakes.txt");
+const FIFTY_MISTAKES: &str = include_str!("testdata/fifty_mistakes.toml");
+const FIFTY_ANSWERS: &str = include_str!("testdata/fifty_mistakes.txt");
 
 const INTERFACE: &str = "[[interface]]\nname = \"eth0\"\n";
 
@@ -36,6 +38,8 @@ fn what_the_example_calls_a_default_is_the_default() {
     assert_eq!(silent.limits, shown.limits);
     assert_eq!(silent.health, shown.health);
     assert_eq!(silent.flows, shown.flows);
+    assert_eq!(silent.local, shown.local);
+    assert_eq!(silent.tunnel, shown.tunnel);
     assert_eq!(silent.interfaces[0].mode, XdpMode::Native);
 }
 
@@ -56,10 +60,10 @@ fn a_device_needs_only_a_name_an_address_a_port_and_servers() {
 }
 
 #[test]
-fn twenty_mistakes_give_twenty_lines_that_say_what_to_do() {
-    let found = problems(TWENTY_MISTAKES);
-    assert_eq!(found, TWENTY_ANSWERS, "\nfound:\n{found}\nexpected:\n{TWENTY_ANSWERS}");
-    assert_eq!(found.lines().count(), 20);
+fn fifty_mistakes_give_fifty_lines_that_say_what_to_do() {
+    let found = problems(FIFTY_MISTAKES);
+    assert_eq!(found, FIFTY_ANSWERS, "\nfound:\n{found}\nexpected:\n{FIFTY_ANSWERS}");
+    assert_eq!(found.lines().count(), 50);
 }
 
 #[test]
@@ -111,12 +115,12 @@ fn a_device_that_cannot_be_read_whole_is_still_checked_for_the_rest() {
 #[test]
 fn what_stands_in_for_an_unreadable_address_is_never_shown() {
     let text = format!(
-        "{INTERFACE}[[server]]\nname = \"s1\"\n[[device]]\nname = \"d\"\naddress = \"fd00::1\"\n\
-         port = 1\nservers = [\"s1\"]\n[[device]]\nname = \"e\"\nport = 1\nservers = [\"s1\"]\n"
+        "{INTERFACE}[[server]]\nname = \"s1\"\n[[device]]\nname = \"d\"\naddress = \"fe80::1\"\n\
+         port = 1\nservers = [\"s1\"]\n[[device]]\nname = \"e\"\nport = 2\nservers = [\"s1\"]\n"
     );
     let found = problems(&text);
     assert!(!found.contains("198."), "{found}");
-    assert!(found.contains("device[0].address: fd00::1 is an IPv6 address"), "{found}");
+    assert!(found.contains("device[0].address: fe80::1 is a link-local address"), "{found}");
 }
 
 #[test]

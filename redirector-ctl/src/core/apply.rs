@@ -8,6 +8,7 @@ mod devices;
 mod lives;
 mod moves;
 mod servers;
+mod service;
 #[cfg(test)]
 mod tests;
 

@@ -11,10 +11,15 @@ use serde::{Deserialize, Serialize};
 use redirector_common::wire::ORIGINS_PER_DEVICE;
 
 use super::observed::Observed;
-use super::spec::{AdminState, Cause, Check, CheckPace, FlowPolicy, Name, Protocol};
+use super::service::FamilySet;
+use super::spec::{
+    AdminState, Affinity, Cause, Check, CheckPace, FlowPolicy, Forwarding, Name, PortRange,
+    Protocol, Tracking,
+};
 
 /// One wish, of an operator or of the planner.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "changes are few at a time, and soon done")]
 pub enum Change {
     /// Creates a server or replaces what is known of it; it keeps its id. A new address begins a
     /// new life.
@@ -85,12 +90,33 @@ pub enum Change {
 pub struct DeviceSpec {
     /// Service address.
     pub address: IpAddr,
-    /// Service port.
+    /// First or only service port; 0 for protocol any.
     pub port: u16,
+    /// Further service ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortRange>,
     /// Protocol.
     pub protocol: Protocol,
-    /// Port at the servers.
+    /// What `port` is at the servers; `ports` keep that distance.
     pub server_port: u16,
+    /// How a client's packet gets to its server.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+    /// Whether the packet path keeps an entry for each open flow.
+    #[serde(default)]
+    pub tracking: Tracking,
+    /// What is kept together on one server.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// Largest segment that SYNs may ask for, in bytes. None: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mss_max: Option<u16>,
+    /// Idle time of TCP flows, in ms. None: as `[flows]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_idle_timeout_ms: Option<u64>,
+    /// Idle time of other flows, in ms. None: as `[flows]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach the device, in order of preference.
     pub servers: Vec<Name>,
     /// What happens to open flows on a planned move.
@@ -128,17 +154,32 @@ pub struct Context<'a> {
     pub observed: &'a Observed,
 }
 
-/// How many servers and devices there may be.
+/// Entries for service addresses of a device, on average, for which the tables have room.
+pub const SERVICES_PER_DEVICE: u32 = 4;
+
+/// How many servers and devices there may be, and which addresses of our own there are to send
+/// from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecLimits {
     /// Devices at most; their ids are 0 to `devices_max` - 1.
     pub devices_max: u32,
     /// Servers at most, themselves at most 4095; their ids are 1 to `servers_max`.
     pub servers_max: u16,
+    /// Families of the local addresses, from which full NAT sends.
+    pub locals: FamilySet,
+    /// Families of the addresses from which tunnels send.
+    pub tunnel_sources: FamilySet,
 }
 
 impl SpecLimits {
-    /// Ways back (server and device together) at most.
+    /// Entries for service addresses at most.
+    #[must_use]
+    pub fn services_max(&self) -> usize {
+        let devices_max = usize::try_from(self.devices_max).unwrap_or(usize::MAX);
+        devices_max.saturating_mul(SERVICES_PER_DEVICE as usize)
+    }
+
+    /// Ways back (server's port and device together) at most.
     #[must_use]
     pub fn returns_max(&self) -> usize {
         let devices_max = usize::try_from(self.devices_max).unwrap_or(usize::MAX);
@@ -195,7 +236,7 @@ impl fmt::Display for Change {
             Self::RemoveServer { name } => write!(f, "remove server {name}"),
             Self::SetServerState { name, state } => write!(f, "server {name}: {}", state.name()),
             Self::PutDevice { name, device } => {
-                write!(f, "put device {name} at {}:{}", device.address, device.port)
+                write!(f, "put device {name} at {}", device.service())
             }
             Self::RemoveDevice { name } => write!(f, "remove device {name}"),
             Self::Associate { moves, cause } => {

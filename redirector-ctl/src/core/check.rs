@@ -201,6 +201,14 @@ pub(super) fn judge(wish: &DeviceSpec, problems: &mut Problems) {
     wish.check_pace.judge(problems);
     let (kind, udp) = (wish.check.kind().name(), wish.protocol == Protocol::Udp);
     match wish.check {
+        Check::Connect | Check::Exec { .. } => {}
+        _ if wish.protocol == Protocol::Any => {
+            let detail = format!(
+                "`{kind}` asks at a port, and protocol any has none: use connect, which asks \
+                 whether the host answers at all, or exec"
+            );
+            problems.refused("check_needs_port", "check", detail);
+        }
         Check::Http(_) | Check::Nbd(_) | Check::Iscsi(_) | Check::Smb if udp => {
             let detail = format!(
                 "`{kind}` is a check over TCP, and the device's protocol is udp: use connect, nfs \

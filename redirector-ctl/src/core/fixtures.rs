@@ -7,9 +7,17 @@ use super::change::{Change, Context, DeviceSpec, SpecLimits};
 use super::health::{Health, PathHealth, Silence};
 use super::observed::Observed;
 use super::op::NextHop;
-use super::spec::{AdminState, Check, CheckPace, FlowPolicy, Name, Protocol, Spec};
+use super::service::FamilySet;
+use super::spec::{
+    AdminState, Affinity, Check, CheckPace, FlowPolicy, Forwarding, Name, Protocol, Spec, Tracking,
+};
 
-pub(crate) const LIMITS: SpecLimits = SpecLimits { devices_max: 64, servers_max: 16 };
+pub(crate) const LIMITS: SpecLimits = SpecLimits {
+    devices_max: 64,
+    servers_max: 16,
+    locals: FamilySet::BOTH,
+    tunnel_sources: FamilySet::BOTH,
+};
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -34,8 +42,15 @@ pub(crate) fn device_spec(n: u8, servers: &[&str]) -> DeviceSpec {
     DeviceSpec {
         address: ip(&format!("10.0.1.{n}")),
         port: 10809,
+        ports: Vec::new(),
         protocol: Protocol::Tcp,
         server_port: 10900 + u16::from(n),
+        forwarding: Forwarding::Nat,
+        tracking: Tracking::Tracked,
+        affinity: Affinity::Flow,
+        mss_max: None,
+        tcp_idle_timeout_ms: None,
+        udp_idle_timeout_ms: None,
         servers: names(servers),
         on_planned: FlowPolicy::Drain { deadline_ms: HOUR_MS },
         check: Check::Connect,

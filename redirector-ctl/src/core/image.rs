@@ -11,11 +11,13 @@ use std::net::IpAddr;
 
 pub use diff::diff;
 use redirector_common::headers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
-use redirector_common::wire::{Forwarding, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED};
+use redirector_common::wire::{MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED};
 
 use super::observed::{Deaths, Observed};
 use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
-use super::spec::{Device, Name, Protocol, Server, Spec};
+use super::ports::PortRange;
+use super::service::{Affinity, Protocol, Tracking};
+use super::spec::{Device, Name, Server, Spec};
 
 /// The content of the tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,31 +74,28 @@ impl Image {
     }
 
     fn put_device(&mut self, spec: &Spec, device: &Device) {
-        let Device { id, address, port, server_port, .. } = *device;
-        let protocol = number(device.protocol);
-        let settings = DeviceSettings {
-            address,
-            port,
-            port_last: port,
-            protocol,
-            server_port,
-            forwarding: Forwarding::Nat,
-            stateless: false,
-            affinity: false,
-            mss_max: 0,
-        };
+        let settings = settings(device);
+        let DeviceSettings { address, protocol, .. } = settings;
+        let id = device.id;
         self.devices.insert(id, settings);
         self.words.insert(id, word(spec, device));
-        self.services.insert(Endpoint { address, port, protocol }, id);
+        for port in entries(device, &device.all_ports()) {
+            self.services.insert(Endpoint { address, port, protocol }, id);
+        }
         self.answer_echo(address, id);
         // While a stateless device drains it has entries, which have to be found.
         let tracked = !settings.stateless || !device.association.drains.is_empty();
         let tracked = if tracked { MARK_TRACKED } else { 0 };
         self.mark(address, MARK_SERVICE | tracked);
+        if device.forwarding.is_direct() {
+            return;
+        }
         for server in device.serving().filter_map(|name| spec.servers.get(name)) {
-            let endpoint = Endpoint { address: server.address, port: server_port, protocol };
-            self.returns.insert(endpoint, (id, server.id));
-            self.mark(server.address, MARK_ORIGIN | tracked);
+            let address = server.address;
+            for port in entries(device, &device.all_server_ports()) {
+                self.returns.insert(Endpoint { address, port, protocol }, (id, server.id));
+            }
+            self.mark(address, MARK_ORIGIN | tracked);
         }
     }
 
@@ -169,10 +168,32 @@ fn word(spec: &Spec, device: &Device) -> AssociationWord {
     let now = &device.association;
     AssociationWord {
         server: id(&now.server),
-        previous: now.previous().map_or(0, id),
+        previous: device.previous().map_or(0, id),
         backup: now.backup.as_ref().map_or(0, id),
         epoch: now.epoch,
         epochs_open: now.epochs_open(),
+    }
+}
+
+fn settings(device: &Device) -> DeviceSettings {
+    DeviceSettings {
+        address: device.address,
+        port: device.port_first(),
+        port_last: device.port_last(),
+        protocol: number(device.protocol),
+        server_port: device.server_port_first(),
+        forwarding: device.forwarding.into(),
+        stateless: device.tracking == Tracking::Stateless,
+        affinity: device.affinity == Affinity::Client,
+        mss_max: device.mss_max.unwrap_or_default(),
+    }
+}
+
+/// The ports under which a device is entered: each of them, or zero for all of its address.
+fn entries(device: &Device, ports: &[PortRange]) -> Vec<u16> {
+    match device.is_wide() {
+        true => vec![0],
+        false => ports.iter().flat_map(|range| range.ports()).collect(),
     }
 }
 
@@ -181,6 +202,7 @@ fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => PROTOCOL_TCP,
         Protocol::Udp => PROTOCOL_UDP,
+        Protocol::Any => 0,
     }
 }
 

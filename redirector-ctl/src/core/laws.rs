@@ -1,19 +1,21 @@
 //! Laws that hold for every run of changes and measurements, tried on random runs.
 
 use proptest::prelude::*;
+use redirector_common::wire::{MARK_ORIGIN, MARK_SERVICE};
 
 use super::change::{Change, DeviceSpec, Move};
-use super::fixtures::{LIMITS, at, ip, set_path};
+use super::fixtures::{self, LIMITS, at, ip, set_path};
 use super::health::{Health, Silence};
 use super::image::{Image, diff};
 use super::observed::{Census, Observed};
-use super::op::{NextHop, Op, ServerState};
+use super::op::{NextHop, Op, ServerState, protocol_name};
 use super::plan::plan;
 use super::seed::Seed;
-use super::spec::{AdminState, Cause, Check, CheckPace, Drain, FlowPolicy, Name, Protocol, Spec};
+use super::spec::{AdminState, Cause, Drain, FlowPolicy, Name, Spec, Tracking};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a run has few steps")]
 enum Step {
     Wish(Change),
     Path { server: Name, device: Name, health: Health, silent: bool },
@@ -48,17 +50,16 @@ fn policy() -> impl Strategy<Value = FlowPolicy> {
 
 fn device_spec() -> impl Strategy<Value = DeviceSpec> {
     let servers = proptest::sample::subsequence(vec!["s1", "s2", "s3", "s4"], 1..=4).prop_shuffle();
-    (1_u8..=5, 1_u16..=6, servers, policy(), proptest::option::of(server_name())).prop_map(
-        |(n, port, servers, on_planned, server)| DeviceSpec {
+    let tracking = prop_oneof![3 => Just(Tracking::Tracked), 1 => Just(Tracking::Stateless)];
+    let treatment = (policy(), tracking);
+    (1_u8..=5, 1_u16..=6, servers, treatment, proptest::option::of(server_name())).prop_map(
+        |(n, port, servers, (on_planned, tracking), server)| DeviceSpec {
             address: ip(&format!("10.0.1.{n}")),
-            port: 10809,
-            protocol: Protocol::Tcp,
             server_port: 10900 + port,
-            servers: servers.into_iter().map(str::to_owned).collect(),
             on_planned,
-            check: Check::Connect,
-            check_pace: CheckPace::default(),
+            tracking,
             server,
+            ..fixtures::device_spec(n, &servers)
         },
     )
 }
@@ -262,8 +263,16 @@ fn check_after(tables: &Image, op: &Op) {
         Op::AddService { service, device } => {
             let settings = tables.devices.get(device).expect("settings are there first");
             let named = (settings.address, settings.port, settings.protocol);
-            assert_eq!(named, (service.address, service.port, service.protocol), "{op}");
+            let echo = service.port == 0 && protocol_name(service.protocol) == "icmp";
+            let expected = if echo { (settings.address, 0, service.protocol) } else { named };
+            assert_eq!(expected, (service.address, service.port, service.protocol), "{op}");
             assert!(tables.words.contains_key(device), "{op}: the association is there first");
+            let marks = tables.marks.get(&service.address).copied().unwrap_or_default();
+            assert!(marks & MARK_SERVICE != 0, "{op}: what is not marked is not looked for");
+        }
+        Op::AddReturn { endpoint, .. } => {
+            let marks = tables.marks.get(&endpoint.address).copied().unwrap_or_default();
+            assert!(marks & MARK_ORIGIN != 0, "{op}: what is not marked is not looked for");
         }
         _ => {}
     }

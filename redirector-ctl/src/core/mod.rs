@@ -2,23 +2,29 @@
 //!
 //! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes
 //! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
-//! tables should hold.
+//! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need,
+//! and [`balance`] which devices to move for it.
 
 mod apply;
+pub mod balance;
 pub mod change;
 pub mod check;
 pub mod fitness;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod forecast;
 pub mod health;
 pub mod image;
 #[cfg(test)]
 mod laws;
+pub mod load;
 pub mod observed;
 pub mod op;
 mod op_text;
 pub mod plan;
+pub mod ports;
 mod resume;
 pub mod seed;
+pub mod service;
 pub mod spec;
 mod validate;

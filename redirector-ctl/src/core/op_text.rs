@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use redirector_common::wire::Forwarding;
 
-use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
 use super::op::protocol_name;
+use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

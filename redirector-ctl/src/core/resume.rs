@@ -6,7 +6,9 @@ use redirector_common::wire::Association as Word;
 
 use super::image::{Image, ServerLine};
 use super::op::{AssociationWord, ServerState};
-use super::spec::{AdminState, Association, Cause, Device, Drain, FlowPolicy, Name, Spec};
+use super::spec::{
+    AdminState, Association, Cause, Device, Drain, FlowPolicy, Name, Spec, Tracking,
+};
 
 impl Spec {
     /// This spec with the deaths, lives and moves that reached `tables` but not the journal. Says
@@ -105,7 +107,10 @@ impl Unjournalled<'_> {
         let accepts = |epoch| Word::new(0, 0, 0, word.epoch, word.epochs_open).accepts(epoch);
         let mut drains = was.drains.clone();
         drains.retain(|drain| accepts(drain.epoch));
-        let (last, previous) = (word.epoch.wrapping_sub(1), self.name(word.previous, device));
+        // The word names the newest drain's server, of a stateless device the oldest's.
+        let stateless = device.tracking == Tracking::Stateless;
+        let back = if stateless { u16::from(word.epochs_open) } else { 1 };
+        let (last, previous) = (word.epoch.wrapping_sub(back), self.name(word.previous, device));
         if was.epoch != word.epoch && accepts(was.epoch) {
             let deadline_at_ms = match device.on_planned {
                 _ if previous.is_none() => Some(self.now_ms),
@@ -119,10 +124,11 @@ impl Unjournalled<'_> {
         }
         if let Some(server) = previous.filter(|_| accepts(last)) {
             let known = |drain: &Drain| drain.server == server && drain.epoch == last;
-            if !drains.last().is_some_and(known) {
+            if !drains.iter().any(known) {
                 drains.retain(|drain| drain.epoch != last);
                 let (epoch, deadline_at_ms, failed) = (last, None, false);
-                drains.push(Drain { server, epoch, deadline_at_ms, failed });
+                let place = if stateless { 0 } else { drains.len() };
+                drains.insert(place, Drain { server, epoch, deadline_at_ms, failed });
             }
         }
         drains

@@ -1,6 +1,7 @@
 //! A spec from a configuration: its servers and devices, with what an earlier spec knew of those
 //! that remain.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -54,8 +55,15 @@ impl Seed {
             device: DeviceSpec {
                 address: device.address,
                 port: device.port,
+                ports: device.ports.clone(),
                 protocol: device.protocol,
                 server_port: device.server_port,
+                forwarding: device.forwarding,
+                tracking: device.tracking,
+                affinity: device.affinity,
+                mss_max: device.mss_max,
+                tcp_idle_timeout_ms: device.tcp_idle_timeout_ms,
+                udp_idle_timeout_ms: device.udp_idle_timeout_ms,
                 servers: device.servers.clone(),
                 on_planned: device.on_planned,
                 check: device.check.clone(),
@@ -155,21 +163,28 @@ impl Seed {
                 part.conflict("duplicate_name", "name", detail);
             } else {
                 let mut was = earlier.devices.get(&device.name).cloned();
-                if let Some(was) = &mut was {
-                    // Flows on a server that is gone are reset by its absence.
-                    was.association.drains.retain(|d| spec.servers.contains_key(&d.server));
-                }
                 let (name, wish) = (&device.name, &device.device);
+                if let Some(was) = &mut was {
+                    // Flows on a server that is gone are reset by its absence, and those on a
+                    // server that has another address by its new life.
+                    was.association.drains.retain(|d| can_drain(&spec.servers, wish, &d.server));
+                }
                 let put = DevicePut { name, device: wish, honour_server: false };
                 put_device(spec, &put, was, ctx, &mut part);
                 if let Some(put) = spec.devices.get_mut(name) {
                     // The server that it left may be gone with the earlier configuration.
-                    put.association.drains.retain(|d| spec.servers.contains_key(&d.server));
+                    put.association.drains.retain(|d| can_drain(&spec.servers, wish, &d.server));
                 }
             }
             problems.under(&format!("device[{n}]"), part);
         }
     }
+}
+
+/// Whether flows of the device may still be on this server.
+fn can_drain(servers: &BTreeMap<Name, Server>, wish: &DeviceSpec, server: &Name) -> bool {
+    let known = servers.get(server);
+    known.is_some_and(|known| wish.forwarding.joins(wish.address, known.address))
 }
 
 #[cfg(test)]

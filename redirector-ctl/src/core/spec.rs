@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use super::check::{Check, CheckPace};
+pub use super::ports::PortRange;
+pub use super::service::{Affinity, Forwarding, Protocol, Tracking};
 
 /// Name of a server or device: 1 to 63 of `a-z 0-9 - . _`, beginning with a letter or digit.
 pub type Name = String;
@@ -88,29 +90,6 @@ impl AdminState {
     }
 }
 
-/// Transport protocol of a service address.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP, protocol number 6.
-    Tcp,
-    /// UDP, protocol number 17.
-    Udp,
-}
-
-impl Protocol {
-    /// The word for it in texts, the same as in JSON.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
 /// A network-attached storage resource with a stable service address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
@@ -118,13 +97,36 @@ pub struct Device {
     pub id: u32,
     /// Address at which clients reach the device.
     pub address: IpAddr,
-    /// Port at which clients reach the device.
+    /// Port at which clients reach the device; 0 for protocol any.
     pub port: u16,
+    /// Further ports at which clients reach the device: ranges in order, none of which overlap or
+    /// touch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortRange>,
     /// Protocol of the service address.
     pub protocol: Protocol,
-    /// Port at which every allowed server serves this device. Together with the server's address it
-    /// names this device alone, so that the way back needs no entry of its own.
+    /// Port at which every allowed server serves what clients reach at `port`; `ports` keep the
+    /// same distance. Where the servers' packets come back this way, their address and these ports
+    /// name this device alone, so that the way back needs no entry of its own.
     pub server_port: u16,
+    /// How a client's packet gets to its server.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+    /// Whether the packet path keeps an entry for each open flow.
+    #[serde(default)]
+    pub tracking: Tracking,
+    /// What is kept together on one server.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// Largest segment that SYNs may ask for, in bytes. None: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mss_max: Option<u16>,
+    /// Idle time after which an open TCP flow is forgotten, in ms. None: as `[flows]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_idle_timeout_ms: Option<u64>,
+    /// Idle time after which a flow that is not TCP is forgotten, in ms. None: as `[flows]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach the device, in order of preference. Never empty.
     pub servers: Vec<Name>,
     /// What happens to open flows on a planned move.

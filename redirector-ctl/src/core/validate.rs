@@ -2,7 +2,7 @@
 //!
 //! What depends on other servers and devices is checked where the change is applied (`apply`).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::change::{ProblemKind, SpecError, SpecProblem};
 
@@ -76,30 +76,59 @@ pub(super) fn name(name: &str, field: &str, problems: &mut Problems) {
 
 /// An address that one host can have.
 pub(super) fn host_address(address: IpAddr, field: &str, problems: &mut Problems) {
-    let IpAddr::V4(v4) = address else {
-        let detail = format!("{address} is an IPv6 address, which is not supported yet: use IPv4");
-        problems.malformed("ipv6_unsupported", field, detail);
-        return;
+    if let Some(detail) = address_flaw(address) {
+        problems.malformed("bad_address", field, detail);
+    }
+}
+
+/// Why an address is none that one host can have on a network, and what to do; None if it is one.
+#[must_use]
+pub fn address_flaw(address: IpAddr) -> Option<String> {
+    let what = match address {
+        IpAddr::V4(v4) => flaw_v4(v4),
+        IpAddr::V6(v6) => flaw_v6(v6),
     };
-    let what = if v4.is_unspecified() || v4.octets()[0] == 0 {
-        "the unspecified network"
+    what.map(|what| format!("{address} is {what}: use an address that one host can have"))
+}
+
+fn flaw_v4(v4: Ipv4Addr) -> Option<&'static str> {
+    if v4.is_unspecified() || v4.octets()[0] == 0 {
+        Some("the unspecified network")
     } else if v4.is_loopback() {
-        "a loopback address, which never leaves its host"
+        Some("a loopback address, which never leaves its host")
     } else if v4.is_multicast() {
-        "a multicast address"
+        Some("a multicast address")
     } else if v4.is_broadcast() || v4 >= Ipv4Addr::new(240, 0, 0, 0) {
-        "a broadcast or reserved address"
+        Some("a broadcast or reserved address")
     } else {
-        return;
-    };
-    let detail = format!("{address} is {what}: use an address that one host can have");
-    problems.malformed("bad_address", field, detail);
+        None
+    }
+}
+
+fn flaw_v6(v6: Ipv6Addr) -> Option<&'static str> {
+    if v6.is_unspecified() {
+        Some("the unspecified address")
+    } else if v6.is_loopback() {
+        Some("a loopback address, which never leaves its host")
+    } else if v6.is_multicast() {
+        Some("a multicast address")
+    } else if v6.is_unicast_link_local() {
+        Some("a link-local address, which is none beyond its link")
+    } else if v6.to_ipv4_mapped().is_some() {
+        Some("an IPv4 address in IPv6 form, which is never in a packet")
+    } else {
+        None
+    }
 }
 
 /// A port: 1 to 65535.
 pub(super) fn port(port: u16, field: &str, problems: &mut Problems) {
     if port == 0 {
-        problems.malformed("bad_port", field, "0 is not a port: use 1 to 65535");
+        problems.malformed(
+            "bad_port",
+            field,
+            "0 is not a port: use 1 to 65535; only protocol any goes without",
+        );
     }
 }
 
@@ -125,16 +154,30 @@ mod tests {
 
     #[test]
     fn addresses_that_no_single_host_can_have_are_refused() {
-        for good in ["10.0.0.1", "192.0.2.7", "169.254.1.1", "223.255.255.254"] {
+        for good in
+            ["10.0.0.1", "192.0.2.7", "169.254.1.1", "223.255.255.254", "2001:db8::1", "fd00::1"]
+        {
             let address = good.parse().expect("an address");
             assert_eq!(codes(|p| host_address(address, "a", p)), Vec::<&str>::new(), "{good}");
         }
-        for bad in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "250.1.1.1"]
-        {
+        for (bad, what) in [
+            ("0.0.0.0", "unspecified"),
+            ("0.1.2.3", "unspecified"),
+            ("127.0.0.1", "loopback"),
+            ("224.0.0.1", "multicast"),
+            ("255.255.255.255", "broadcast"),
+            ("250.1.1.1", "reserved"),
+            ("::", "unspecified"),
+            ("::1", "loopback"),
+            ("ff02::1", "multicast"),
+            ("fe80::1", "link-local"),
+            ("febf::1", "link-local"),
+            ("::ffff:10.0.0.1", "IPv6 form"),
+        ] {
             let address = bad.parse().expect("an address");
             assert_eq!(codes(|p| host_address(address, "a", p)), ["bad_address"], "{bad}");
+            let detail = address_flaw(address).expect("it is bad");
+            assert!(detail.contains(what), "{detail}");
         }
-        let v6 = "2001:db8::1".parse().expect("an address");
-        assert_eq!(codes(|p| host_address(v6, "a", p)), ["ipv6_unsupported"]);
     }
 }

@@ -14,7 +14,7 @@ use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Thresholds, Transition};
 use crate::core::observed::Census;
 use crate::core::op::NextHop;
-use crate::core::spec::Name;
+use crate::core::spec::{Name, Spec};
 use crate::platform::clock::{Stopwatch, monotonic_ns};
 use crate::platform::netlink::Link;
 use crate::platform::probe::Report;
@@ -22,6 +22,16 @@ use crate::platform::tables::{IdleTimes, Sweep};
 
 /// How much longer than itself a sweep keeps the next one away.
 const SWEEP_REST: u64 = 20;
+
+/// Idle times of the devices that have their own, by id.
+fn idle_times(spec: &Spec, default: IdleTimes) -> BTreeMap<u32, IdleTimes> {
+    let own = spec.devices.values().map(|device| {
+        let tcp_ms = device.tcp_idle_timeout_ms.unwrap_or(default.tcp_ms);
+        let other_ms = device.udp_idle_timeout_ms.unwrap_or(default.other_ms);
+        (device.id, IdleTimes { tcp_ms, other_ms })
+    });
+    own.filter(|(_, idle)| *idle != default).collect()
+}
 
 impl<K: Kernel> Owner<K> {
     /// Takes in the result of a check. True when there may be something to decide.
@@ -195,13 +205,12 @@ impl<K: Kernel> Owner<K> {
             return;
         }
         let flows = &self.settings.flows;
+        let idle =
+            IdleTimes { tcp_ms: flows.tcp_idle_timeout_ms, other_ms: flows.udp_idle_timeout_ms };
         let sweep = Sweep {
             now_ns: monotonic_ns(),
-            idle: IdleTimes {
-                tcp_ms: flows.tcp_idle_timeout_ms,
-                other_ms: flows.udp_idle_timeout_ms,
-            },
-            idle_of: BTreeMap::new(),
+            idle,
+            idle_of: idle_times(&self.spec, idle),
             closing_ms: flows.closing_timeout_ms,
         };
         let watch = Stopwatch::start();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use redirector_common::wire::Tags;
 use tokio::sync::{mpsc, watch};
 
 use super::announce::Announcer;
@@ -19,17 +20,16 @@ use super::owner::{Inputs, Owed, Owner, Settings, Shown};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
 use super::{EventKind, InterfaceStatus};
-use crate::config::{Config, XdpMode};
+use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::image::{Image, ServerLine, diff};
 use crate::core::observed::Observed;
 use crate::platform::bpf::{self, AttachMode, AttachOptions, Interface, TableLimits};
 use crate::platform::clock::Clock;
-use crate::platform::netlink::{Link, Netlink, XdpInForce};
+use crate::platform::netlink::{Link, Netlink, NetlinkError, XdpInForce};
 use crate::platform::probe::{ProbeTiming, Prober};
 use crate::platform::store::Store;
 use crate::platform::tables::{Content, Gateway, GatewayInterface, Tables};
-use redirector_common::wire::Tags;
 
 mod begin;
 
@@ -47,11 +47,15 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let state = store.load()?;
     let journalled = state.as_ref().map(|state| state.announced.clone()).unwrap_or_default();
     let (netlink, net_events) = Netlink::open().context("cannot open a netlink socket")?;
-    let links = configured(config, &netlink.links().await?)?;
+    let all = netlink.links().await?;
+    let links = configured(config, &all)?;
     let settings = settings(config);
     // Once without tables, so that what is wrong is found while nothing has changed.
     begin::begin(&settings, state.clone(), &Image::default())?;
-    let (tables, log_reader) = bpf::attach(&attach_options(config, &links))?;
+    let gateway = gateway(config, &links, &netlink).await?;
+    let options = attach_options(config, &links, &all, gateway)?;
+    tell_memory(&options.limits);
+    let (tables, log_reader) = bpf::attach(&options)?;
     tokio::spawn(log_reader.run());
     let applied = image(tables.content()?);
     let begun = begin::begin(&settings, state, &applied)?;
@@ -153,8 +157,34 @@ fn configured(config: &Config, links: &[Link]) -> anyhow::Result<Vec<Link>> {
     anyhow::bail!("{}; this machine has {}", missing.join("; "), names.join(", "))
 }
 
-fn attach_options(config: &Config, links: &[Link]) -> AttachOptions {
-    let interface = |(wanted, link): (&crate::config::InterfaceConfig, &Link)| Interface {
+/// What to attach to: every interface that is named, and of VLAN devices the one that carries them,
+/// each once.
+fn attach_options(
+    config: &Config,
+    links: &[Link],
+    all: &[Link],
+    gateway: Gateway,
+) -> anyhow::Result<AttachOptions> {
+    let mut interfaces: Vec<Interface> = Vec::new();
+    for (wanted, link) in config.interfaces.iter().zip(links) {
+        let carrier = all.iter().find(|other| other.index == link.carrier_index);
+        let carrier = carrier.with_context(|| {
+            format!("the interface below {} is in another network namespace", link.name)
+        })?;
+        if interfaces.iter().all(|known| known.index != carrier.index) {
+            interfaces.push(attachable(wanted, carrier));
+        }
+    }
+    Ok(AttachOptions {
+        bpffs_dir: config.redirector.bpffs_dir.clone(),
+        interfaces,
+        limits: limits(config),
+        gateway,
+    })
+}
+
+fn attachable(wanted: &InterfaceConfig, link: &Link) -> Interface {
+    Interface {
         name: link.name.clone(),
         index: link.index,
         mac: link.mac,
@@ -167,33 +197,89 @@ fn attach_options(config: &Config, links: &[Link]) -> AttachOptions {
             XdpInForce::Generic => Some(AttachMode::Generic),
             XdpInForce::Nothing | XdpInForce::Otherwise => None,
         },
-    };
-    AttachOptions {
-        bpffs_dir: config.redirector.bpffs_dir.clone(),
-        interfaces: config.interfaces.iter().zip(links).map(interface).collect(),
-        limits: TableLimits {
-            devices_max: config.limits.devices_max,
-            servers_max: config.limits.servers_max,
-            flows_max: config.limits.flows_max,
-            candidates_max: config.limits.candidates_max,
-            ..TableLimits::default()
-        },
-        gateway: gateway(links),
     }
 }
 
+fn limits(config: &Config) -> TableLimits {
+    let limits = &config.limits;
+    TableLimits {
+        devices_max: limits.devices_max,
+        servers_max: limits.servers_max,
+        flows_max: limits.flows_max,
+        candidates_max: limits.candidates_max,
+        clients_max: limits.clients_max,
+        fragments_max: limits.fragments_max,
+        paths_max: limits.paths_max,
+    }
+}
+
+/// Says what the tables cost, so that nobody is surprised by it later.
+fn tell_memory(limits: &TableLimits) {
+    const MIB: u64 = 1 << 20;
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let (made, used) = limits.memory(cpus);
+    tracing::info!(
+        "the tables take about {} MiB now and at most {} MiB with every entry in use",
+        made / MIB,
+        used / MIB
+    );
+}
+
 /// What the program must know of the gateway.
-fn gateway(links: &[Link]) -> Gateway {
-    let interface = |link: &Link| GatewayInterface {
-        index: link.index as u16,
-        carrier: link.index as u16,
-        mac: link.mac,
-        tags: Tags::NONE,
-        mtu: link.mtu,
-        address_v4: None,
-        address_v6: None,
+///
+/// # Errors
+/// When the kernel does not tell the interfaces' addresses.
+async fn gateway(
+    config: &Config,
+    links: &[Link],
+    netlink: &Netlink,
+) -> Result<Gateway, NetlinkError> {
+    let mut interfaces = Vec::new();
+    for (wanted, link) in config.interfaces.iter().zip(links) {
+        let addresses = netlink.addresses(link.index).await?;
+        interfaces.push(gateway_interface(wanted, link, &addresses));
+    }
+    let (local, tunnel, limits) = (&config.local, &config.tunnel, &config.limits);
+    Ok(Gateway {
+        interfaces,
+        locals: local.addresses.clone(),
+        local_ports: (local.port_first, local.port_last),
+        tunnel_source_v4: tunnel.source_v4,
+        tunnel_source_v6: tunnel.source_v6,
+        gue_port: tunnel.gue_port,
+        new_flows_per_second_max: limits.new_flows_per_second_max.into(),
+        answers_per_second_max: limits.answers_per_second_max.into(),
+    })
+}
+
+/// An interface, with the first of its addresses of each family: from these ICMP errors are sent.
+fn gateway_interface(
+    wanted: &InterfaceConfig,
+    link: &Link,
+    addresses: &[IpAddr],
+) -> GatewayInterface {
+    let tags = match wanted.vlan {
+        None => link.tags,
+        Some(Vlan::One(id)) => Tags::one(id),
+        Some(Vlan::Two { outer, inner }) => Tags::two(outer, inner),
     };
-    Gateway { interfaces: links.iter().map(interface).collect(), ..Gateway::default() }
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    };
+    let v6 = |address: &IpAddr| match address {
+        IpAddr::V6(address) if !address.is_unicast_link_local() => Some(*address),
+        _ => None,
+    };
+    GatewayInterface {
+        index: link.index as u16,
+        carrier: link.carrier_index as u16,
+        mac: link.mac,
+        tags,
+        mtu: link.mtu,
+        address_v4: addresses.iter().find_map(v4),
+        address_v6: addresses.iter().find_map(v6),
+    }
 }
 
 /// The interfaces as they are now, with the modes in force.

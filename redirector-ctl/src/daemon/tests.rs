@@ -42,7 +42,10 @@ struct Model {
 impl Kernel for Model {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
         if self.broken {
-            return Err(TablesError::Io { attempt: "write".to_owned(), source: std::io::Error::other("refused") });
+            return Err(TablesError::Io {
+                attempt: "write".to_owned(),
+                source: std::io::Error::other("refused"),
+            });
         }
         self.image.take(op);
         self.writes.push((op.to_string(), generation_on_disk(&self.state_file)));
@@ -354,6 +357,8 @@ async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
 async fn the_mode_that_is_shown_is_the_one_in_force() {
     let (mut owner, _dir) = at_rest().await;
     let native = Link {
+        carrier_index: 2,
+        tags: redirector_common::wire::Tags::NONE,
         name: "clients0".into(),
         index: 7,
         mac: [2; 6],

@@ -54,8 +54,7 @@ impl Watcher {
         let addresses = self.addresses.borrow_and_update().clone();
         self.routes.clear();
         for address in addresses {
-            let IpAddr::V4(v4) = address else { continue };
-            self.routes.insert(address, self.netlink.route_to(v4).await?);
+            self.routes.insert(address, self.netlink.route_to(address).await?);
         }
         self.glance().await
     }

@@ -12,19 +12,18 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use redirector_common::flow::Flow;
-use redirector_common::wire::{
-    ABI_VERSION, IFINDEX_MAX, INTERFACES_LEN, ORIGINS_PER_DEVICE, SERVER_ID_MAX,
-};
+use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, ORIGINS_PER_DEVICE, SERVER_ID_MAX};
 
 use super::tables::{FamilyMaps, Gateway, Maps, Tables};
 
 mod error;
+mod limits;
 mod log_reader;
 mod pins;
 
 pub use error::AttachError;
 use error::{attach_detail, chain, load_error};
+pub use limits::TableLimits;
 pub use log_reader::LogReader;
 pub use pins::detach;
 use pins::{check_links, detach_others, make_directories, pin_error};
@@ -69,63 +68,6 @@ const SERVICES_PER_DEVICE: u32 = 4;
 
 /// Name of the program in the object, for [`load_only`].
 pub const PROGRAM: &str = "redirector";
-
-/// Sizes of the tables. A pinned table keeps its size until `redirector detach`.
-///
-/// Flows, candidates, clients, fragments and paths have a table of this size for each address
-/// family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TableLimits {
-    /// Devices.
-    pub devices_max: u32,
-    /// Servers, at most 4095.
-    pub servers_max: u16,
-    /// Proven flows.
-    pub flows_max: u32,
-    /// Flows not yet proven.
-    pub candidates_max: u32,
-    /// Clients whose flows stay together.
-    pub clients_max: u32,
-    /// Packets of which fragments are under way.
-    pub fragments_max: u32,
-    /// Paths that each CPU remembers; rounded up to a power of two.
-    pub paths_max: u32,
-}
-
-impl Default for TableLimits {
-    fn default() -> Self {
-        Self {
-            devices_max: 4096,
-            servers_max: 1024,
-            flows_max: 262_144,
-            candidates_max: 65_536,
-            clients_max: 65_536,
-            fragments_max: 4096,
-            paths_max: 65_536,
-        }
-    }
-}
-
-impl TableLimits {
-    /// Memory that the tables take when made, and when every entry is in use, in bytes; about, by
-    /// the kernel's own layout (48 bytes and a list head of 16 for each entry of a hash).
-    #[must_use]
-    pub fn memory(&self, cpus: u64) -> (u64, u64) {
-        let entry = |key: u64, value: u64| 64 + key.next_multiple_of(8) + value.next_multiple_of(8);
-        let (flow, path) = (size_of::<Flow>() as u64, 72);
-        let both = |of: &dyn Fn(u64) -> u64| of(16) + of(40);
-        let arrays = u64::from(self.devices_max) * (16 + 64 + 40 * cpus)
-            + u64::from(self.servers_max) * (64 + 16 * cpus)
-            + u64::from(INTERFACES_LEN) * 64
-            + u64::from(self.paths_max.next_power_of_two()) * (64 + 128) * cpus;
-        let made = u64::from(self.candidates_max) * both(&|key| entry(key, flow) + entry(key, key))
-            + u64::from(self.fragments_max) * both(&|key| entry(key, path));
-        let used = u64::from(self.flows_max) * both(&|key| entry(key, flow) + entry(key, key))
-            + u64::from(self.clients_max) * both(&|key| entry(key / 2, flow))
-            + u64::from(self.devices_max) * u64::from(ORIGINS_PER_DEVICE) * 2 * entry(24, 8);
-        (arrays + made, arrays + made + used)
-    }
-}
 
 /// How the program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

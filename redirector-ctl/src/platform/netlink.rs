@@ -3,7 +3,8 @@
 //!
 //! Values in, values out. What to watch and what to announce is decided by the daemon.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
@@ -13,10 +14,15 @@ use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use redirector_common::wire::Tags;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use tokio::sync::mpsc;
+
+mod vlan;
+
+use vlan::{Vlan, carried, vlan};
 
 /// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows
 /// anyway.
@@ -47,6 +53,10 @@ pub struct Link {
     pub carrier: bool,
     /// How an XDP program is attached to it, whosever.
     pub xdp: XdpInForce,
+    /// Index of the interface that its frames leave by: itself, unless it is a VLAN device.
+    pub carrier_index: u32,
+    /// Tags of its frames there.
+    pub tags: Tags,
 }
 
 /// How an XDP program is attached to an interface.
@@ -124,6 +134,8 @@ impl Netlink {
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Ifaddr,
         ];
         let (connection, handle, messages) = new_multicast_connection(&groups)?;
         tokio::spawn(connection);
@@ -145,15 +157,21 @@ impl Netlink {
             .try_collect()
             .await
             .map_err(failed("list interfaces"))?;
-        Ok(messages.iter().map(link).collect())
+        let mut links: Vec<Link> = messages.iter().map(link).collect();
+        let below: BTreeMap<u32, Vlan> =
+            messages.iter().filter_map(|m| Some((m.header.index, vlan(m)?))).collect();
+        for link in &mut links {
+            (link.carrier_index, link.tags) = carried(link.index, &below);
+        }
+        Ok(links)
     }
 
-    /// All IPv4 neighbours with a known Ethernet address.
+    /// All neighbours with a known Ethernet address.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        let request = self.handle.neighbours().get();
         let messages: Vec<NeighbourMessage> =
             request.execute().try_collect().await.map_err(failed("list neighbours"))?;
         Ok(messages.iter().filter_map(neighbour).collect())
@@ -163,9 +181,15 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel fails otherwise than by having no route.
-    pub async fn route_to(&self, address: Ipv4Addr) -> Result<Option<Route>, NetlinkError> {
-        let message =
-            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+    pub async fn route_to(&self, address: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let message = match address {
+            IpAddr::V4(address) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build()
+            }
+            IpAddr::V6(address) => {
+                RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, 128).build()
+            }
+        };
         let mut replies = std::pin::pin!(self.handle.route().get(message).execute());
         match replies.next().await {
             Some(Ok(message)) => Ok(route(&message)),
@@ -175,7 +199,7 @@ impl Netlink {
         }
     }
 
-    /// IPv4 addresses of the interface with index `out`.
+    /// Addresses of the interface with index `out`.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -186,28 +210,32 @@ impl Netlink {
         Ok(messages.iter().filter_map(local_address).collect())
     }
 
-    /// Adds `address` as a /32 to an interface: the kernel answers ARP for it, and nothing is
-    /// routed differently.
+    /// Adds `address` to an interface, as a /32 or /128: the kernel answers for it (ARP, neighbour
+    /// discovery), and nothing is routed differently.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn add_address(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
-        let mut request = self.handle.address().add(out, address, 32);
-        let flags = AddressAttribute::Flags(AddressFlags::Noprefixroute);
+        let mut request = self.handle.address().add(out, address, prefix_len(address));
+        // Nobody else has it; waiting for others to object would leave it unannounced for seconds.
+        let flags = AddressFlags::Noprefixroute | AddressFlags::Nodad;
+        let flags = AddressAttribute::Flags(flags);
         request.message_mut().attributes.push(flags);
         request.execute().await.map_err(failed(&format!("add address {address}")))
     }
 
-    /// Removes `address`/32 from an interface.
+    /// Removes what [`Self::add_address`] added.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn remove_address(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
         let mut wanted = AddressMessage::default();
-        wanted.header.family = AddressFamily::Inet;
         wanted.header.index = out;
-        wanted.header.prefix_len = 32;
-        wanted.attributes.push(AddressAttribute::Local(address));
+        wanted.header.prefix_len = prefix_len(address);
+        (wanted.header.family, wanted.attributes) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, vec![AddressAttribute::Local(address)]),
+            IpAddr::V6(_) => (AddressFamily::Inet6, vec![AddressAttribute::Address(address)]),
+        };
         let request = self.handle.address().del(wanted);
         request.execute().await.map_err(failed(&format!("remove address {address}")))
     }
@@ -251,7 +279,12 @@ fn link(message: &LinkMessage) -> Link {
         }
     }
     let carrier = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Link { name, index: message.header.index, mac, mtu, carrier, xdp }
+    let index = message.header.index;
+    Link { name, index, mac, mtu, carrier, xdp, carrier_index: index, tags: Tags::NONE }
+}
+
+fn prefix_len(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 fn in_force(part: &LinkXdp) -> Option<XdpInForce> {
@@ -275,6 +308,9 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => {
                 address = Some(IpAddr::V4(*value));
             }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => {
+                address = Some(IpAddr::V6(*value));
+            }
             NeighbourAttribute::LinkLayerAddress(value) => {
                 mac = <[u8; 6]>::try_from(value.as_slice()).ok();
             }
@@ -292,16 +328,26 @@ fn route(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
                 gateway = Some(IpAddr::V4(*address));
             }
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => {
+                gateway = Some(IpAddr::V6(*address));
+            }
             _ => {}
         }
     }
     Some(Route { out: out?, gateway })
 }
 
+/// An IPv4 address is local, and the other end's on some links; an IPv6 one is just an address.
 fn local_address(message: &AddressMessage) -> Option<IpAddr> {
-    message.attributes.iter().find_map(|attribute| match attribute {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
     })
 }
 
@@ -341,7 +387,7 @@ mod tests {
         let (netlink, _events) = Netlink::open().unwrap();
         let links = netlink.links().await.unwrap();
         let lo = links.iter().find(|link| link.name == "lo").unwrap();
-        let route = netlink.route_to(Ipv4Addr::LOCALHOST).await.unwrap();
+        let route = netlink.route_to(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         assert_eq!(route, Some(Route { out: lo.index, gateway: None }));
     }
 }

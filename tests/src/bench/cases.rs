@@ -11,9 +11,7 @@ use redirector_ctl::platform::bpf::TableLimits;
 use super::driver::Traffic;
 use crate::data_path::packets::{Packet, from_client};
 use crate::data_path::program::Program;
-use crate::data_path::{
-    SERVICE_PORT, TCP, device_address, server_address, server_port, topology,
-};
+use crate::data_path::{SERVICE_PORT, TCP, device_address, server_address, server_port, topology};
 use crate::report::Row;
 
 /// What is measured.

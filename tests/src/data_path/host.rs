@@ -1,16 +1,15 @@
 //! The same tables as ordinary collections, the same frame handling on a vector of bytes, and the
 //! very same decision.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use redirector_common::apply::{Exit, Work, apply};
 use redirector_common::decide::decide;
 use redirector_common::family::{Family, V4, V6};
-use redirector_common::flow::{Entry, Flow};
+use redirector_common::flow::Flow;
 use redirector_common::frame::Frame as _;
 use redirector_common::headers::Ethernet;
 use redirector_common::order::{Be16, Be32, Be128, Words as _};
@@ -20,152 +19,19 @@ use redirector_common::path::Path;
 use redirector_common::tables::{Interface, Route, Server, Tables};
 use redirector_common::verdict::{Reason, Verdict};
 use redirector_common::wire::{
-    Association, DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Hop, LocalPorts, MARK_LOCAL,
-    MARKS_LEN, Origin, ServerLine, ServerWord, Tags, mark_place,
+    Association, DeviceLine, Hop, LocalPorts, MARK_LOCAL, MARKS_LEN, Origin, ServerLine,
+    ServerWord, Tags, mark_place,
 };
-use redirector_ctl::core::op::{DeviceSettings, Endpoint, Op, ServerState};
+use redirector_ctl::core::op::{Op, ServerState};
 use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
+
+mod family;
+
+pub use family::{HostFamily, PerFamily, Shared};
+use family::{address_bytes, device_line};
 
 use super::frame::{Bytes, HEADROOM};
 use super::{DROP, INGRESS, Outcome, PASS, REDIRECT, TX};
-
-/// An entry of a flow table.
-#[derive(Debug, Clone)]
-pub struct Shared(Rc<Cell<Flow>>);
-
-impl Shared {
-    fn new(flow: &Flow) -> Self {
-        Self(Rc::new(Cell::new(*flow)))
-    }
-}
-
-impl Entry for Shared {
-    fn word(&self, index: usize) -> u64 {
-        self.0.get().word_at(index)
-    }
-
-    fn set_word(&self, index: usize, value: u64) {
-        let mut flow = self.0.get();
-        flow.set_word_at(index, value);
-        self.0.set(flow);
-    }
-}
-
-/// A family whose keys a hash map takes.
-pub trait HostFamily:
-    Family<Endpoint: Hash + Eq, Tuple: Hash + Eq, FragmentKey: Hash + Eq, ClientKey: Hash + Eq>
-{
-    /// The tables of this family.
-    fn of(host: &Host) -> &PerFamily<Self>;
-    /// An address; None if it is of the other family.
-    fn address_of(address: IpAddr) -> Option<Self::Address>;
-    /// The address again.
-    fn ip(address: Self::Address) -> IpAddr;
-    /// An interface's own address.
-    fn own(interface: &GatewayInterface) -> Option<Self::Address>;
-}
-
-impl HostFamily for V4 {
-    fn of(host: &Host) -> &PerFamily<Self> {
-        &host.v4
-    }
-
-    fn address_of(address: IpAddr) -> Option<Be32> {
-        match address {
-            IpAddr::V4(address) => Some(Be32::new(address.into())),
-            IpAddr::V6(_) => None,
-        }
-    }
-
-    fn ip(address: Be32) -> IpAddr {
-        std::net::Ipv4Addr::from(address.get()).into()
-    }
-
-    fn own(interface: &GatewayInterface) -> Option<Be32> {
-        interface.address_v4.map(|address| Be32::new(address.into()))
-    }
-}
-
-impl HostFamily for V6 {
-    fn of(host: &Host) -> &PerFamily<Self> {
-        &host.v6
-    }
-
-    fn address_of(address: IpAddr) -> Option<Be128> {
-        match address {
-            IpAddr::V6(address) => Some(Be128::from_bytes(address.octets())),
-            IpAddr::V4(_) => None,
-        }
-    }
-
-    fn ip(address: Be128) -> IpAddr {
-        std::net::Ipv6Addr::from(address.to_bytes()).into()
-    }
-
-    fn own(interface: &GatewayInterface) -> Option<Be128> {
-        interface.address_v6.map(|address| Be128::from_bytes(address.octets()))
-    }
-}
-
-/// The tables of one family.
-#[derive(Debug)]
-pub struct PerFamily<F: HostFamily> {
-    flows: RefCell<HashMap<F::Tuple, Shared>>,
-    candidates: RefCell<HashMap<F::Tuple, Shared>>,
-    clients: RefCell<HashMap<F::ClientKey, Shared>>,
-    ports: RefCell<HashMap<F::Tuple, F::Tuple>>,
-    new_ports: RefCell<HashMap<F::Tuple, F::Tuple>>,
-    fragments: RefCell<HashMap<F::FragmentKey, Rc<Path<F>>>>,
-    front: RefCell<HashMap<u32, (F::Tuple, Rc<Path<F>>)>>,
-    services: HashMap<F::Endpoint, u32>,
-    origins: HashMap<F::Endpoint, Origin>,
-}
-
-impl<F: HostFamily> Default for PerFamily<F> {
-    fn default() -> Self {
-        Self {
-            flows: RefCell::default(),
-            candidates: RefCell::default(),
-            clients: RefCell::default(),
-            ports: RefCell::default(),
-            new_ports: RefCell::default(),
-            fragments: RefCell::default(),
-            front: RefCell::default(),
-            services: HashMap::new(),
-            origins: HashMap::new(),
-        }
-    }
-}
-
-impl<F: HostFamily> PerFamily<F> {
-    fn key(at: &Endpoint) -> Option<F::Endpoint> {
-        Some(F::endpoint(F::address_of(at.address)?, Be16::new(at.port), at.protocol))
-    }
-
-    fn add_service(&mut self, at: &Endpoint, device: u32) {
-        if let Some(key) = Self::key(at) {
-            self.services.insert(key, device);
-        }
-    }
-
-    fn remove_service(&mut self, at: &Endpoint) {
-        if let Some(key) = Self::key(at) {
-            self.services.remove(&key);
-        }
-    }
-
-    fn add_return(&mut self, at: &Endpoint, origin: Origin) {
-        if let Some(key) = Self::key(at) {
-            self.origins.insert(key, origin);
-        }
-    }
-
-    fn remove_return(&mut self, at: &Endpoint) {
-        if let Some(key) = Self::key(at) {
-            self.origins.remove(&key);
-        }
-    }
-}
 
 /// The tables on the host.
 #[derive(Debug, Default)]
@@ -483,9 +349,7 @@ impl Host {
 
     /// Number of proven flows and of candidates.
     pub fn flows_len(&self) -> (usize, usize) {
-        let of = |flows: usize, candidates: usize| (flows, candidates);
-        let v4 = of(self.v4.flows.borrow().len(), self.v4.candidates.borrow().len());
-        let v6 = of(self.v6.flows.borrow().len(), self.v6.candidates.borrow().len());
+        let (v4, v6) = (self.v4.lens(), self.v6.lens());
         (v4.0 + v6.0, v4.1 + v6.1)
     }
 
@@ -551,32 +415,5 @@ impl Host {
         let known =
             |interface: &&GatewayInterface| interface.carrier == INGRESS && interface.tags == tags;
         self.gateway.interfaces.iter().find(known).map(|interface| interface.index)
-    }
-}
-
-fn device_line(settings: &DeviceSettings) -> DeviceLine {
-    let flags = if settings.stateless { DEVICE_STATELESS } else { 0 }
-        | if settings.affinity { DEVICE_AFFINITY } else { 0 };
-    DeviceLine {
-        address: address_bytes(settings.address),
-        port: Be16::new(settings.port),
-        port_last: Be16::new(settings.port_last),
-        server_port: Be16::new(settings.server_port),
-        mss_max: Be16::new(settings.mss_max),
-        protocol: settings.protocol,
-        forwarding: settings.forwarding as u8,
-        flags,
-        ..DeviceLine::default()
-    }
-}
-
-fn address_bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&address.octets());
-            bytes
-        }
-        IpAddr::V6(address) => address.octets(),
     }
 }

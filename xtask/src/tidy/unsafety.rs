@@ -30,6 +30,8 @@ const fn home(path: &'static str, extent: Extent, why: &'static str) -> Home {
 const HOMES: &[Home] = &[
     home("redirector-ebpf/src/frame.rs", Extent::Code, "the only file that touches packet memory"),
     home("redirector-ebpf/src/maps.rs", Extent::Code, "map values are pointers into the kernel"),
+    home("redirector-ebpf/src/route.rs", Extent::Code, "the routing table is asked by a BPF helper"),
+    home("redirector-ebpf/src/step.rs", Extent::Code, "global functions, and the redirect helper"),
     home("redirector-ebpf/src/clock.rs", Extent::Code, "time comes from BPF helpers"),
     home("redirector-ebpf/src/lab.rs", Extent::Code, "the benchmark's own small programs"),
     home("redirector-ebpf/src/main.rs", Extent::Attributes, "the licence's section"),

@@ -1,5 +1,7 @@
 //! Bad requests: each gets a problem that names what is wrong, and leaves everything as it was.
 
+mod devices;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use proptest::prelude::*;
@@ -70,35 +72,6 @@ async fn a_duplicate_address_is_named_with_its_holder() {
 }
 
 #[tokio::test]
-async fn a_check_that_cannot_be_is_named_with_its_field_and_a_command_is_never_taken() {
-    let asked = disk_c(json!({"check": {"kind": "exec", "command": ["/bin/true"]}}));
-    let says = "only taken from the configuration file";
-    assert_refused(asked, (422, "exec_from_api", "check"), says).await;
-    let asked = disk_c(json!({"check": {"kind": "nbd", "size_bytes": "big"}}));
-    assert_refused(asked, (400, "bad_field", "check.size_bytes"), "expected u64").await;
-    let asked = disk_c(json!({"check": {"kind": "smb", "export": "a"}}));
-    assert_refused(asked, (400, "bad_field", "check"), "export: only `nbd` has it").await;
-    let asked = disk_c(json!({"check": "ping"}));
-    assert_refused(asked, (400, "bad_field", "check"), "unknown variant `ping`").await;
-    let asked = disk_c(json!({"check_interval_ms": 1}));
-    assert_refused(asked, (400, "out_of_range", "check_interval_ms"), "from 10 to 60000").await;
-}
-
-#[tokio::test]
-async fn an_address_of_another_family_is_refused() {
-    let asked = disk_c(json!({"address": "fd00::1"}));
-    assert_refused(asked, (400, "ipv6_unsupported", "address"), "use IPv4").await;
-    let answer = Lab::new().send(disk_c(json!({"address": "fd00::1"}))).await;
-    let codes: Vec<Value> = answer.problem()["problems"]
-        .as_array()
-        .expect("all problems are listed")
-        .iter()
-        .map(|problem| problem["code"].clone())
-        .collect();
-    assert!(codes.contains(&json!("family_mismatch")), "{codes:?}");
-}
-
-#[tokio::test]
 async fn a_device_without_servers_is_refused() {
     let asked = disk_c(json!({"servers": []}));
     assert_refused(asked, (422, "no_servers", "servers"), "at least one server").await;
@@ -148,13 +121,18 @@ async fn a_field_that_does_not_fit_is_named() {
     let asked = disk_c(json!({"port": 70000}));
     assert_refused(asked, (400, "bad_field", "port"), "write 1 to 65535").await;
     let asked = disk_c(json!({"server_port": 0}));
-    assert_refused(asked, (400, "bad_field", "server_port"), "write 1 to 65535").await;
+    assert_refused(asked, (400, "bad_port", "server_port"), "use 1 to 65535").await;
+    let asked = disk_c(json!({"port": -1}));
+    assert_refused(asked, (400, "bad_field", "port"), "write 1 to 65535").await;
+    let asked = disk_c(json!({"ports": ["860-870", "9-1"]}));
+    assert_refused(asked, (400, "bad_field", "ports[1]"), "write one such as").await;
     let asked = disk_c(json!({"address": "10.0.1.256"}));
     assert_refused(asked, (400, "bad_field", "address"), "`10.0.1.256` is not an address").await;
     let asked = disk_c(json!({"servers": ["s1", 2]}));
     assert_refused(asked, (400, "bad_field", "servers[1]"), "expected a string").await;
     let asked = disk_c(json!({"protocol": "sctp"}));
-    assert_refused(asked, (400, "bad_field", "protocol"), "expected `tcp` or `udp`").await;
+    assert_refused(asked, (400, "bad_field", "protocol"), "expected one of `tcp`, `udp`, `any`")
+        .await;
     let asked = disk_c(json!({"on_planned": {"kind": "drain", "deadline_ms": 0}}));
     assert_refused(asked, (400, "bad_field", "on_planned"), "write 1 to").await;
     let asked = disk_c(json!({"on_planned": {"kind": "keep", "deadline_ms": 5}}));
@@ -258,6 +236,10 @@ fn any_json() -> impl Strategy<Value = Value> {
             "drain",
             "keep",
             "tcp",
+            "any",
+            "860-870",
+            "dsr",
+            "stateless",
             "10.0.2.11",
             "10.0.1.100",
             "active",
@@ -282,6 +264,11 @@ fn any_json() -> impl Strategy<Value = Value> {
             "server_port",
             "protocol",
             "check",
+            "ports",
+            "forwarding",
+            "tracking",
+            "affinity",
+            "mss_max",
         ])
         .prop_map(str::to_owned),
         ".{0,8}",

@@ -122,6 +122,49 @@ async fn what_the_api_shows_of_a_check_it_also_takes() {
 }
 
 #[tokio::test]
+async fn what_the_api_shows_of_a_treatment_it_also_takes() {
+    let lab = Lab::new();
+    let plain = json!({"address": "10.0.1.102", "port": 3260, "servers": ["s1"]});
+    let shown = lab.put("/v1/devices/disk-c", plain).await.json();
+    assert_eq!(
+        (&shown["forwarding"], &shown["tracking"], &shown["affinity"], &shown["ports"]),
+        (&json!("nat"), &json!("tracked"), &json!("flow"), &json!([]))
+    );
+    let body = json!({
+        "address": "10.0.1.102", "port": 3260, "servers": ["s1"], "server_port": 3260,
+        "ports": ["870", "860-869", 3261], "protocol": "tcp", "forwarding": "dsr",
+        "tracking": "tracked", "affinity": "client", "mss_max": 1400, "tcp_idle_timeout_ms": 60000,
+    });
+    let mut expected = body.clone();
+    expected["ports"] = json!(["860-870", "3261"]);
+    let shown = lab.put("/v1/devices/disk-c", body).await.json();
+    for (field, value) in expected.as_object().expect("an object") {
+        assert_eq!(&shown[field], value, "{field}: {shown}");
+    }
+    let stateless = json!({
+        "address": "10.0.1.103", "protocol": "any", "servers": ["s1"], "tracking": "stateless",
+        "udp_idle_timeout_ms": 5000,
+    });
+    let shown = lab.put("/v1/devices/disk-d", stateless).await.json();
+    assert_eq!((&shown["port"], &shown["server_port"]), (&json!(0), &json!(0)), "{shown}");
+    assert_eq!(shown["udp_idle_timeout_ms"], 5000);
+    assert_eq!(shown["tracking"], "stateless");
+}
+
+#[tokio::test]
+async fn servers_and_devices_of_ipv6_come_and_go() {
+    let lab = Lab::new();
+    let server = lab.put("/v1/servers/v6", json!({"address": "fd00:2::11"})).await;
+    assert_eq!(server.json()["address"], "fd00:2::11");
+    let body = json!({"address": "fd00:1:0::102", "port": 3260, "servers": ["v6"]});
+    let device = lab.put("/v1/devices/disk-v6", body).await;
+    assert_eq!(device.status, StatusCode::CREATED, "{:?}", device.json());
+    assert_eq!(device.json()["address"], "fd00:1::102");
+    assert_eq!(lab.delete("/v1/devices/disk-v6").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(lab.delete("/v1/servers/v6").await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn a_move_drains_the_old_server_until_the_deadline() {
     let lab = Lab::new();
     let policy = json!({"kind": "drain", "deadline_ms": 1500});

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::super::change::{Context, DeviceSpec, ProblemKind};
+use super::super::change::{Context, DeviceSpec};
 use super::super::check;
 use super::super::fitness::obstacle;
+use super::super::ports::merged;
 use super::super::spec::{Association, Cause, Device, FlowPolicy, Name, Spec};
 use super::super::validate::{self, Problems};
 use super::moves::{self, Left, Turn};
+use super::service;
 
 /// A device as it should be.
 pub(in crate::core) struct DevicePut<'a> {
@@ -29,10 +31,10 @@ pub(in crate::core) fn put(
 ) {
     validate::name(put.name, "name", problems);
     check::judge(put.device, problems);
-    check_service(spec, put.device, problems);
+    service::check(spec, put.device, ctx, problems);
     check_servers(spec, put.device, problems);
-    check_returns(spec, put.device, problems);
-    check_room(spec, put.device, was.as_ref(), ctx, problems);
+    service::check_returns(spec, put.device, problems);
+    service::check_room(spec, put.device, was.as_ref(), ctx, problems);
     let kept = was.as_ref().map(|was| was.id).filter(|id| *id < ctx.limits.devices_max);
     let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.devices_max)) else {
         let detail = format!(
@@ -86,9 +88,9 @@ fn settled(
         return device(wish, id, association);
     };
     let same_flows = was.address == wish.address
-        && was.port == wish.port
-        && was.protocol == wish.protocol
-        && was.server_port == wish.server_port;
+        && was.port_map() == wish.port_map()
+        && was.forwarding == wish.forwarding
+        && was.tracking == wish.tracking;
     let mut next = device(wish, id, was.association);
     if next.association.backup.as_ref().is_some_and(|backup| !wish.servers.contains(backup)) {
         next.association.backup = None;
@@ -97,7 +99,8 @@ fn settled(
     let present = Some(next.association.server.clone()).filter(|now| wish.servers.contains(now));
     let server = wished.or(present).unwrap_or_else(|| choose(spec, put, ctx));
     // Flows name the old address or port in every packet of theirs: no later packet could be
-    // brought back to them.
+    // brought back to them. Servers that got packets in one form do not know them in another, and
+    // what has an entry is judged otherwise than what has none.
     let policy = if same_flows { wish.on_planned } else { FlowPolicy::Reset };
     if server != next.association.server || !same_flows {
         let cause = Cause::Planned;
@@ -116,8 +119,15 @@ fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
         id,
         address: wish.address,
         port: wish.port,
+        ports: merged(wish.ports.iter().copied()),
         protocol: wish.protocol,
         server_port: wish.server_port,
+        forwarding: wish.forwarding,
+        tracking: wish.tracking,
+        affinity: wish.affinity,
+        mss_max: wish.mss_max,
+        tcp_idle_timeout_ms: wish.tcp_idle_timeout_ms,
+        udp_idle_timeout_ms: wish.udp_idle_timeout_ms,
         servers: wish.servers.clone(),
         on_planned: wish.on_planned,
         check: wish.check.clone(),
@@ -134,33 +144,6 @@ fn choose(spec: &Spec, put: &DevicePut<'_>, ctx: &Context<'_>) -> Name {
     let fit = servers.iter().find(|server| against(server).is_none());
     let soft = || servers.iter().find(|server| against(server).is_none_or(|o| !o.is_firm()));
     fit.or_else(soft).or_else(|| servers.first()).cloned().unwrap_or_default()
-}
-
-fn check_service(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
-    validate::host_address(wish.address, "address", problems);
-    validate::port(wish.port, "port", problems);
-    validate::port(wish.server_port, "server_port", problems);
-    for (other, known) in &spec.devices {
-        let same = known.address == wish.address && known.port == wish.port;
-        if same && known.protocol == wish.protocol {
-            let detail = format!(
-                "{}:{}/{} is the service address of device {other} already",
-                wish.address,
-                wish.port,
-                wish.protocol.name()
-            );
-            problems.conflict("duplicate_service", "address", detail);
-        }
-    }
-    for (server, known) in &spec.servers {
-        if known.address == wish.address {
-            let detail = format!(
-                "{} is the address of server {server}: a device needs a service address of its own",
-                wish.address
-            );
-            problems.conflict("server_address", "address", detail);
-        }
-    }
 }
 
 fn check_servers(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
@@ -181,57 +164,16 @@ fn check_servers(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
             problems.refused("unknown_server", &field, detail);
             continue;
         };
-        if server.address.is_ipv4() != wish.address.is_ipv4() {
+        if !wish.forwarding.joins(wish.address, server.address) {
             let detail = format!(
-                "server {name} has address {} and the device {}: both must be of one family",
-                server.address, wish.address
+                "server {name} has address {} and the device {}: with {} both must be of one \
+                 family; ipip and gue join any two",
+                server.address,
+                wish.address,
+                wish.forwarding.name()
             );
             problems.refused("family_mismatch", &field, detail);
         }
-    }
-}
-
-/// What comes from a server's address and port must name one device only, or the way back would be
-/// a guess.
-fn check_returns(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
-    for (other, known) in &spec.devices {
-        if known.server_port != wish.server_port || known.protocol != wish.protocol {
-            continue;
-        }
-        let theirs: BTreeSet<&Name> = known.serving().collect();
-        if let Some(shared) = wish.servers.iter().find(|server| theirs.contains(server)) {
-            let detail = format!(
-                "server {shared} serves device {other} at port {}/{} already: what comes from a \
-                 server's port must belong to one device, so give each device its own port there",
-                wish.server_port,
-                wish.protocol.name()
-            );
-            problems.add(ProblemKind::Conflict, "duplicate_server_port", "server_port", detail);
-        }
-    }
-}
-
-/// Whether the table of the ways back has room.
-fn check_room(
-    spec: &Spec,
-    wish: &DeviceSpec,
-    was: Option<&Device>,
-    ctx: &Context<'_>,
-    problems: &mut Problems,
-) {
-    let others: usize = spec.devices.values().map(|device| device.serving().count()).sum();
-    let mut own: BTreeSet<&Name> = wish.servers.iter().collect();
-    // Flows may drain on the server that it leaves, even if that is not in the list any more.
-    let left = was.map(|was| &was.association);
-    own.extend(left.iter().map(|left| &left.server));
-    own.extend(left.iter().flat_map(|left| left.drains.iter().map(|drain| &drain.server)));
-    let (len, max) = (others + own.len(), ctx.limits.returns_max());
-    if len > max {
-        let detail = format!(
-            "{len} pairs of device and server do not fit into the table of {max}: list fewer \
-             servers or raise limits.devices_max"
-        );
-        problems.refused("returns_full", "servers", detail);
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::change::{Context, Move};
 use super::super::fitness::{Obstacle, obstacle};
 use super::super::spec::{
-    Association, Cause, Device, Drain, FlowPolicy, Name, Server, Slots, Spec,
+    Association, Cause, Device, Drain, FlowPolicy, Name, Server, Slots, Spec, Tracking,
 };
 use super::super::validate::Problems;
+use super::service::STATELESS_KEEP;
 
 /// Most epochs besides the present one that the association word can keep open.
 pub(super) const DRAINS_MAX: usize = 255;
@@ -32,6 +33,9 @@ pub(super) fn associate(
             part.malformed("duplicate_device", "device", detail);
         } else if let Some(device) = spec.devices.get(&wish.device) {
             check_target(spec, device, wish, ctx, &mut part);
+            if device.tracking == Tracking::Stateless && wish.policy == Some(FlowPolicy::Keep) {
+                part.refused("stateless_keep", "policy", STATELESS_KEEP);
+            }
             let left = left(&spec.servers, device, wish);
             if left == Left::Serving && cause != Cause::Failure {
                 check_room(device, wish, &mut part);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::super::change::Context;
 use super::super::spec::{AdminState, Device, Name, Server, Spec};
 use super::super::validate::{self, Problems};
+use super::service;
 
 /// A server as it should be.
 pub(in crate::core) struct ServerPut<'a> {
@@ -41,6 +42,7 @@ pub(in crate::core) fn put(
             problems.conflict("service_address", "address", detail);
         }
     }
+    service::check_server(&spec.devices, (put.name, put.address), &ctx.limits, problems);
     let kept = was.as_ref().map(|was| was.id).filter(|id| *id <= ctx.limits.servers_max);
     let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.servers_max)) else {
         let detail = format!(

@@ -1,6 +1,8 @@
 //! Every refusal, all problems at once, and what an accepted change keeps.
 
 mod leaving;
+mod service;
+mod stateless;
 
 use super::super::change::{Change, DeviceSpec, Move, ProblemKind, SpecError, SpecLimits};
 use super::super::fixtures::*;
@@ -59,7 +61,7 @@ fn a_server_needs_a_name_and_an_address_of_its_own() {
     for (change, expected) in [
         (put("S 4", "10.0.2.4"), problem("bad_name", Malformed, "name")),
         (put("s4", "127.0.0.1"), problem("bad_address", Malformed, "address")),
-        (put("s4", "2001:db8::4"), problem("ipv6_unsupported", Malformed, "address")),
+        (put("s4", "fe80::4"), problem("bad_address", Malformed, "address")),
         (put("s4", "10.0.2.1"), problem("duplicate_address", Conflict, "address")),
         (put("s4", "10.0.1.1"), problem("service_address", Conflict, "address")),
     ] {
@@ -117,7 +119,7 @@ fn the_same_service_address_and_server_port_may_be_used_with_another_protocol() 
 fn all_problems_of_a_change_are_told_together() {
     let spec = three_and_three();
     let change = put("Disk", |d| {
-        d.address = ip("2001:db8::1");
+        d.address = ip("ff02::1");
         d.port = 0;
         d.servers = names(&["s1", "nobody", "s1"]);
         d.server = Some("s3".into());
@@ -126,7 +128,7 @@ fn all_problems_of_a_change_are_told_together() {
         refused(&spec, &change),
         [
             problem("bad_name", Malformed, "name"),
-            problem("ipv6_unsupported", Malformed, "address"),
+            problem("bad_address", Malformed, "address"),
             problem("bad_port", Malformed, "port"),
             problem("family_mismatch", Refused, "servers[0]"),
             problem("unknown_server", Refused, "servers[1]"),
@@ -174,7 +176,7 @@ fn full_tables_refuse_new_holders() {
     let observed = Observed::default();
     let code = |devices_max, change: &Change| {
         let mut ctx = at(2000, &observed);
-        ctx.limits = SpecLimits { devices_max, servers_max: 3 };
+        ctx.limits = SpecLimits { devices_max, servers_max: 3, ..LIMITS };
         match spec.apply(change, &ctx) {
             Ok(_) => panic!("{change} was accepted"),
             Err(refused) => refused.problems.iter().map(|p| p.code).collect::<Vec<_>>(),
@@ -186,14 +188,14 @@ fn full_tables_refuse_new_holders() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut codes = code(1, &device(4, &many));
     codes.dedup();
-    assert_eq!(codes, ["unknown_server", "returns_full", "devices_full"]);
+    assert_eq!(codes, ["unknown_server", "services_full", "returns_full", "devices_full"]);
 }
 
 #[test]
 fn the_room_for_ways_back_counts_each_server_of_a_device_once() {
     let observed = Observed::default();
     let mut ctx = at(2000, &observed);
-    ctx.limits = SpecLimits { devices_max: 2, servers_max: 70 };
+    ctx.limits = SpecLimits { devices_max: 2, servers_max: 70, ..LIMITS };
     let names: Vec<String> = (1..=65).map(|n| format!("s{n}")).collect();
     let list: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut changes: Vec<Change> = (1..=65).map(server).collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::change::Change;
-use super::super::spec::{Device, Drain, Name, Server};
+use super::super::spec::{Device, Drain, FlowPolicy, Name, Server, Tracking};
 use super::Planner;
 
 /// A census counts for a drain only if it began this long after the association last changed, so
@@ -19,7 +19,7 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
         let mut len = 0;
         for drain in &device.association.drains {
             let Some(reason) = over(planner, device, drain) else {
-                if let Some(at) = drain.deadline_at_ms {
+                if let Some(at) = deadline_at_ms(device, drain) {
                     wake_at_ms = Some(wake_at_ms.map_or(at, |earlier| earlier.min(at)));
                 }
                 break;
@@ -37,15 +37,30 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
     }
 }
 
+/// When a drain ends at the latest. Nobody counts the flows of a stateless device, so its drains
+/// must end by time: where none is said, by the device's own for planned moves.
+fn deadline_at_ms(device: &Device, drain: &Drain) -> Option<u64> {
+    let own = match (device.tracking, device.on_planned) {
+        (Tracking::Tracked, _) => None,
+        (Tracking::Stateless, FlowPolicy::Drain { deadline_ms }) => Some(deadline_ms),
+        (Tracking::Stateless, FlowPolicy::Keep | FlowPolicy::Reset) => Some(0),
+    };
+    let own_at_ms = own.map(|ms| device.association.changed_at_ms.saturating_add(ms));
+    drain.deadline_at_ms.or(own_at_ms)
+}
+
 /// Why a drain is over; None while it is not.
 fn over(planner: &Planner<'_>, device: &Device, drain: &Drain) -> Option<String> {
     let (server, epoch) = (&drain.server, drain.epoch);
-    if drain.deadline_at_ms.is_some_and(|at| at <= planner.ctx.now_ms) {
+    if deadline_at_ms(device, drain).is_some_and(|at| at <= planner.ctx.now_ms) {
         return Some(format!("the deadline of epoch {epoch} on {server} has passed"));
     }
     let known = planner.plan.spec.servers.get(server);
     if known.is_none_or(Server::is_out) {
         return Some(format!("{server} of epoch {epoch} serves no more"));
+    }
+    if device.tracking == Tracking::Stateless {
+        return None;
     }
     let census = planner.ctx.observed.census.as_ref()?;
     let counts_from = device.association.changed_at_ms.saturating_add(CENSUS_AFTER_MS);

@@ -4,7 +4,7 @@
 //! protocol has a farewell it is said before that, and its answer is waited for a moment.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -17,6 +17,10 @@ use crate::core::check::Check;
 use crate::core::health::CheckResult;
 use crate::core::spec::Protocol;
 use crate::platform::clock::Stopwatch;
+
+/// The port at which a host is asked whether it is there (RFC 863): hardly any serves it, and a
+/// connection that is accepted is an answer as well.
+const PORT_DISCARD: u16 = 9;
 
 /// How long the answer to a farewell is waited for.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -40,6 +44,23 @@ pub(super) async fn check(
             null_call(address, version.map_or(3, u32::from), chance, limit, &watch).await
         }
         (Protocol::Udp, _) => datagram(address, limit, &watch).await,
+        (Protocol::Any, _) => host(address.ip(), limit, &watch).await,
+    }
+}
+
+/// Whether a host answers at all: that it refuses a connection is an answer too.
+async fn host(address: IpAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
+    match connecting(SocketAddr::new(address, PORT_DISCARD), limit, watch).await {
+        CheckResult::Refused(_) => answered(watch),
+        other => other,
+    }
+}
+
+/// A socket that can send to this address.
+async fn udp_socket(to: SocketAddr) -> io::Result<UdpSocket> {
+    match to {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await,
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await,
     }
 }
 
@@ -135,7 +156,7 @@ fn accepted_only(what: &str, limit: Duration, watch: &Stopwatch) -> CheckResult 
 /// An empty datagram. Only a refusal says something: silence is normal for a UDP service.
 async fn datagram(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
     let exchange = async {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let socket = udp_socket(address).await?;
         socket.connect(address).await?;
         socket.send(&[]).await?;
         let mut answer = [0_u8; 64];
@@ -157,7 +178,7 @@ async fn null_call(
     watch: &Stopwatch,
 ) -> CheckResult {
     let exchange = async {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let socket = udp_socket(address).await?;
         socket.connect(address).await?;
         socket.send(&nfs::null_call(version, xid)).await?;
         let mut answer = [0_u8; nfs::REPLY_LEN_MAX];
@@ -275,6 +296,21 @@ mod tests {
         assert_eq!(ask(&target, SHORT).await, CheckResult::NotRefused);
         drop(socket);
         assert!(matches!(ask(&target, LONG).await, CheckResult::Refused(_)));
+    }
+
+    #[tokio::test]
+    async fn a_host_without_ports_answers_by_refusing() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let target = Target { protocol: Protocol::Any, ..tcp(address, Check::Connect) };
+        assert!(matches!(ask(&target, LONG).await, CheckResult::Answered { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_udp_port_is_asked_over_ipv6_too() {
+        let socket = UdpSocket::bind("[::1]:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let target = Target { protocol: Protocol::Udp, ..tcp(address, Check::Connect) };
+        assert_eq!(ask(&target, SHORT).await, CheckResult::NotRefused);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use redirector_common::family::{
-    ClientKey4, ClientKey6, Endpoint4, Endpoint6, Family, V4, V6,
-};
+use redirector_common::family::{ClientKey4, ClientKey6, Endpoint4, Endpoint6, Family, V4, V6};
 use redirector_common::order::{Be16, Be32, Be128};
-use redirector_common::wire::{Association, DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Forwarding};
+use redirector_common::wire::{
+    Association, DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Forwarding,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::core::op::{AssociationWord, DeviceSettings, Endpoint};
@@ -52,7 +52,6 @@ pub(super) trait WireFamily:
         (at(Self::source(key)), at(Self::destination(key)), protocol)
     }
 }
-
 
 impl WireFamily for V4 {
     fn wire_address(address: IpAddr) -> Option<Be32> {

@@ -86,7 +86,8 @@ impl Tables {
     }
 
     fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
-        let mut devices: Vec<u32> = self.services()?.into_iter().map(|(_, device)| device).collect();
+        let mut devices: Vec<u32> =
+            self.services()?.into_iter().map(|(_, device)| device).collect();
         devices.sort_unstable();
         devices.dedup();
         Ok(devices)

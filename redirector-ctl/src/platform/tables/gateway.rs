@@ -71,7 +71,8 @@ impl Tables {
 
     fn set_control(&mut self, gateway: &Gateway) {
         let v4 = gateway.tunnel_source_v4.map_or(0, |address| Be32::new(address.into()).raw());
-        let v6 = gateway.tunnel_source_v6.map_or(0, |address| u128::from_ne_bytes(address.octets()));
+        let v6 =
+            gateway.tunnel_source_v6.map_or(0, |address| u128::from_ne_bytes(address.octets()));
         let count = |v6: bool| {
             gateway.locals.iter().filter(|address| address.is_ipv6() == v6).count() as u16
         };
@@ -95,9 +96,9 @@ impl Tables {
             let begin = if v6 { LOCALS_PER_FAMILY } else { 0 };
             let own = locals.iter().filter(|address| address.is_ipv6() == v6);
             for (index, address) in own.take(LOCALS_PER_FAMILY as usize).enumerate() {
-                self.locals
-                    .set(begin + index as u32, Wire(address_bytes(*address)), 0)
-                    .map_err(|source| map_error(format!("write local address {address}"), source))?;
+                self.locals.set(begin + index as u32, Wire(address_bytes(*address)), 0).map_err(
+                    |source| map_error(format!("write local address {address}"), source),
+                )?;
                 self.gateway_marks.insert(*address);
                 self.put_marks(*address);
             }
@@ -121,9 +122,12 @@ impl Tables {
                 ((ifindex, tags), u32::from(interface.index))
             })
             .collect();
-        let known: Vec<VlanKey> =
-            self.vlans.keys().map(|key| key.map(|key| key.0)).collect::<Result<_, _>>()
-                .map_err(failed)?;
+        let known: Vec<VlanKey> = self
+            .vlans
+            .keys()
+            .map(|key| key.map(|key| key.0))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
         for (&(ifindex, tags), index) in &wanted {
             self.vlans.insert(Wire(VlanKey { ifindex, tags }), index, 0).map_err(failed)?;
         }

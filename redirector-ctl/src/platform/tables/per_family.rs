@@ -19,6 +19,9 @@ pub(in crate::platform) struct FamilyMaps {
     pub ports: MapData,
 }
 
+/// A server's endpoint with the device and server that it belongs to.
+type Way = (Endpoint, (u32, u16));
+
 /// The tables.
 pub(super) struct FamilyTables<F: WireFamily> {
     pub(super) services: HashMap<MapData, Wire<F::Endpoint>, u32>,
@@ -63,7 +66,7 @@ impl<F: WireFamily> FamilyTables<F> {
     }
 
     /// The servers' endpoints, with device and server.
-    pub(super) fn list_origins(&self) -> Result<Vec<(Endpoint, (u32, u16))>, aya::maps::MapError> {
+    pub(super) fn list_origins(&self) -> Result<Vec<Way>, aya::maps::MapError> {
         self.origins
             .iter()
             .map(|entry| {

@@ -1,0 +1,76 @@
+//! Sizes of the tables, and what they cost.
+
+use redirector_common::flow::Flow;
+use redirector_common::wire::{INTERFACES_LEN, ORIGINS_PER_DEVICE};
+
+/// Sizes of the tables. A pinned table keeps its size until `redirector detach`.
+///
+/// Flows, candidates, clients, fragments and paths have a table of this size for each address
+/// family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableLimits {
+    /// Devices.
+    pub devices_max: u32,
+    /// Servers, at most 4095.
+    pub servers_max: u16,
+    /// Proven flows.
+    pub flows_max: u32,
+    /// Flows not yet proven.
+    pub candidates_max: u32,
+    /// Clients whose flows stay together.
+    pub clients_max: u32,
+    /// Packets of which fragments are under way.
+    pub fragments_max: u32,
+    /// Paths that each CPU remembers; rounded up to a power of two.
+    pub paths_max: u32,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self {
+            devices_max: 4096,
+            servers_max: 1024,
+            flows_max: 262_144,
+            candidates_max: 65_536,
+            clients_max: 65_536,
+            fragments_max: 4096,
+            paths_max: 65_536,
+        }
+    }
+}
+
+impl TableLimits {
+    /// Memory that the tables take when made, and when every entry is in use, in bytes; about, by
+    /// the kernel's own layout (48 bytes and a list head of 16 for each entry of a hash).
+    #[must_use]
+    pub fn memory(&self, cpus: u64) -> (u64, u64) {
+        let entry = |key: u64, value: u64| 64 + key.next_multiple_of(8) + value.next_multiple_of(8);
+        let (flow, path) = (size_of::<Flow>() as u64, 72);
+        let both = |of: &dyn Fn(u64) -> u64| of(16) + of(40);
+        let arrays = u64::from(self.devices_max) * (16 + 64 + 40 * cpus)
+            + u64::from(self.servers_max) * (64 + 16 * cpus)
+            + u64::from(INTERFACES_LEN) * 64
+            + u64::from(self.paths_max.next_power_of_two()) * (64 + 128) * cpus;
+        let made = u64::from(self.candidates_max) * both(&|key| entry(key, flow) + entry(key, key))
+            + u64::from(self.fragments_max) * both(&|key| entry(key, path));
+        let used = u64::from(self.flows_max) * both(&|key| entry(key, flow) + entry(key, key))
+            + u64::from(self.clients_max) * both(&|key| entry(key / 2, flow))
+            + u64::from(self.devices_max) * u64::from(ORIGINS_PER_DEVICE) * 2 * entry(24, 8);
+        (arrays + made, arrays + made + used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_entries_cost_more_memory_and_unused_ones_less() {
+        let small = TableLimits::default();
+        let large = TableLimits { flows_max: 2 * small.flows_max, ..small };
+        let (made, used) = small.memory(2);
+        assert!(made < used);
+        assert_eq!(large.memory(2).0, made, "flows take memory as they come");
+        assert!(large.memory(2).1 > used);
+    }
+}

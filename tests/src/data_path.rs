@@ -3,13 +3,16 @@
 //! Nothing is attached: the kernel runs the program on packets given to it (BPF_PROG_TEST_RUN),
 //! over real maps that are filled by the daemon's own `Tables`.
 
+pub mod budget;
 pub mod bulk;
 pub mod check;
 pub mod conversation;
 pub mod describe;
 pub mod fixture;
 pub mod frame;
+pub mod fuzz;
 pub mod host;
+pub mod oracle;
 pub mod packets;
 pub mod program;
 pub mod replay;

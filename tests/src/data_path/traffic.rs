@@ -83,7 +83,10 @@ impl World {
         let mut ops = Vec::new();
         for id in 1..=SERVERS {
             ops.push(Op::SetServerAddress { id, address: address_of(id) });
-            ops.push(Op::SetNextHop { id, next_hop: Some(NextHop { mac: server_mac(id), port: 0 }) });
+            ops.push(Op::SetNextHop {
+                id,
+                next_hop: Some(NextHop { mac: server_mac(id), port: 0 }),
+            });
             ops.push(super::server_state(id, ServerState::Alive));
         }
         for (version, device) in &self.devices {
@@ -109,7 +112,8 @@ impl World {
     pub fn frames(&mut self, len: usize) -> Result<Vec<Sent>, String> {
         let one = |world: &mut Self| {
             let (version, text) = world.frame();
-            let mut bytes = text::frame(&text, version).map_err(|wrong| format!("{text}: {wrong}"))?;
+            let mut bytes =
+                text::frame(&text, version).map_err(|wrong| format!("{text}: {wrong}"))?;
             world.damage(&mut bytes);
             let is_sound = super::check::check(&bytes).is_ok();
             Ok(Sent { bytes, is_sound, text })
@@ -147,7 +151,8 @@ impl World {
 
     fn frame(&mut self) -> (Version, String) {
         let (version, device) = *self.random.choose(&self.devices);
-        let tags = self.pick(&["", "", "", "", "", "vlan 5 prio 3 | ", "qinq 7 | vlan 8 | ", "vlan 6 | "]);
+        let tags =
+            self.pick(&["", "", "", "", "", "vlan 5 prio 3 | ", "qinq 7 | vlan 8 | ", "vlan 6 | "]);
         let from_client = self.below(2) == 0;
         let server = servers_of(version).start() + self.below(4) as u16;
         let macs = if from_client {
@@ -218,7 +223,9 @@ impl World {
                 let sequence = self.pick(&["100", "101", "102", "500", "501"]);
                 let acknowledged = self.pick(&["0", "101", "501", "502", "900", "9000000"]);
                 let options = self.pick(&["", "", " opt 020405b4", " opt 01020405b4010101"]);
-                format!("tcp {ports} {flags} seq {sequence} ack {acknowledged}{options} | data {data}")
+                format!(
+                    "tcp {ports} {flags} seq {sequence} ack {acknowledged}{options} | data {data}"
+                )
             }
             UDP => {
                 let sum = self.pick(&["", "", "", " sum 0"]);
@@ -231,8 +238,7 @@ impl World {
 
     /// An error about a packet that went the other way.
     fn error(&mut self, device: &TestDevice, ends: &Ends) -> String {
-        let turned =
-            Ends { source: ends.destination.clone(), destination: ends.source.clone() };
+        let turned = Ends { source: ends.destination.clone(), destination: ends.source.clone() };
         let kind = self.pick(&["unreachable", "toobig rest 1400", "expired", "13.0"]);
         let quote = self.pick(&["8", "all", "20", "3"]);
         let mut outside = self.network_words(ends);

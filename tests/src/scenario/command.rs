@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, bulk_commit, daemon_kill, failover, io_load, moves};
+use super::{Outcome, bulk_commit, daemon_kill, failover, history_oracle, io_load, moves};
 use crate::fault::Fault;
 use crate::lab::{Lab, Plan};
 use crate::report::Report;
@@ -27,6 +27,8 @@ pub enum Scenario {
     Failover,
     /// Bulk commits on one CPU against packets on the other: no packet sees a mixture.
     BulkCommit,
+    /// Random histories of moves, deaths and returns, judged by an oracle (G2, G3, G10).
+    HistoryOracle,
     /// All of them.
     All,
 }
@@ -40,7 +42,8 @@ pub struct Arguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
-    /// (default 30), decisions during bulk commits (default 10,000,000).
+    /// (default 30), decisions during bulk commits (default 10,000,000), steps of histories (default
+    /// 1,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Chooses moves and contents; the same seed makes the same choices.
@@ -66,9 +69,13 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     report.condition("xdp_mode", "native, veth");
 
     let scenarios: &[Scenario] = match arguments.scenario {
-        Scenario::All => {
-            &[Scenario::Moves, Scenario::DaemonKill, Scenario::Failover, Scenario::BulkCommit]
-        }
+        Scenario::All => &[
+            Scenario::Moves,
+            Scenario::DaemonKill,
+            Scenario::Failover,
+            Scenario::BulkCommit,
+            Scenario::HistoryOracle,
+        ],
         ref one => std::slice::from_ref(one),
     };
     let mut violations = Vec::new();
@@ -115,6 +122,11 @@ fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
             let decisions = arguments.runs.unwrap_or(bulk_commit::DECISIONS);
             eprintln!("bulk-commit: {decisions} decisions");
             Ok(vec![bulk_commit::run(decisions)?])
+        }
+        Scenario::HistoryOracle => {
+            let steps = arguments.runs.unwrap_or(history_oracle::STEPS);
+            eprintln!("history-oracle: {steps} steps");
+            Ok(vec![history_oracle::run(steps, seed)?])
         }
         Scenario::All => unreachable!("resolved into the others by the caller"),
     }

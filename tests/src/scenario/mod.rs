@@ -7,6 +7,7 @@ pub mod bulk_commit;
 pub mod command;
 pub mod daemon_kill;
 pub mod failover;
+pub mod history_oracle;
 pub mod io_load;
 pub mod ledger;
 pub mod moves;

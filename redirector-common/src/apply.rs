@@ -131,7 +131,11 @@ pub fn prepare<F: Family, X: Frame, T: Tables<F>>(
     match verdict.action {
         Action::Pass => (frame, work.leave(Exit::Pass)),
         Action::Drop => (frame, work.leave(Exit::Drop)),
-        Action::Reset | Action::Echo | Action::Unreachable => (frame, Next::Answer),
+        Action::Reset | Action::Echo | Action::Unreachable => {
+            // The place still holds another packet's work.
+            work.mtu = 0;
+            (frame, Next::Answer)
+        }
         Action::ToServer | Action::ToClient | Action::Direct | Action::Tunnel => {
             make_room(frame, packet, (verdict, work), (tables, tags))
         }

@@ -273,7 +273,9 @@ fn to_server<F: Family, T: Tables<F>>(
         Forwarding::Dsr => Action::Direct,
         Forwarding::Ipip | Forwarding::Gue => Action::Tunnel,
     };
-    if matches!(forwarding, Forwarding::Dsr) && !server.next_hop.is_known() {
+    // A packet that still has its client's or a source of ours in front is no use to the kernel's
+    // stack, which would take it for its own or for a forged one.
+    if forwarding.is_direct() && !server.next_hop.is_known() {
         return out.set_for(Action::Drop, Reason::NoHop, owner.device, owner.server);
     }
     let reason = if packet.is_error() { Reason::ErrorForwarded } else { reason };

@@ -3,15 +3,25 @@
 //! Nothing is attached: the kernel runs the program on packets given to it (BPF_PROG_TEST_RUN),
 //! over real maps that are filled by the daemon's own `Tables`.
 
+pub mod budget;
 pub mod bulk;
+pub mod check;
 pub mod conversation;
+pub mod describe;
+pub mod fixture;
 pub mod frame;
+pub mod fuzz;
 pub mod host;
+pub mod oracle;
 pub mod packets;
 pub mod program;
+pub mod replay;
+pub mod reset;
+pub mod text;
+pub mod traffic;
 
 pub use host::Host;
-pub use program::{Outcome, Program};
+pub use program::{Outcome, Program, Runner};
 
 use redirector_common::headers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 use redirector_common::wire::{Forwarding, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED, Tags};

@@ -21,7 +21,7 @@ const SERVICE: SocketAddr =
 const SERVER_PORT: u16 = 7100;
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A host behind an interface of the gateway; both ends have an address of network fd0`number`::/64.
+/// A host behind an interface of the gateway; both ends have an address of fd0`number`::/64.
 fn host(run: &Run, gateway: &Namespace, name: &str, number: u8, pass: &Path) -> Result<Namespace> {
     let host = Namespace::new(run, name)?;
     for namespace in [gateway, &host] {

@@ -184,6 +184,10 @@ fn other_owner<F: Family, T: Tables<F>>(
     if word.previous() == SERVER_NONE || word.epochs_open() == 0 {
         return None;
     }
+    // Another server would know the flow by another local port, and so not at all.
+    if matches!(Forwarding::from_number(owner.forwarding), Forwarding::FullNat) {
+        return None;
+    }
     let server = alive(tables, owner.server)?;
     let back = if owner.server == word.server() { 0 } else { u16::from(epochs_back) };
     let epoch = word.epoch().wrapping_sub(back);

@@ -151,7 +151,7 @@ fn limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsConfig {
         paths_max: paths_max.next_power_of_two(),
         new_flows_per_second_max: section
             .number("new_flows_per_second_max", 0..=RATE_MAX, report)
-            .unwrap_or(200_000),
+            .unwrap_or(20_000),
         answers_per_second_max: section
             .number("answers_per_second_max", 0..=RATE_MAX, report)
             .unwrap_or(20_000),

@@ -18,7 +18,7 @@ use crate::data_path::{
 };
 
 /// New flows that a default configuration records in a second.
-const NEW_FLOWS_PER_SECOND_MAX: u64 = 200_000;
+const NEW_FLOWS_PER_SECOND_MAX: u64 = 20_000;
 /// Flows spread over many devices.
 pub const FLOWS_SPREAD: u32 = 1 << 17;
 

@@ -5,7 +5,7 @@ use redirector_common::verdict::Reason;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes that the test-run of the kernel leaves in front of a frame (XDP_PACKET_HEADROOM).
-const HEADROOM: usize = 256;
+pub const HEADROOM: usize = 256;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,12 @@ pub struct Bytes {
 impl Bytes {
     /// A frame as it comes in.
     pub fn new(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), headroom: HEADROOM }
+        Self::behind(bytes, HEADROOM)
+    }
+
+    /// A frame with `headroom` bytes in front of it.
+    pub fn behind(bytes: &[u8], headroom: usize) -> Self {
+        Self { bytes: bytes.to_vec(), headroom }
     }
 }
 

@@ -19,18 +19,17 @@ use redirector_common::path::Path;
 use redirector_common::tables::{Interface, Route, Server, Tables};
 use redirector_common::verdict::{Reason, Verdict};
 use redirector_common::wire::{
-    Association, DeviceLine, Hop, LocalPorts, MARK_LOCAL, MARKS_LEN, Origin, ServerLine,
-    ServerWord, Tags, mark_place,
+    Association, DeviceLine, Hop, LocalPorts, MARK_LOCAL, MARKS_LEN, Origin, ServerLine, Tags,
+    mark_place,
 };
-use redirector_ctl::core::op::{Op, ServerState};
 use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
 
 mod family;
+mod ops;
 
 pub use family::{HostFamily, PerFamily, Shared};
-use family::{address_bytes, device_line};
 
-use super::frame::Bytes;
+use super::frame::{Bytes, HEADROOM};
 use super::{DROP, INGRESS, Outcome, PASS, REDIRECT, TX};
 
 /// The tables on the host.
@@ -42,6 +41,8 @@ pub struct Host {
     servers: HashMap<u16, ServerLine>,
     devices: HashMap<u32, DeviceLine>,
     marks: BTreeMap<IpAddr, u32>,
+    /// What is marked in each place of the kernel's table.
+    places: HashMap<(u32, u32), u32>,
     gateway: Gateway,
     /// Most proven flows of a family; 0 for no limit.
     pub flows_max: usize,
@@ -52,6 +53,8 @@ pub struct Host {
     /// Where the kernel's routing table would send packets, by destination. What is not in it goes
     /// to the gateway itself.
     pub routes: HashMap<IpAddr, Route>,
+    /// Bytes that a driver leaves in front of frames.
+    pub headroom: usize,
     /// Whether new flows get entries.
     pub may_open: Cell<bool>,
     /// Whether packets are answered.
@@ -81,13 +84,7 @@ impl<F: HostFamily> Tables<F> for Host {
         // By place, as the kernel's table has them.
         let place = mark_place(address.fold());
         assert!(place.0 < MARKS_LEN, "the place is in the table");
-        let folded = |ip: &IpAddr| match ip {
-            IpAddr::V4(ip) => Be32::new((*ip).into()).fold(),
-            IpAddr::V6(ip) => Be128::from_bytes(ip.octets()).fold(),
-        };
-        let locals = self.gateway.locals.iter().map(|ip| (ip, &MARK_LOCAL));
-        let all = self.marks.iter().chain(locals);
-        all.filter(|(ip, _)| mark_place(folded(ip)) == place).fold(0, |marks, (_, m)| marks | m)
+        self.places.get(&place).copied().unwrap_or_default()
     }
 
     fn flow(&self, key: &F::Tuple) -> Option<Shared> {
@@ -239,7 +236,13 @@ impl<F: HostFamily> Tables<F> for Host {
 impl Host {
     /// Tables for the gateway that test programs are told of.
     pub fn new() -> Self {
-        let host = Self { gateway: super::gateway(), paths_max: 1024, ..Self::default() };
+        let mut host = Self {
+            gateway: super::gateway(),
+            paths_max: 1024,
+            headroom: HEADROOM,
+            ..Self::default()
+        };
+        host.set_gateway(super::gateway());
         host.may_open.set(true);
         host.may_answer.set(true);
         host
@@ -248,6 +251,21 @@ impl Host {
     /// Makes another gateway known.
     pub fn set_gateway(&mut self, gateway: Gateway) {
         self.gateway = gateway;
+        self.place_marks();
+    }
+
+    fn place_marks(&mut self) {
+        let place = |ip: &IpAddr| {
+            mark_place(match ip {
+                IpAddr::V4(ip) => Be32::new((*ip).into()).fold(),
+                IpAddr::V6(ip) => Be128::from_bytes(ip.octets()).fold(),
+            })
+        };
+        self.places.clear();
+        let locals = self.gateway.locals.iter().map(|ip| (ip, &MARK_LOCAL));
+        for (ip, marks) in self.marks.iter().chain(locals) {
+            *self.places.entry(place(ip)).or_default() |= marks;
+        }
     }
 
     fn locals(&self, v6: bool) -> impl Iterator<Item = &IpAddr> {
@@ -264,67 +282,6 @@ impl Host {
 
     fn line<F: HostFamily>(&self, packet: &F::Tuple) -> Option<u32> {
         (self.paths_max != 0).then(|| F::hash(packet) & (self.paths_max - 1))
-    }
-
-    /// Carries out ops, as `Tables::apply` does in the kernel.
-    pub fn apply(&mut self, ops: &[Op]) {
-        for op in ops {
-            self.apply_one(op);
-        }
-    }
-
-    fn apply_one(&mut self, op: &Op) {
-        match op {
-            Op::SetServerAddress { id, address } => {
-                let line = self.servers.entry(*id).or_default();
-                line.address = address_bytes(*address);
-                line.family = if address.is_ipv4() { 4 } else { 6 };
-            }
-            Op::SetServerState { id, state, incarnation } => {
-                self.servers.entry(*id).or_default().state = match state {
-                    ServerState::Absent => ServerWord::ABSENT,
-                    ServerState::Alive => ServerWord::alive(*incarnation),
-                    ServerState::Dead => ServerWord::dead(*incarnation),
-                };
-            }
-            Op::SetNextHop { id, next_hop } => {
-                let interfaces = &self.gateway.interfaces;
-                let hop = next_hop.and_then(|hop| {
-                    Some(Hop::new(hop.mac, interfaces.get(usize::from(hop.port))?.index))
-                });
-                self.servers.entry(*id).or_default().next_hop = hop.unwrap_or(Hop::UNKNOWN);
-            }
-            Op::SetDevice { id, settings } => {
-                self.devices.insert(*id, device_line(settings));
-            }
-            Op::CommitAssociations { words } => {
-                for (device, w) in words {
-                    let word =
-                        Association::new(w.server, w.previous, w.backup, w.epoch, w.epochs_open);
-                    self.associations.insert(*device, word);
-                }
-            }
-            Op::SetMarks { address, marks } => {
-                self.marks.insert(*address, *marks);
-            }
-            Op::AddService { service, device } => {
-                self.v4.add_service(service, *device);
-                self.v6.add_service(service, *device);
-            }
-            Op::RemoveService { service } => {
-                self.v4.remove_service(service);
-                self.v6.remove_service(service);
-            }
-            Op::AddReturn { endpoint: at, device, server } => {
-                let origin = Origin { device: *device, server: *server, pad: 0 };
-                self.v4.add_return(at, origin);
-                self.v6.add_return(at, origin);
-            }
-            Op::RemoveReturn { endpoint: at } => {
-                self.v4.remove_return(at);
-                self.v6.remove_return(at);
-            }
-        }
     }
 
     /// Number of proven flows and of candidates.
@@ -365,7 +322,7 @@ impl Host {
         frame: &[u8],
         link: &parse::Link,
     ) -> Result<Explained, Reason> {
-        let frame = Bytes::new(frame);
+        let frame = Bytes::behind(frame, self.headroom);
         let index = self.arrival(link.tags).ok_or(Reason::VlanUnknown)?;
         let ethernet: &Ethernet = frame.header(0)?;
         let mut packet = Packet::<F>::nothing();

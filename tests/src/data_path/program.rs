@@ -2,15 +2,21 @@
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
+use aya::maps::{Map, MapData, MapInfo, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-use redirector_common::flow::CLOCK_SHIFT;
+use redirector_common::flow::{CLOCK_SHIFT, WINDOW_SHIFT};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::Op;
 use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
 use redirector_ctl::platform::tables::{Count, Tables};
+
+use super::frame::HEADROOM;
+
+/// What the kernel keeps for itself of the room in front of a frame (`struct xdp_frame`).
+const FRAME_RECORD_LEN: usize = 40;
 
 /// What became of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +113,18 @@ impl Program {
     ///
     /// When the kernel refuses.
     pub fn reasons(&self) -> Result<Vec<(Reason, Count)>> {
-        Ok(self.tables.counters()?.reasons)
+        let counts = self.runner.reason_counts()?;
+        let mut reasons = Vec::with_capacity(Reason::ALL.len());
+        for reason in Reason::ALL {
+            let mut sum = Count::default();
+            for count in counts.get(&(*reason as u32), 0)?.iter() {
+                let [packets, bytes]: [u64; 2] = zerocopy::transmute!(*count);
+                sum.packets += packets;
+                sum.bytes += bytes;
+            }
+            reasons.push((*reason, sum));
+        }
+        Ok(reasons)
     }
 
     /// Runs the program on one frame and finds out under which reason it left.
@@ -116,8 +133,24 @@ impl Program {
     ///
     /// When not exactly one reason counted exactly one packet (G7).
     pub fn explain(&self, frame: &[u8]) -> Result<(Outcome, Reason)> {
+        self.explain_run(|runner| runner.run(frame))
+    }
+
+    /// The same for a frame that can grow by only `headroom` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::explain`].
+    pub fn explain_in(&self, frame: &[u8], headroom: usize) -> Result<(Outcome, Reason)> {
+        self.explain_run(|runner| runner.run_in(frame, headroom))
+    }
+
+    fn explain_run(
+        &self,
+        run: impl FnOnce(&Runner) -> Result<Outcome>,
+    ) -> Result<(Outcome, Reason)> {
         let before = self.reasons()?;
-        let outcome = self.run(frame)?;
+        let outcome = run(&self.runner)?;
         let after = self.reasons()?;
         let mut met = Vec::new();
         for ((reason, before), (_, after)) in before.iter().zip(&after) {
@@ -144,7 +177,7 @@ pub fn stay_on_this_cpu() -> Result<()> {
 }
 
 /// The tables' clock, read when it stays for a while: what it says holds for a packet that is run
-/// at once.
+/// at once. A thread that is held up finds by [`tick`] that it no longer does.
 ///
 /// # Errors
 ///
@@ -153,14 +186,36 @@ pub fn settled_tick() -> Result<u64> {
     /// The coarse clock moves by 4 ms at a time, or by 10 on other kernels.
     const MARGIN_NS: u64 = 25_000_000;
     loop {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
-        let now_ns = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
+        let now_ns = coarse_ns()?;
         let left_ns = (1 << CLOCK_SHIFT) - (now_ns & ((1 << CLOCK_SHIFT) - 1));
         if left_ns > MARGIN_NS {
             return Ok(now_ns >> CLOCK_SHIFT);
         }
         std::thread::yield_now();
     }
+}
+
+/// The tables' clock.
+///
+/// # Errors
+///
+/// As of [`settled_tick`].
+pub fn tick() -> Result<u64> {
+    Ok(coarse_ns()? >> CLOCK_SHIFT)
+}
+
+/// The window of the program's rates.
+///
+/// # Errors
+///
+/// As of [`settled_tick`].
+pub fn window() -> Result<u64> {
+    Ok(coarse_ns()? >> WINDOW_SHIFT)
+}
+
+fn coarse_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
+    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 /// The loaded program without its tables.
@@ -182,6 +237,39 @@ impl Runner {
         let result = self.xdp()?.test_run(options).context("run the program on a packet")?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome { action: result.return_value, frame: out })
+    }
+
+    /// Runs the program on one frame that can grow by only `headroom` bytes: what else the kernel
+    /// would leave in front of it is taken by metadata.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn run_in(&self, frame: &[u8], headroom: usize) -> Result<Outcome> {
+        let metadata_len = (HEADROOM - FRAME_RECORD_LEN - headroom) & !3;
+        let mut bytes = vec![0; metadata_len];
+        bytes.extend(frame);
+        let mut out = vec![0_u8; bytes.len() + HEADROOM];
+        // struct xdp_md: data, data_end, data_meta, and three words about interfaces.
+        let words = [metadata_len as u32, bytes.len() as u32, 0, 0, 0, 0];
+        let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&bytes);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result = self.xdp()?.test_run(options).context("run the program on a packet")?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Outcome { action: result.return_value, frame: out.split_off(metadata_len) })
+    }
+
+    fn reason_counts(&self) -> Result<PerCpuArray<MapData, [u8; 16]>> {
+        let ids = self.xdp()?.info()?.map_ids()?.context("the kernel names a program's maps")?;
+        for id in ids {
+            if MapInfo::from_id(id)?.name_as_str() == Some("REASON_COUNT") {
+                return Ok(Map::PerCpuArray(MapData::from_id(id)?).try_into()?);
+            }
+        }
+        anyhow::bail!("the program counts no reasons")
     }
 
     /// The loaded XDP program.

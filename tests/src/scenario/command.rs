@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, bulk_commit, daemon_kill, failover, flood, io_load, moves};
+use super::{Outcome, bulk_commit, daemon_kill, failover, flood, history_oracle, io_load, moves};
 use crate::fault::Fault;
 use crate::lab::{Lab, Plan};
 use crate::report::Report;
@@ -33,6 +33,8 @@ pub enum Scenario {
     FloodAck,
     /// The same of datagrams.
     FloodUdp,
+    /// Random histories of moves, deaths and returns, judged by an oracle (G2, G3, G10).
+    HistoryOracle,
     /// All of them.
     All,
 }
@@ -46,7 +48,8 @@ pub struct Arguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
-    /// (default 30), decisions during bulk commits and packets of a flood (default 10,000,000).
+    /// (default 30), decisions during bulk commits and packets of a flood (default 10,000,000),
+    /// steps of histories (default 1,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Chooses moves and contents; the same seed makes the same choices.
@@ -80,6 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             Scenario::FloodSyn,
             Scenario::FloodAck,
             Scenario::FloodUdp,
+            Scenario::HistoryOracle,
         ],
         ref one => std::slice::from_ref(one),
     };
@@ -131,6 +135,11 @@ fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
         Scenario::FloodSyn => run_flood(flood::Sort::Syn, arguments),
         Scenario::FloodAck => run_flood(flood::Sort::Ack, arguments),
         Scenario::FloodUdp => run_flood(flood::Sort::Udp, arguments),
+        Scenario::HistoryOracle => {
+            let steps = arguments.runs.unwrap_or(history_oracle::STEPS);
+            eprintln!("history-oracle: {steps} steps");
+            Ok(vec![history_oracle::run(steps, seed)?])
+        }
         Scenario::All => unreachable!("resolved into the others by the caller"),
     }
 }

@@ -8,6 +8,7 @@ pub mod command;
 pub mod daemon_kill;
 pub mod failover;
 pub mod flood;
+pub mod history_oracle;
 pub mod io_load;
 pub mod ledger;
 pub mod moves;

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-const TWENTY_MISTAKES: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/testdata/twenty_mistakes.toml");
+const FIFTY_MISTAKES: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/testdata/fifty_mistakes.toml");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redirector.example.toml");
 
 fn redirector(words: &[&str]) -> Output {
@@ -18,13 +18,13 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn twenty_mistakes_are_twenty_lines_with_file_and_line() {
-    let output = redirector(&["check", "--config", TWENTY_MISTAKES]);
+fn fifty_mistakes_are_fifty_lines_with_file_and_line() {
+    let output = redirector(&["check", "--config", FIFTY_MISTAKES]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");
     let lines: Vec<&str> = text(&output.stderr).lines().collect();
-    assert_eq!(lines.len(), 20, "{lines:#?}");
-    let first = format!("{TWENTY_MISTAKES}:3: redirector.state_dir: ");
+    assert_eq!(lines.len(), 50, "{lines:#?}");
+    let first = format!("{FIFTY_MISTAKES}:3: redirector.state_dir: ");
     assert!(lines[0].starts_with(&first), "{}", lines[0]);
 }
 
@@ -37,9 +37,9 @@ fn the_example_is_checked_well() {
 
 #[test]
 fn a_daemon_does_not_start_with_a_bad_or_missing_file() {
-    let output = redirector(&["run", "--config", TWENTY_MISTAKES]);
+    let output = redirector(&["run", "--config", FIFTY_MISTAKES]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr).lines().count(), 20);
+    assert_eq!(text(&output.stderr).lines().count(), 50);
     let output = redirector(&["run", "--config", "/nonexistent.toml"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);

@@ -17,7 +17,7 @@ use redirector_common::wire::{
 };
 
 use super::bpf::TableLimits;
-use crate::core::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
+use crate::core::op::{AssociationWord, DeviceSettings, NextHop, Op, ServerState};
 
 mod content;
 mod convert;
@@ -29,7 +29,8 @@ mod per_family;
 mod raw;
 
 pub use content::Content;
-use convert::{WireFamily, address_bytes, device_line, wire_word};
+use convert::wire_word;
+pub use convert::{address_bytes, device_line};
 pub use counters::{Count, Counters, DeviceCount};
 pub use error::TablesError;
 pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
@@ -135,12 +136,23 @@ impl Tables {
                 self.set_marks(*address, *marks);
                 Ok(())
             }
-            Op::AddService { service, device } => self.add_service(service, *device),
-            Op::RemoveService { service } => self.remove_service(service),
-            Op::AddReturn { endpoint, device, server } => {
-                self.add_return(endpoint, Origin { device: *device, server: *server, pad: 0 })
+            Op::AddService { service, device } => {
+                self.v4.add_service(service, *device)?;
+                self.v6.add_service(service, *device)
             }
-            Op::RemoveReturn { endpoint } => self.remove_return(endpoint),
+            Op::RemoveService { service } => {
+                self.v4.remove_service(service)?;
+                self.v6.remove_service(service)
+            }
+            Op::AddReturn { endpoint, device, server } => {
+                let origin = Origin { device: *device, server: *server, pad: 0 };
+                self.v4.add_return(endpoint, origin)?;
+                self.v6.add_return(endpoint, origin)
+            }
+            Op::RemoveReturn { endpoint } => {
+                self.v4.remove_return(endpoint)?;
+                self.v6.remove_return(endpoint)
+            }
         }
     }
 
@@ -154,50 +166,6 @@ impl Tables {
         } else {
             self.clear_marks(address);
         }
-    }
-
-    fn add_service(&mut self, at: &Endpoint, device: u32) -> Result<(), TablesError> {
-        let failed = |source| map_error(format!("add service {at}"), source);
-        if let Some(key) = V4::wire_endpoint(at) {
-            self.v4.services.insert(Wire(key), device, 0).map_err(failed)?;
-        }
-        if let Some(key) = V6::wire_endpoint(at) {
-            self.v6.services.insert(Wire(key), device, 0).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn remove_service(&mut self, at: &Endpoint) -> Result<(), TablesError> {
-        let failed = |source| map_error(format!("remove service {at}"), source);
-        if let Some(key) = V4::wire_endpoint(at) {
-            gone(self.v4.services.remove(&Wire(key))).map_err(failed)?;
-        }
-        if let Some(key) = V6::wire_endpoint(at) {
-            gone(self.v6.services.remove(&Wire(key))).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn add_return(&mut self, at: &Endpoint, origin: Origin) -> Result<(), TablesError> {
-        let failed = |source| map_error(format!("add return {at}"), source);
-        if let Some(key) = V4::wire_endpoint(at) {
-            self.v4.origins.insert(Wire(key), Wire(origin), 0).map_err(failed)?;
-        }
-        if let Some(key) = V6::wire_endpoint(at) {
-            self.v6.origins.insert(Wire(key), Wire(origin), 0).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn remove_return(&mut self, at: &Endpoint) -> Result<(), TablesError> {
-        let failed = |source| map_error(format!("remove return {at}"), source);
-        if let Some(key) = V4::wire_endpoint(at) {
-            gone(self.v4.origins.remove(&Wire(key))).map_err(failed)?;
-        }
-        if let Some(key) = V6::wire_endpoint(at) {
-            gone(self.v6.origins.remove(&Wire(key))).map_err(failed)?;
-        }
-        Ok(())
     }
 
     /// Writes an address. One that differs makes the server absent first: its line is never read

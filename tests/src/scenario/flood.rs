@@ -7,10 +7,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
-use nix::time::{ClockId, clock_gettime};
 use redirector_common::tcp::{ACK, PSH, SYN};
 use redirector_ctl::core::op::{AssociationWord, Op};
 use redirector_ctl::platform::bpf::TableLimits;
+use redirector_ctl::platform::clock::monotonic_ns;
 use redirector_ctl::platform::tables::{FlowCensus, IdleTimes, Sweep};
 
 use super::Outcome;
@@ -175,9 +175,9 @@ impl Flood {
             let slice = u64::from(self.size.slice);
             self.serve_anew(newcomer, |_| {
                 let packets = left.min(slice);
-                let began = monotonic_ns()?;
+                let began = monotonic_ns();
                 driver.run(&frame, packets as u32)?;
-                spent_ns += monotonic_ns()? - began;
+                spent_ns += monotonic_ns() - began;
                 left -= packets;
                 Ok(())
             })?;
@@ -268,16 +268,11 @@ impl Flood {
     fn census(&mut self) -> Result<FlowCensus> {
         let never = IdleTimes { tcp_ms: u64::from(u32::MAX), other_ms: u64::from(u32::MAX) };
         let sweep = Sweep {
-            now_ns: monotonic_ns()?,
+            now_ns: monotonic_ns(),
             idle: never,
             idle_of: Default::default(),
             closing_ms: u64::from(u32::MAX),
         };
         self.program.tables.sweep_flows(&sweep).context("count the flows")
     }
-}
-
-fn monotonic_ns() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }

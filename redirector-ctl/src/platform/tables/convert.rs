@@ -89,8 +89,8 @@ impl WireFamily for V6 {
 
 const _: () = assert!(size_of::<Endpoint4>() == 8 && size_of::<Endpoint6>() == 24);
 
-/// The 16 bytes of a table line; IPv4 uses the first four.
-pub(super) fn address_bytes(address: IpAddr) -> [u8; 16] {
+/// The 16 bytes of a table line, in network order; IPv4 uses the first four.
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => {
             let mut bytes = [0; 16];
@@ -109,7 +109,8 @@ pub(super) fn address_from(bytes: &[u8; 16], is_v6: bool) -> IpAddr {
     }
 }
 
-pub(super) fn device_line(settings: &DeviceSettings) -> DeviceLine {
+/// A device's settings as the packet path reads them.
+pub fn device_line(settings: &DeviceSettings) -> DeviceLine {
     let flags = if settings.stateless { DEVICE_STATELESS } else { 0 }
         | if settings.affinity { DEVICE_AFFINITY } else { 0 };
     DeviceLine {

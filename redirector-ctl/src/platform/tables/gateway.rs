@@ -166,7 +166,7 @@ impl Tables {
     pub(super) fn put_marks(&mut self, address: IpAddr) {
         let (word, shift) = place(address);
         let old = self.marks.load(word as usize);
-        self.marks.store(word as usize, old | self.marks_at((word, shift)) << shift);
+        self.marks.store(word as usize, old | self.marks_of_one(&address) << shift);
     }
 
     /// The same after something was taken away: what nobody has in the place any more goes.
@@ -178,13 +178,16 @@ impl Tables {
 
     /// What all addresses that share a place have there together.
     fn marks_at(&self, at: (u32, u32)) -> u64 {
-        let shared = |address: &IpAddr| place(*address) == at;
-        let marks = self.marks_of.iter().filter(|(address, _)| shared(address));
-        let marks = marks.fold(0, |all, (_, marks)| all | u64::from(*marks));
-        match self.gateway_marks.iter().any(shared) {
-            true => marks | u64::from(MARK_LOCAL),
-            false => marks,
-        }
+        let known = self.marks_of.keys().chain(&self.gateway_marks);
+        let shared = known.filter(|address| place(**address) == at);
+        shared.fold(0, |all, address| all | self.marks_of_one(address))
+    }
+
+    /// What an address has by itself.
+    fn marks_of_one(&self, address: &IpAddr) -> u64 {
+        let marks = self.marks_of.get(address).copied().unwrap_or_default();
+        let local = if self.gateway_marks.contains(address) { MARK_LOCAL } else { 0 };
+        u64::from(marks) | u64::from(local)
     }
 }
 

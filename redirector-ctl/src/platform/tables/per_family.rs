@@ -6,7 +6,7 @@ use redirector_common::wire::Origin;
 
 use super::convert::WireFamily;
 use super::raw::Wire;
-use super::{TablesError, open, shape};
+use super::{TablesError, gone, map_error, open, shape};
 use crate::core::op::Endpoint;
 
 /// The maps by name, as the loader found them.
@@ -55,6 +55,32 @@ impl<F: WireFamily> FamilyTables<F> {
             candidates_max,
             clients_max,
         })
+    }
+
+    /// Names a device by a service address. Here and below, what is of the other family is none of
+    /// this one's business: each is told of all.
+    pub(super) fn add_service(&mut self, at: &Endpoint, device: u32) -> Result<(), TablesError> {
+        let Some(key) = F::wire_endpoint(at) else { return Ok(()) };
+        let added = self.services.insert(Wire(key), device, 0);
+        added.map_err(|source| map_error(format!("add service {at}"), source))
+    }
+
+    pub(super) fn remove_service(&mut self, at: &Endpoint) -> Result<(), TablesError> {
+        let Some(key) = F::wire_endpoint(at) else { return Ok(()) };
+        let removed = gone(self.services.remove(&Wire(key)));
+        removed.map_err(|source| map_error(format!("remove service {at}"), source))
+    }
+
+    pub(super) fn add_return(&mut self, at: &Endpoint, origin: Origin) -> Result<(), TablesError> {
+        let Some(key) = F::wire_endpoint(at) else { return Ok(()) };
+        let added = self.origins.insert(Wire(key), Wire(origin), 0);
+        added.map_err(|source| map_error(format!("add return {at}"), source))
+    }
+
+    pub(super) fn remove_return(&mut self, at: &Endpoint) -> Result<(), TablesError> {
+        let Some(key) = F::wire_endpoint(at) else { return Ok(()) };
+        let removed = gone(self.origins.remove(&Wire(key)));
+        removed.map_err(|source| map_error(format!("remove return {at}"), source))
     }
 
     /// The services and the devices that they name.

@@ -10,8 +10,8 @@ use redirector_common::family::{Family, V4, V6};
 use redirector_common::flow::{Entry, Flow};
 use redirector_common::order::{Be16, Be32, Be128};
 use redirector_common::path::Path;
-use redirector_common::wire::{DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Origin};
-use redirector_ctl::core::op::{DeviceSettings, Endpoint};
+use redirector_common::wire::Origin;
+use redirector_ctl::core::op::Endpoint;
 use redirector_ctl::platform::tables::GatewayInterface;
 
 use super::Host;
@@ -95,7 +95,7 @@ impl HostFamily for V6 {
 }
 
 /// A line of remembered paths: whose packets, and the path.
-type Line<F> = (<F as Family>::Tuple, Rc<Path<F>>);
+pub(super) type Line<F> = (<F as Family>::Tuple, Rc<Path<F>>);
 
 /// The tables of one family.
 #[derive(Debug)]
@@ -158,32 +158,5 @@ impl<F: HostFamily> PerFamily<F> {
         if let Some(key) = Self::key(at) {
             self.origins.remove(&key);
         }
-    }
-}
-
-pub(super) fn device_line(settings: &DeviceSettings) -> DeviceLine {
-    let flags = if settings.stateless { DEVICE_STATELESS } else { 0 }
-        | if settings.affinity { DEVICE_AFFINITY } else { 0 };
-    DeviceLine {
-        address: address_bytes(settings.address),
-        port: Be16::new(settings.port),
-        port_last: Be16::new(settings.port_last),
-        server_port: Be16::new(settings.server_port),
-        mss_max: Be16::new(settings.mss_max),
-        protocol: settings.protocol,
-        forwarding: settings.forwarding as u8,
-        flags,
-        ..DeviceLine::default()
-    }
-}
-
-pub(super) fn address_bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&address.octets());
-            bytes
-        }
-        IpAddr::V6(address) => address.octets(),
     }
 }

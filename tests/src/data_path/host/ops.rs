@@ -2,9 +2,9 @@
 
 use redirector_common::wire::{Association, Hop, Origin, ServerWord};
 use redirector_ctl::core::op::{Op, ServerState};
+use redirector_ctl::platform::tables::{address_bytes, device_line};
 
 use super::Host;
-use super::family::{address_bytes, device_line};
 
 impl Host {
     /// Carries out ops, as `Tables::apply` does in the kernel.

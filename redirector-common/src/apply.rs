@@ -11,7 +11,7 @@ use crate::headers::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, ETHERNET_LEN, Ethernet,
     Mac, VLAN_LEN, VlanTag,
 };
-use crate::nat;
+use crate::nat::{self, Ends};
 use crate::order::Be16;
 use crate::packet::{OFFSET_MASK, Packet};
 use crate::tables::{Interface, Tables};
@@ -295,7 +295,10 @@ pub fn write<F: Family, T: Tables<F>>(
             let outer = network - usize::from(work.outer_len);
             tunnel::wrap(frame, packet, tables, (server, verdict.forwarding, outer))
         }
-        (Action::ToServer | Action::ToClient, _) => nat::translate(frame, packet, verdict, moved),
+        (Action::ToServer | Action::ToClient, _) => {
+            let transport = nat::at(packet.layout.transport, moved);
+            nat::translate(frame, packet.kind, (network, transport), &Ends::of(verdict))
+        }
         _ => frame.change(network, |ip: &mut F::Header| ip.take_hop()),
     };
     finish(frame, inside, (verdict, work));

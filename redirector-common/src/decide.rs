@@ -8,8 +8,10 @@ mod forward;
 mod proof;
 mod returning;
 mod stateless;
+mod unrecorded;
 
 pub use begin::PORT_TRIES_MAX;
+pub use unrecorded::{Unrecorded, unrecorded};
 
 use crate::family::Family;
 use crate::flow::{Local, Owner};
@@ -20,7 +22,9 @@ use crate::path::Path;
 use crate::tables::{Server, Tables};
 use crate::tcp::{ACK, FIN, RST, SYN};
 use crate::verdict::{Action, Reason, Verdict};
-use crate::wire::{Forwarding, MARK_LOCAL, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED, SERVER_NONE};
+use crate::wire::{
+    Forwarding, Hop, MARK_LOCAL, MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED, SERVER_NONE,
+};
 
 /// Decides what becomes of a packet: three questions, of which the first that has an answer counts.
 #[inline(always)]
@@ -38,7 +42,7 @@ pub fn known<F: Family, T: Tables<F>>(
     out: &mut Verdict<F>,
 ) -> bool {
     let (from, to) = marks(packet, tables);
-    if to & (MARK_SERVICE | MARK_LOCAL) == 0 && from & MARK_ORIGIN == 0 {
+    if !may_be_ours(from, to) {
         not_ours(packet, out);
         return true;
     }
@@ -102,6 +106,12 @@ pub fn from_server<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, out:
     }
 }
 
+/// Whether a packet may concern us, by the marks of its ends.
+#[inline(always)]
+pub fn may_be_ours(from: u32, to: u32) -> bool {
+    to & (MARK_SERVICE | MARK_LOCAL) != 0 || from & MARK_ORIGIN != 0
+}
+
 /// What may be known of both ends.
 #[inline(always)]
 fn marks<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> (u32, u32) {
@@ -159,19 +169,36 @@ fn along<F: Family, T: Tables<F>>(
     path: &Path<F>,
     out: &mut Verdict<F>,
 ) -> bool {
-    if path.learnt != tables.now() as u32 || !packet.may_travel() {
+    let Some(egress) = open(tables, path, packet.arrival) else { return false };
+    if !packet.may_travel() {
         return false;
     }
-    let Ok(server) = standing(tables, &path.owner()) else { return false };
-    if matches!(path.action, Action::ToClient) {
-        path.follow(out, Reason::Returned, path.hop);
-        return true;
-    }
-    if path.hop != packet.arrival {
-        return false;
-    }
-    path.follow(out, Reason::Established, server.next_hop);
+    path.follow(out, reason_along(path), egress);
     true
+}
+
+/// Where packets that came by `arrival` leave along a path; None when they may not take it.
+#[inline(always)]
+pub fn open<F: Family, T: Tables<F>>(tables: &T, path: &Path<F>, arrival: Hop) -> Option<Hop> {
+    if path.learnt != tables.now() as u32 {
+        return None;
+    }
+    let server = standing(tables, &path.owner()).ok()?;
+    if matches!(path.action, Action::ToClient) {
+        return Some(path.hop);
+    }
+    // What still has its service address in front is no use to the kernel's stack.
+    let goes = server.next_hop.is_known() || matches!(path.action, Action::ToServer);
+    (goes && path.hop == arrival).then_some(server.next_hop)
+}
+
+/// Why a packet goes along a path.
+#[inline(always)]
+pub fn reason_along<F: Family>(path: &Path<F>) -> Reason {
+    match path.action {
+        Action::ToClient => Reason::Returned,
+        _ => Reason::Established,
+    }
 }
 
 /// A fragment without ports: it follows its packet's first one.

@@ -27,16 +27,30 @@ pub trait Frame: Sized {
     /// `Truncated` when the frame ends before it does.
     fn header<T: FromBytes + KnownLayout + Immutable>(&self, at: usize) -> Result<&T, Reason>;
 
-    /// Changes what lies at `at`.
+    /// Borrows what lies at `at`, to change it.
+    ///
+    /// # Errors
+    ///
+    /// `Truncated` when the frame ends before it does.
+    fn header_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(
+        &mut self,
+        at: usize,
+    ) -> Result<&mut T, Reason>;
+
+    /// Changes what lies at `at`. The change may become a function of its own in the kernel
+    /// program; where its arguments would not survive that, use [`Self::header_mut`].
     ///
     /// # Errors
     ///
     /// `Truncated` when the frame ends before it does; then nothing has changed.
+    #[inline(always)]
     fn change<T: FromBytes + IntoBytes + KnownLayout + Immutable, R>(
         &mut self,
         at: usize,
         change: impl FnOnce(&mut T) -> R,
-    ) -> Result<R, Reason>;
+    ) -> Result<R, Reason> {
+        Ok(change(self.header_mut(at)?))
+    }
 
     /// The same frame with `by` bytes more in front (fewer if negative), of any content. Takes the
     /// frame by value, so that nothing borrowed from it survives.

@@ -1,8 +1,10 @@
-//! Network headers, as far as they are changed in place: alike in both families.
+//! Network headers, as far as they are read at a glance or changed in place: alike in both families.
 
 use crate::checksum::ChecksumDelta;
-use crate::headers::{DONT_FRAGMENT, Ipv4, Ipv6};
-use crate::order::{Be16, Be32, Be128};
+use crate::headers::{
+    DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, MORE_FRAGMENTS,
+};
+use crate::order::{Be16, Be32, Be128, Words as _};
 
 /// What is changed in a network header, alike in both families.
 pub trait IpHeader<A> {
@@ -22,6 +24,16 @@ pub trait IpHeader<A> {
     fn service_class(&self) -> u8;
     /// Whether routers must not fragment it.
     fn keeps_whole(&self) -> bool;
+    /// Whether it is in order, without options, and not of a fragment.
+    fn is_plain(&self) -> bool;
+    /// Source and destination, copied out.
+    fn ends(&self) -> (A, A);
+    /// Protocol number of what follows it.
+    fn payload(&self) -> u8;
+    /// Hops left.
+    fn hops(&self) -> u8;
+    /// Length of header and payload in bytes, as it states it.
+    fn packet_len(&self) -> usize;
 }
 
 /// Hops given to packets of our own (RFC 1700's default).
@@ -67,9 +79,57 @@ impl IpHeader<Be32> for Ipv4 {
     fn keeps_whole(&self) -> bool {
         self.flags_fragment.raw() & DONT_FRAGMENT.raw() != 0
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        const VERSION_4_NO_OPTIONS: u8 = 0x45;
+        const FRAGMENTED: u16 = FRAGMENT_OFFSET.raw() | MORE_FRAGMENTS.raw();
+        self.version_ihl == VERSION_4_NO_OPTIONS
+            && self.flags_fragment.raw() & FRAGMENTED == 0
+            && usize::from(self.total_length.get()) >= IPV4_LEN
+            && adds_up(self.words_sum())
+    }
+
+    #[inline(always)]
+    fn ends(&self) -> (Be32, Be32) {
+        (self.source, self.destination)
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> u8 {
+        self.protocol
+    }
+
+    #[inline(always)]
+    fn hops(&self) -> u8 {
+        self.ttl
+    }
+
+    #[inline(always)]
+    fn packet_len(&self) -> usize {
+        usize::from(self.total_length.get())
+    }
+}
+
+/// Whether words that include their own checksum add up, as RFC 1071 has it.
+#[inline(always)]
+pub fn adds_up(sum: u32) -> bool {
+    let once = (sum & 0xffff) + (sum >> 16);
+    (once & 0xffff) + (once >> 16) == 0xffff
 }
 
 impl Ipv4 {
+    /// The sum of the header's words, its checksum included.
+    #[inline(always)]
+    pub fn words_sum(&self) -> u32 {
+        let words: &[u16; IPV4_LEN / 2] = zerocopy::transmute_ref!(self);
+        let mut sum = 0;
+        for word in words {
+            sum += u32::from(*word);
+        }
+        sum
+    }
+
     #[inline(always)]
     fn set_hops(&mut self, hops: u8) {
         let word = |hops: u8, protocol: u8| Be16::new(u16::from_be_bytes([hops, protocol]));
@@ -117,5 +177,31 @@ impl IpHeader<Be128> for Ipv6 {
     #[inline(always)]
     fn keeps_whole(&self) -> bool {
         true
+    }
+
+    /// An extension header shows as a payload that is no transport protocol.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.version_class_label.get() >> 28 == 6
+    }
+
+    #[inline(always)]
+    fn ends(&self) -> (Be128, Be128) {
+        (self.source.copied(), self.destination.copied())
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> u8 {
+        self.next_header
+    }
+
+    #[inline(always)]
+    fn hops(&self) -> u8 {
+        self.hop_limit
+    }
+
+    #[inline(always)]
+    fn packet_len(&self) -> usize {
+        IPV6_LEN + usize::from(self.payload_length.get())
     }
 }

@@ -26,6 +26,7 @@ pub mod order;
 pub mod packet;
 pub mod parse;
 pub mod path;
+pub mod short_way;
 pub mod tables;
 pub mod tcp;
 pub mod tunnel;

@@ -11,6 +11,7 @@ use crate::frame::Frame;
 use crate::headers::{Icmp, PROTOCOL_TCP, PROTOCOL_UDP, Ports, TCP_LEN, Tcp, UDP_LEN, Udp};
 use crate::order::Be16;
 use crate::packet::{Kind, OFFSET_MASK, Packet};
+use crate::path::Path;
 use crate::verdict::{Action, Reason, Verdict};
 
 /// New ends of a packet: which are changed, and which of them is the server's.
@@ -19,7 +20,8 @@ use crate::verdict::{Action, Reason, Verdict};
 /// the verifier refuses that.
 #[derive(Clone, Copy)]
 pub struct Ends<'a, F: Family> {
-    verdict: &'a Verdict<F>,
+    server: (&'a F::Address, Be16),
+    client: (&'a F::Address, Be16),
     server_is_destination: bool,
     changes_source: bool,
     changes_destination: bool,
@@ -29,13 +31,48 @@ impl<'a, F: Family> Ends<'a, F> {
     /// The ends that a verdict gives its packet.
     #[inline(always)]
     pub fn of(verdict: &'a Verdict<F>) -> Self {
-        let server_is_destination = matches!(verdict.action, Action::ToServer);
-        let both = verdict.other_port.raw() != 0;
+        let server = (&verdict.address, verdict.port);
+        Self::new(verdict.action, server, (&verdict.other, verdict.other_port))
+    }
+
+    /// The ends that a path gives its packets.
+    #[inline(always)]
+    pub fn along(path: &'a Path<F>) -> Self {
+        Self::new(path.action, (&path.address, path.port), (&path.other, path.other_port))
+    }
+
+    /// A server as the new destination; the client's end stays.
+    #[inline(always)]
+    pub fn to_server(address: &'a F::Address, port: Be16) -> Self {
+        Self::new(Action::ToServer, (address, port), (address, Be16::default()))
+    }
+
+    #[inline(always)]
+    fn new(action: Action, server: (&'a F::Address, Be16), client: (&'a F::Address, Be16)) -> Self {
+        Self::directed(server, client, matches!(action, Action::ToServer))
+    }
+
+    /// The same ends of a packet that goes to the server, or to the client: said once more where
+    /// the compiler is to know which.
+    #[inline(always)]
+    pub fn going(&self, to_server: bool) -> Self {
+        Self::directed(self.server, self.client, to_server)
+    }
+
+    /// A client's end without a port stays as it is.
+    #[inline(always)]
+    fn directed(
+        server: (&'a F::Address, Be16),
+        client: (&'a F::Address, Be16),
+        to_server: bool,
+    ) -> Self {
+        let both = client.1.raw() != 0;
         Self {
-            verdict,
-            server_is_destination,
-            changes_source: both || !server_is_destination,
-            changes_destination: both || server_is_destination,
+            server,
+            client,
+            server_is_destination: to_server,
+            changes_source: both || !to_server,
+            changes_destination: both || to_server,
         }
     }
 
@@ -43,31 +80,25 @@ impl<'a, F: Family> Ends<'a, F> {
     #[inline(always)]
     fn turned(self) -> Self {
         Self {
-            verdict: self.verdict,
             server_is_destination: !self.server_is_destination,
             changes_source: self.changes_destination,
             changes_destination: self.changes_source,
+            ..self
         }
     }
 
     /// The new source.
     #[inline(always)]
     fn source(&self) -> (F::Address, Be16) {
-        let verdict = self.verdict;
-        match self.server_is_destination {
-            true => (verdict.other, verdict.other_port),
-            false => (verdict.address, verdict.port),
-        }
+        let (address, port) = if self.server_is_destination { self.client } else { self.server };
+        (*address, port)
     }
 
     /// The new destination.
     #[inline(always)]
     fn destination(&self) -> (F::Address, Be16) {
-        let verdict = self.verdict;
-        match self.server_is_destination {
-            true => (verdict.address, verdict.port),
-            false => (verdict.other, verdict.other_port),
-        }
+        let (address, port) = if self.server_is_destination { self.server } else { self.client };
+        (*address, port)
     }
 }
 
@@ -96,8 +127,8 @@ pub fn check<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> Result<(), Re
     }
 }
 
-/// Gives a packet that is no error its new ends and takes one hop; headers lie `moved` bytes
-/// further on than when the packet was parsed.
+/// Gives a packet that is no error its new ends and takes one hop; its headers lie at `network` and
+/// `transport`.
 ///
 /// Shape: what [`check`] has found to be there.
 ///
@@ -107,30 +138,28 @@ pub fn check<F: Family>(frame: &impl Frame, packet: &Packet<F>) -> Result<(), Re
 #[inline(always)]
 pub fn translate<F: Family>(
     frame: &mut impl Frame,
-    packet: &Packet<F>,
-    verdict: &Verdict<F>,
-    moved: isize,
+    kind: Kind,
+    (network, transport): (usize, usize),
+    ends: &Ends<'_, F>,
 ) -> Result<(), Reason> {
-    let ends = Ends::of(verdict);
-    let layout = &packet.layout;
-    let addresses = frame.change(at(layout.network, moved), |ip: &mut F::Header| {
-        let delta = put::<F>(ip, &ends);
-        ip.account(delta);
-        ip.take_hop();
-        delta
-    })?;
-    let transport = at(layout.transport, moved);
-    match packet.kind {
-        Kind::Segment => frame.change(transport, |tcp: &mut Tcp| {
-            let ports = put_ports::<F>(&mut tcp.source, &mut tcp.destination, &ends);
+    let ip: &mut F::Header = frame.header_mut(network)?;
+    let addresses = put::<F>(ip, ends);
+    ip.account(addresses);
+    ip.take_hop();
+    match kind {
+        Kind::Segment => {
+            let tcp: &mut Tcp = frame.header_mut(transport)?;
+            let ports = put_ports::<F>(&mut tcp.source, &mut tcp.destination, ends);
             tcp.checksum = addresses.and(ports).applied_to(tcp.checksum);
-        }),
-        Kind::Datagram => frame.change(transport, |udp: &mut Udp| {
-            let ports = put_ports::<F>(&mut udp.source, &mut udp.destination, &ends);
+        }
+        Kind::Datagram => {
+            let udp: &mut Udp = frame.header_mut(transport)?;
+            let ports = put_ports::<F>(&mut udp.source, &mut udp.destination, ends);
             udp.checksum = datagram_sum(addresses.and(ports), udp.checksum);
-        }),
-        _ => Ok(()),
+        }
+        _ => {}
     }
+    Ok(())
 }
 
 /// The checksum of a datagram. Zero means that none was made and stays; one that comes out as zero

@@ -3,8 +3,10 @@
 //! Whatever is refused here is refused by name, and passes to the kernel's stack untouched.
 
 mod network;
+mod plain;
 
 pub use network::{network4, network6, quoted4, quoted6};
+pub use plain::{Plain, plain};
 
 use crate::family::Family;
 use crate::frame::Frame;

@@ -76,6 +76,8 @@ pub trait Tables<F: Family> {
     fn prove(&self, key: &F::Tuple, flow: &Flow) -> bool;
     /// Whether an entry may be made for a flow never seen before; takes one from the rate.
     fn may_open(&self) -> bool;
+    /// Whether the rate of such entries has any left; takes none.
+    fn opens_left(&self) -> bool;
     /// Whether a packet may be answered by the redirector itself; takes one from the rate.
     fn may_answer(&self) -> bool;
 
@@ -102,7 +104,9 @@ pub trait Tables<F: Family> {
 
     /// The path that packets like this took before, if it is remembered.
     fn remembered(&self, packet: &F::Tuple) -> Option<Self::PathRef<'_>>;
-    /// Remembers the path of a packet that is treated as `verdict` says; may forget another one.
+    /// Remembers the path of a packet that is treated as `verdict` says. That of another flow is
+    /// forgotten for it only when it is too old to be followed: where many more flows than there
+    /// is room for come in turn, remembering them all would cost more than it spares.
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop);
     /// Forgets the path of packets like this, as far as this CPU has it.
     fn forget(&self, packet: &F::Tuple);

@@ -29,6 +29,27 @@ pub enum Action {
     Unreachable,
 }
 
+/// To whose account a packet goes, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// Device concerned, or [`DEVICE_NONE`].
+    pub device: u32,
+    /// Server concerned, or [`SERVER_NONE`].
+    pub server: u16,
+}
+
+impl Account {
+    /// A packet that concerns neither a device nor a server.
+    #[inline(always)]
+    pub fn of_nobody(action: Action, reason: Reason) -> Self {
+        Self { action, reason, device: DEVICE_NONE, server: SERVER_NONE }
+    }
+}
+
 /// A packet's verdict: one flat value, because large enums returned across branches upset the
 /// verifier.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +119,13 @@ impl<F: Family> Verdict<F> {
         self.other_port = Be16::default();
         self.mss_max = Be16::default();
         self.egress = Hop::UNKNOWN;
+    }
+
+    /// To whose account the packet goes.
+    #[inline(always)]
+    pub fn account(&self) -> Account {
+        let Self { action, reason, device, server, .. } = *self;
+        Account { action, reason, device, server }
     }
 
     /// Puts the verdict to the account of a device and a server.

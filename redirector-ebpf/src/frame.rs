@@ -65,18 +65,17 @@ impl Frame for PacketMemory {
     }
 
     #[inline(always)]
-    fn change<T: FromBytes + IntoBytes + KnownLayout + Immutable, R>(
+    fn header_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(
         &mut self,
         at: usize,
-        change: impl FnOnce(&mut T) -> R,
-    ) -> Result<R, Reason> {
+    ) -> Result<&mut T, Reason> {
         let start = self.start() + at;
         if start + size_of::<T>() > self.end() {
             return Err(Reason::Truncated);
         }
         // SAFETY: in bounds by the check above; headers accept any bytes and start at even
-        // addresses; the frame is borrowed for as long as the change lasts.
-        Ok(change(unsafe { &mut *(start as *mut T) }))
+        // addresses; the frame is borrowed for as long as what is lent.
+        Ok(unsafe { &mut *(start as *mut T) })
     }
 
     #[inline(always)]

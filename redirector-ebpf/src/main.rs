@@ -54,7 +54,7 @@ fn passed(context: *mut xdp_md, reason: u32) -> u32 {
 #[inline(always)]
 fn count<F: Family>(context: *mut xdp_md, verdict: &Verdict<F>, frame_len: u64) {
     let reason = verdict.reason;
-    let packets = maps::count(verdict, frame_len);
+    let packets = maps::count(&verdict.account(), frame_len);
     if worth_telling(reason) && packets.is_power_of_two() {
         // Once for the first packet, then ever more rarely: never a line per packet.
         warn!(&XdpContext::new(context), "{} packets on this CPU: {}", packets, reason.name());

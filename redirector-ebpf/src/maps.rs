@@ -16,7 +16,7 @@ use redirector_common::flow::Flow;
 use redirector_common::order::{Be32, Be128};
 use redirector_common::path::Path;
 use redirector_common::tables::Route;
-use redirector_common::verdict::{Action, REASONS_LEN, Reason, Verdict};
+use redirector_common::verdict::{Account, Action, REASONS_LEN, Reason};
 use redirector_common::wire::{
     CONTROL_LEN, Count, DeviceCount, DeviceLine, INTERFACES_LEN, InterfaceLine, LOCALS_LEN,
     MARKS_LEN, ORIGINS_PER_DEVICE, Origin, ServerLine, Tags, VlanKey,
@@ -296,21 +296,21 @@ pub fn arrival(ifindex: u32, tags: Tags) -> Option<u16> {
 /// Counts a packet under its reason, its device and its server; gives back this CPU's packets of
 /// the reason.
 #[inline(always)]
-pub fn count<F: Family>(verdict: &Verdict<F>, frame_len: u64) -> u64 {
-    let reason = verdict.reason;
+pub fn count(account: &Account, frame_len: u64) -> u64 {
+    let reason = account.reason;
     // Only what is really carried or answered is a device's and a server's traffic: a health
     // check's answer, which passes, is neither.
-    let carried = !matches!(verdict.action, Action::Pass | Action::Drop);
-    if carried && let Some(counts) = DEVICE_COUNT.get_ptr_mut(verdict.device) {
+    let carried = !matches!(account.action, Action::Pass | Action::Drop);
+    if carried && let Some(counts) = DEVICE_COUNT.get_ptr_mut(account.device) {
         // SAFETY: this CPU's own value, and no other program runs on it meanwhile.
         let counts = unsafe { &mut *counts };
-        match verdict.action {
+        match account.action {
             Action::ToClient => add(&mut counts.to_client, frame_len),
             _ => add(&mut counts.to_server, frame_len),
         };
         counts.flows_opened += u64::from(matches!(reason, Reason::Opened | Reason::Affine));
     }
-    if carried && let Some(counts) = SERVER_COUNT.get_ptr_mut(u32::from(verdict.server)) {
+    if carried && let Some(counts) = SERVER_COUNT.get_ptr_mut(u32::from(account.server)) {
         // SAFETY: as above.
         add(unsafe { &mut *counts }, frame_len);
     }

@@ -14,7 +14,8 @@ use redirector_common::frame::Frame;
 use redirector_common::headers::{Ethernet, Mac};
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
-use redirector_common::verdict::{REASONS_LEN, Reason, Verdict};
+use redirector_common::short_way::{self, Taken};
+use redirector_common::verdict::{Account, Action, REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{Hop, Tags};
 
 use crate::frame::PacketMemory;
@@ -62,14 +63,20 @@ impl<F: Maps> Step<F> {
     fn leave(&self, context: *mut xdp_md) -> u32 {
         let tables = KernelTables::new(context);
         crate::count(context, &self.verdict, self.frame_len);
-        match self.work.exit {
-            Exit::Pass => XDP_PASS,
-            Exit::Drop => XDP_DROP,
-            Exit::Back => XDP_TX,
-            Exit::Send if u32::from(self.work.ifindex) == tables.ingress() => XDP_TX,
-            // SAFETY: the helper takes plain numbers and only notes the target.
-            Exit::Send => (unsafe { bpf_redirect(u32::from(self.work.ifindex), 0) }) as u32,
-        }
+        exit(self.work.exit, u32::from(self.work.ifindex), tables.ingress())
+    }
+}
+
+/// The XDP action by which a frame leaves.
+#[inline(always)]
+fn exit(exit: Exit, ifindex: u32, ingress: u32) -> u32 {
+    match exit {
+        Exit::Pass => XDP_PASS,
+        Exit::Drop => XDP_DROP,
+        Exit::Back => XDP_TX,
+        Exit::Send if ifindex == ingress => XDP_TX,
+        // SAFETY: the helper takes plain numbers and only notes the target.
+        Exit::Send => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
     }
 }
 
@@ -82,6 +89,8 @@ fn sender(frame: &impl Frame) -> Result<Mac, Reason> {
 
 /// The steps of a family, as functions of the object.
 pub trait Steps: Maps {
+    /// Frame -> frame, for most packets: gives the XDP action, or [`NOT_TAKEN`] for the others.
+    fn short(context: *mut xdp_md) -> u32;
     /// Frame -> packet -> verdict: the decision's first question. Gives [`KNOWN`] when it has an
     /// answer, [`UNKNOWN`] when it has none, or a reason's number to pass the frame.
     fn meet(context: *mut xdp_md) -> u32;
@@ -112,7 +121,7 @@ fn used(context: *mut xdp_md) -> *mut xdp_md {
 }
 
 macro_rules! steps {
-    ($family:ty, $($name:ident $function:ident($step:ident, $context:ident) $body:block)+) => {
+    ($family:ty, $short:ident $($name:ident $function:ident($step:ident, $context:ident) $body:block)+) => {
         $(
             #[unsafe(no_mangle)]
             #[inline(never)]
@@ -123,7 +132,18 @@ macro_rules! steps {
             }
         )+
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $short(context: *mut xdp_md) -> u32 {
+            short::<$family>(used(context))
+        }
+
         impl Steps for $family {
+            #[inline(always)]
+            fn short(context: *mut xdp_md) -> u32 {
+                $short(context)
+            }
+
             $(
                 #[inline(always)]
                 fn $name(context: *mut xdp_md) -> u32 {
@@ -140,9 +160,9 @@ const FAILED: u32 = 1;
 const DONE: u32 = 0;
 
 macro_rules! steps_of {
-    ($family:ty, $meet:ident $to_service:ident $from_server:ident $carry_out:ident $answer:ident
+    ($family:ty, $short:ident $meet:ident $to_service:ident $from_server:ident $carry_out:ident $answer:ident
      $write:ident $write_error:ident $clamp:ident $leave:ident) => {
-        steps! { $family,
+        steps! { $family, $short
             meet $meet(step, context) {
                 match step.parse(context) {
                     Ok(()) => {}
@@ -211,16 +231,22 @@ macro_rules! steps_of {
     };
 }
 
-steps_of!(V4, meet4 to_service4 from_server4 carry_out4 answer4 write4 write_error4 clamp4 leave4);
-steps_of!(V6, meet6 to_service6 from_server6 carry_out6 answer6 write6 write_error6 clamp6 leave6);
+steps_of!(V4, short4 meet4 to_service4 from_server4 carry_out4 answer4 write4 write_error4 clamp4 leave4);
+steps_of!(V6, short6 meet6 to_service6 from_server6 carry_out6 answer6 write6 write_error6 clamp6 leave6);
 
 /// Takes a packet of family `F` from its frame to its XDP action; `Err` with the number of the
 /// reason for which it passes untouched.
 ///
-/// A packet of a flow that is known takes two calls: a return costs where the processor must not
-/// predict it.
+/// Most packets take one call, and those of a flow that is known two more: a return costs where the
+/// processor must not predict it.
 #[inline(always)]
 pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
+    if link.tags == Tags::NONE {
+        let action = F::short(context);
+        if action != NOT_TAKEN {
+            return Ok(action);
+        }
+    }
     let Some(step) = F::step() else { return Ok(XDP_PASS) };
     step.network = link.network;
     step.tags = link.tags;
@@ -249,6 +275,23 @@ pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
     Ok(F::leave(context))
 }
 
+/// Frame -> frame, for most packets; gives the XDP action, or [`NOT_TAKEN`].
+#[inline(always)]
+fn short<F: Maps>(context: *mut xdp_md) -> u32 {
+    let tables = KernelTables::new(context);
+    let mut frame = PacketMemory::new(context);
+    let ingress = tables.ingress();
+    let account = Account::of_nobody(Action::Pass, Reason::NotOurs);
+    let mut taken = Taken { account, exit: Exit::Pass, ifindex: 0 };
+    if !short_way::take::<F, _>(&mut frame, &tables, ingress as u16, &mut taken) {
+        return NOT_TAKEN;
+    }
+    maps::count(&taken.account, frame.linear_len() as u64);
+    exit(taken.exit, u32::from(taken.ifindex), ingress)
+}
+
+/// What [`Steps::short`] gives, above all XDP actions.
+const NOT_TAKEN: u32 = 16;
 /// What [`Steps::meet`] gives, above all reasons.
 const KNOWN: u32 = REASONS_LEN;
 const UNKNOWN: u32 = KNOWN + 1;

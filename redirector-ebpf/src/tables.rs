@@ -102,6 +102,15 @@ fn take(rate: u32, max: u64) -> bool {
     rate.used <= max
 }
 
+/// Whether a rate has any left in this window.
+#[inline(always)]
+fn is_left(rate: u32, max: u64) -> bool {
+    let Some(rate) = RATES.get_ptr(rate) else { return true };
+    // SAFETY: this CPU's own value, and no other program runs on it meanwhile.
+    let rate = unsafe { &*rate };
+    max == 0 || rate.used < max || rate.window != clock::window()
+}
+
 const RATE_OPEN: u32 = 0;
 const RATE_ANSWER: u32 = 1;
 
@@ -201,6 +210,11 @@ impl<F: Maps> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
+    fn opens_left(&self) -> bool {
+        is_left(RATE_OPEN, control(CONTROL_OPEN_MAX))
+    }
+
+    #[inline(always)]
     fn may_answer(&self) -> bool {
         take(RATE_ANSWER, control(CONTROL_ANSWER_MAX))
     }
@@ -276,8 +290,12 @@ impl<F: Maps> Tables<F> for KernelTables {
         if let Some(line) = line::<F>(packet) {
             // SAFETY: as above.
             let line = unsafe { &mut *line };
+            let now = clock::now();
+            if line.path.learnt == now as u32 && !F::same(&line.tuple, packet) {
+                return;
+            }
             line.tuple = *packet;
-            line.path = Path::of(verdict, hop, clock::now());
+            line.path = Path::of(verdict, hop, now);
         }
     }
 

@@ -6,10 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use redirector_common::family::{Family as _, V4, V6};
+use redirector_common::parse;
 use redirector_common::tcp::SYN;
 use redirector_common::verdict::Reason;
+use redirector_common::wire::Tags;
 use redirector_tests::data_path::check::check;
 use redirector_tests::data_path::describe::{fields, side_by_side, write_pcap};
+use redirector_tests::data_path::frame::Bytes;
 use redirector_tests::data_path::packets::{Packet, from_client};
 use redirector_tests::data_path::program::{SMALL, settled_tick, tick};
 use redirector_tests::data_path::replay::{host_routes, make_routes};
@@ -21,6 +25,8 @@ use redirector_tests::random::Random;
 
 /// Frames that a history chooses from.
 const FRAMES: usize = 8000;
+/// Those of a history of plain packets.
+const PLAIN_FRAMES: usize = 300;
 /// Packets from one change of the tables to the next, on average.
 const PACKETS_PER_CHANGE: usize = 300;
 /// After so many packets the reasons counted are compared.
@@ -99,22 +105,48 @@ fn is_sound(sent: &Sent, reason: Reason, outcome: &Outcome) -> Result<(), String
     check(&outcome.frame)
 }
 
+/// Which packets a history is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Everything that a network carries.
+    All,
+    /// Few different ones, all of them such as may take the short way, so that most come again.
+    Plain,
+}
+
+/// Whether a packet is such as most are.
+fn is_plain(sent: &Sent) -> bool {
+    let frame = Bytes::new(&sent.bytes);
+    let Ok(link) = parse::link(&frame) else { return false };
+    let v4 = link.ether_type == V4::ETHER_TYPE && parse::plain::<V4>(&frame).is_some();
+    let v6 = link.ether_type == V6::ETHER_TYPE && parse::plain::<V6>(&frame).is_some();
+    link.tags == Tags::NONE && (v4 || v6)
+}
+
 /// Runs a history on both; gives how often each reason was met.
-fn history(seed: u64, packets: u64) -> Met {
+///
+/// The host runs what may take the short way along both, and compares.
+fn history(seed: u64, packets: u64, kind: Kind) -> Met {
     let mut world = World::new(seed);
-    let frames = world.frames(FRAMES).unwrap();
+    let mut frames = world.frames(FRAMES).unwrap();
+    if kind == Kind::Plain {
+        frames.retain(is_plain);
+        frames.truncate(PLAIN_FRAMES);
+    }
     let mut pair = Pair::new(&world);
     let mut met = Met::new();
+    let mut short_len = 0;
     for step in 1..=packets {
         if world.below(PACKETS_PER_CHANGE) == 0 {
             let change = world.op();
             pair.program.apply(std::slice::from_ref(&change)).unwrap();
             pair.host.apply(&[change]);
         }
-        let sent = &frames[world.below(FRAMES)];
+        let sent = &frames[world.below(frames.len())];
         if !pair.run(sent, &format!("seed {seed}, step {step}")) {
             // A busy machine held this thread up: the tables have parted, and begin anew.
             met = sum(met, &pair.met);
+            short_len += pair.host.short_len.get();
             pair = Pair::new(&world);
         }
         if step % PACKETS_PER_COUNT == 0 {
@@ -122,7 +154,10 @@ fn history(seed: u64, packets: u64) -> Met {
         }
     }
     let met = sum(met, &pair.met);
-    eprintln!("seed {seed}: {packets} packets, {met:?}");
+    short_len += pair.host.short_len.get();
+    eprintln!("seed {seed}: {packets} packets, {short_len} by the short way, {met:?}");
+    let least = if kind == Kind::Plain { packets / 100 } else { packets / 1000 };
+    assert!(short_len > least, "only {short_len} of {packets} took the short way");
     met
 }
 
@@ -151,13 +186,18 @@ fn expect_all_reasons(met: &Met) {
 }
 
 #[test]
+fn the_short_way_and_the_long_way_agree_on_a_hundred_thousand_plain_packets() {
+    history(3, 100_000, Kind::Plain);
+}
+
+#[test]
 fn the_program_and_the_host_agree_on_half_a_million_packets() {
-    expect_all_reasons(&history(1, 500_000));
+    expect_all_reasons(&history(1, 500_000, Kind::All));
 }
 
 #[test]
 fn the_program_and_the_host_agree_on_another_half_a_million_packets() {
-    expect_all_reasons(&history(2, 500_000));
+    expect_all_reasons(&history(2, 500_000, Kind::All));
 }
 
 #[test]

@@ -67,6 +67,12 @@ fn entered<F: Family, T: Tables<F>>(
     (owner, server): (&Owner, &Server<'_>),
     reason: &mut Reason,
 ) -> Option<Local> {
+    let forwarding = Forwarding::from_number(owner.forwarding);
+    // A flood of SYNs ends here, before it costs a look at the candidates.
+    if packet.opens() && !matches!(forwarding, Forwarding::FullNat) && !tables.opens_left() {
+        *reason = Reason::Unrecorded;
+        return Some(Local::default());
+    }
     let adopts = matches!(*reason, Reason::Adopted);
     let client_next = if adopts { 0 } else { packet.segment.next };
     // A repeated SYN finds its candidate in place; the client may be behind another hop by now.
@@ -79,7 +85,6 @@ fn entered<F: Family, T: Tables<F>>(
         *reason = Reason::Candidate;
         return Some(candidate.local());
     }
-    let forwarding = Forwarding::from_number(owner.forwarding);
     let mut local = Local::default();
     if matches!(forwarding, Forwarding::FullNat) {
         local = take_port(packet, tables, (owner, server))?;
@@ -117,7 +122,7 @@ pub(super) fn new_owner<F: Family>(
         // epoch.
         epoch: word.epoch().wrapping_sub(back),
         incarnation: server.state.incarnation(),
-        server_port: server_port(packet, line),
+        server_port: server_port(packet.destination_port(), line),
         forwarding: line.forwarding,
     }
 }
@@ -132,8 +137,8 @@ fn epochs_back(word: Association, line: &DeviceLine) -> u16 {
 /// The port at the servers: as far from the first one there as the packet's is from the first
 /// service port.
 #[inline(always)]
-fn server_port<F: Family>(packet: &Packet<F>, line: &DeviceLine) -> Be16 {
-    let distance = packet.destination_port().get().wrapping_sub(line.port.get());
+pub(super) fn server_port(service_port: Be16, line: &DeviceLine) -> Be16 {
+    let distance = service_port.get().wrapping_sub(line.port.get());
     Be16::new(line.server_port.get().wrapping_add(distance))
 }
 
@@ -165,7 +170,10 @@ fn held<'a, F: Family, T: Tables<F>>(
         return None;
     }
     let entry = tables.client(&F::client_key(packet.source_address(), holding.device))?;
-    let owner = Owner { server_port: server_port(packet, holding.line), ..entry.owner() };
+    let owner = Owner {
+        server_port: server_port(packet.destination_port(), holding.line),
+        ..entry.owner()
+    };
     let server = standing(tables, &owner).ok()?;
     Some((owner, server))
 }

@@ -15,7 +15,7 @@ use crate::verdict::{Action, Reason, Verdict};
 use crate::wire::{Association, SERVER_NONE};
 
 #[inline(always)]
-fn drains(word: Association) -> bool {
+pub(super) fn drains(word: Association) -> bool {
     word.epochs_open() > 0 && word.previous() != SERVER_NONE
 }
 

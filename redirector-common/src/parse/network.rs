@@ -5,6 +5,7 @@ use crate::frame::Frame;
 use crate::headers::{
     Extension, FRAGMENT_OFFSET, Fragment6, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, MORE_FRAGMENTS,
 };
+use crate::ip_header::adds_up;
 use crate::order::{Be32, Words as _};
 use crate::packet::OFFSET_MASK;
 use crate::parse::{Network, Part};
@@ -35,17 +36,11 @@ pub fn network4(frame: &impl Frame, at: usize, network: &mut Network<V4>) -> Res
     if ip.version_ihl >> 4 != 4 || header_len < IPV4_LEN || ip_len < header_len {
         return Err(Reason::BadHeader);
     }
-    let words: &[u16; IPV4_LEN / 2] = zerocopy::transmute_ref!(ip);
-    let mut sum = 0_u32;
-    for word in words {
-        sum += u32::from(*word);
-    }
+    let mut sum = ip.words_sum();
     if header_len > IPV4_LEN {
         sum += options_sum(frame, at, header_len)?;
     }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    if sum != 0xffff {
+    if !adds_up(sum) {
         return Err(Reason::BadHeader);
     }
     *network = facts4(ip, at, ip_len);

@@ -42,14 +42,13 @@ impl Frame for Bytes {
         T::ref_from_prefix(rest).map(|(header, _)| header).map_err(|_| Reason::Truncated)
     }
 
-    fn change<T: FromBytes + IntoBytes + KnownLayout + Immutable, R>(
+    fn header_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(
         &mut self,
         at: usize,
-        change: impl FnOnce(&mut T) -> R,
-    ) -> Result<R, Reason> {
+    ) -> Result<&mut T, Reason> {
         let rest = self.bytes.get_mut(at..).ok_or(Reason::Truncated)?;
         let (header, _) = T::mut_from_prefix(rest).map_err(|_| Reason::Truncated)?;
-        Ok(change(header))
+        Ok(header)
     }
 
     fn moved_head(mut self, by: isize) -> Result<Self, Self> {

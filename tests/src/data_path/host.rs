@@ -16,8 +16,9 @@ use redirector_common::order::{Be16, Be32, Be128, Words as _};
 use redirector_common::packet::Packet;
 use redirector_common::parse;
 use redirector_common::path::Path;
+use redirector_common::short_way::{self, Taken};
 use redirector_common::tables::{Interface, Route, Server, Tables};
-use redirector_common::verdict::{Reason, Verdict};
+use redirector_common::verdict::{Account, Action, Reason, Verdict};
 use redirector_common::wire::{
     Association, DeviceLine, Hop, LocalPorts, MARK_LOCAL, MARKS_LEN, Origin, ServerLine, Tags,
     mark_place,
@@ -27,6 +28,7 @@ use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
 mod family;
 mod ops;
 
+use family::Line;
 pub use family::{HostFamily, PerFamily, Shared};
 
 use super::frame::{Bytes, HEADROOM};
@@ -59,6 +61,8 @@ pub struct Host {
     pub may_open: Cell<bool>,
     /// Whether packets are answered.
     pub may_answer: Cell<bool>,
+    /// Packets that could also have taken the short way, and were compared.
+    pub short_len: Cell<u64>,
 }
 
 /// What became of a packet, and for whom.
@@ -70,6 +74,20 @@ pub struct Explained {
     pub reason: Reason,
     /// Device and server to whose account it goes.
     pub account: (u32, u16),
+}
+
+impl Explained {
+    fn new(frame: Bytes, (exit, ifindex): (Exit, u16), account: &Account) -> Self {
+        let action = match exit {
+            Exit::Pass => PASS,
+            Exit::Drop => DROP,
+            Exit::Back => TX,
+            Exit::Send if ifindex == INGRESS => TX,
+            Exit::Send => REDIRECT,
+        };
+        let outcome = Outcome { action, frame: frame.bytes };
+        Self { outcome, reason: account.reason, account: (account.device, account.server) }
+    }
 }
 
 impl<F: HostFamily> Tables<F> for Host {
@@ -134,6 +152,10 @@ impl<F: HostFamily> Tables<F> for Host {
         self.may_open.get()
     }
 
+    fn opens_left(&self) -> bool {
+        self.may_open.get()
+    }
+
     fn may_answer(&self) -> bool {
         self.may_answer.get()
     }
@@ -194,8 +216,11 @@ impl<F: HostFamily> Tables<F> for Host {
 
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop) {
         if let Some(line) = self.line::<F>(packet) {
-            let path = Rc::new(Path::of(verdict, hop, self.now.get()));
-            F::of(self).front.borrow_mut().insert(line, (*packet, path));
+            let (mut front, now) = (F::of(self).front.borrow_mut(), self.now.get());
+            let is_fresh = |(tuple, path): &Line<F>| path.learnt == now as u32 && tuple != packet;
+            if !front.get(&line).is_some_and(is_fresh) {
+                front.insert(line, (*packet, Rc::new(Path::of(verdict, hop, now))));
+            }
         }
     }
 
@@ -322,6 +347,7 @@ impl Host {
         frame: &[u8],
         link: &parse::Link,
     ) -> Result<Explained, Reason> {
+        let short = self.short_way::<F>(frame, link);
         let frame = Bytes::behind(frame, self.headroom);
         let index = self.arrival(link.tags).ok_or(Reason::VlanUnknown)?;
         let ethernet: &Ethernet = frame.header(0)?;
@@ -332,16 +358,22 @@ impl Host {
         decide(&packet, self, &mut verdict);
         let mut work = Work::none();
         let frame = apply(frame, &packet, (&mut verdict, &mut work), (self, link.tags));
-        let action = match work.exit {
-            Exit::Pass => PASS,
-            Exit::Drop => DROP,
-            Exit::Back => TX,
-            Exit::Send if work.ifindex == INGRESS => TX,
-            Exit::Send => REDIRECT,
-        };
-        let outcome = Outcome { action, frame: frame.bytes };
-        let account = (verdict.device, verdict.server);
-        Ok(Explained { outcome, reason: verdict.reason, account })
+        let explained = Explained::new(frame, (work.exit, work.ifindex), &verdict.account());
+        if let Some(short) = short {
+            assert_eq!(short, explained, "the short way leads to the same");
+            self.short_len.set(self.short_len.get() + 1);
+        }
+        Ok(explained)
+    }
+
+    /// What becomes of a frame by the short way, if it can take that.
+    fn short_way<F: HostFamily>(&self, frame: &[u8], link: &parse::Link) -> Option<Explained> {
+        let mut frame = Bytes::behind(frame, self.headroom);
+        let account = Account::of_nobody(Action::Pass, Reason::NotOurs);
+        let mut taken = Taken { account, exit: Exit::Pass, ifindex: 0 };
+        let goes = link.tags == Tags::NONE
+            && short_way::take::<F, _>(&mut frame, self, INGRESS, &mut taken);
+        goes.then(|| Explained::new(frame, (taken.exit, taken.ifindex), &taken.account))
     }
 
     /// The interface that a frame with these tags came in by.

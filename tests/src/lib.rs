@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod io;
 pub mod lab;
 pub mod leftovers;
+pub mod loads;
 pub mod netns;
 pub mod packets;
 pub mod peers;

@@ -9,6 +9,7 @@
 mod check;
 mod device;
 mod own;
+mod planning;
 mod probing;
 mod problem;
 mod reader;
@@ -27,6 +28,7 @@ use crate::core::service::FamilySet;
 use crate::core::spec::FlowPolicy;
 
 pub use own::{LocalConfig, TunnelConfig, Vlan};
+pub use planning::{LoadConfig, PlanConfig, PlanMode};
 use problem::Report;
 pub use problem::{ConfigError, ConfigProblem};
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub health: HealthConfig,
     /// `[flows]`: how long idle flows are kept.
     pub flows: FlowsConfig,
+    /// `[load]`: how servers are asked for figures about their load.
+    pub load: LoadConfig,
+    /// `[plan]`: when devices are moved for load.
+    pub plan: PlanConfig,
     /// `[local]`: what full NAT sends from.
     pub local: LocalConfig,
     /// `[tunnel]`: what tunnels send from.

@@ -15,11 +15,14 @@ use crate::config::Config;
 use crate::core::change::Change;
 
 mod announce;
+mod balance;
 mod events;
 mod handle;
 mod kernel;
+mod load;
 mod measure;
 mod owner;
+mod planned;
 mod settle;
 mod show;
 mod start;
@@ -31,7 +34,11 @@ mod waking;
 mod ways;
 
 pub use announce::withdraw;
+pub use balance::PlanError;
+pub(crate) use balance::PlanRequest;
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
+pub use load::{DeviceLoad, HistoryOf, LoadView, ServerLoad};
+pub use planned::{PlanState, PlanView, PlannedMove};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 
 /// Questions waiting at most; then askers wait.
@@ -50,6 +57,8 @@ pub(crate) enum Request {
     Snapshot { answer: oneshot::Sender<Arc<Snapshot>> },
     /// Tell what happened.
     Events { after: u64, limit: usize, answer: oneshot::Sender<Vec<Event>> },
+    /// About plans and loads.
+    Plan(PlanRequest),
 }
 
 /// Runs the daemon until `stop` resolves. Program, maps and links stay in the kernel when it ends:

@@ -19,6 +19,7 @@ pub mod greeters;
 pub mod io;
 pub mod lab;
 pub mod leftovers;
+pub mod loads;
 pub mod netns;
 pub mod packets;
 pub mod peers;

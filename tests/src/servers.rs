@@ -85,6 +85,11 @@ impl Server {
         self.disks.iter().chain(&self.echo).try_for_each(|program| program.signal(signal))
     }
 
+    /// Process ids of its programs.
+    pub fn program_ids(&self) -> Vec<u32> {
+        self.disks.iter().chain(&self.echo).map(Process::id).collect()
+    }
+
     /// The clients' ends of all connections that the echo server has accepted on `port` so far, by
     /// the server's own log.
     ///

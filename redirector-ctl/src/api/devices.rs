@@ -12,6 +12,7 @@ use super::Api;
 use super::associations::Association;
 use super::extract::{Body, IfMatch, OnlyNew, PathName};
 use super::flows::Flows;
+use super::load::Traffic;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
 use super::reply::Reply;
@@ -23,7 +24,7 @@ use crate::core::spec::{Affinity, Check, CheckPace, Forwarding, PortRange, Proto
 use crate::daemon::Snapshot;
 
 /// A device: where clients reach it, through which server, and what flows it has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Its name.
     #[schema(example = "disk-a")]
@@ -63,6 +64,12 @@ pub struct Device {
     pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach it, in order of preference.
     pub servers: Vec<String>,
+    /// Whether load never moves it.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Devices with the same word here are kept on different servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_apart: Option<String>,
     /// What happens to open flows on a planned move.
     #[schema(value_type = PolicyBody)]
     pub on_planned: Policy,
@@ -93,10 +100,13 @@ pub struct Device {
     pub to_client: Count,
     /// Flows opened since the tables were made.
     pub flows_opened: u64,
+    /// Its traffic, and what is expected of it.
+    #[serde(default)]
+    pub traffic: Traffic,
 }
 
 /// All devices, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceList {
     /// The devices.
     pub items: Vec<Device>,
@@ -160,6 +170,12 @@ pub struct PutDevice {
     /// Servers that can reach it, in order of preference; at least one.
     #[schema(min_items = 1)]
     pub servers: Vec<String>,
+    /// Whether load never moves it.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Devices with the same word here are kept on different servers by plans for load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_apart: Option<String>,
     /// What happens to open flows on a planned move; `drain` for one hour when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
@@ -215,6 +231,8 @@ impl From<PutDevice> for DeviceSpec {
             tcp_idle_timeout_ms: body.tcp_idle_timeout_ms,
             udp_idle_timeout_ms: body.udp_idle_timeout_ms,
             servers: body.servers,
+            pinned: body.pinned,
+            keep_apart: body.keep_apart,
             on_planned: body.on_planned.map_or(DEFAULT_POLICY, |policy| policy.0),
             check: body.check,
             check_pace: CheckPace {
@@ -331,6 +349,8 @@ impl<'s> View<'s> {
             tcp_idle_timeout_ms: device.tcp_idle_timeout_ms,
             udp_idle_timeout_ms: device.udp_idle_timeout_ms,
             servers: device.servers.clone(),
+            pinned: device.pinned,
+            keep_apart: device.keep_apart.clone(),
             on_planned: Policy(device.on_planned),
             check: device.check.clone(),
             check_interval_ms: device.check_pace.interval_ms,
@@ -343,6 +363,7 @@ impl<'s> View<'s> {
             to_server: Count { packets: count.to_server.packets, bytes: count.to_server.bytes },
             to_client: Count { packets: count.to_client.packets, bytes: count.to_client.bytes },
             flows_opened: count.flows_opened,
+            traffic: self.snapshot.loads.devices.get(name).map(Traffic::of).unwrap_or_default(),
         })
     }
 

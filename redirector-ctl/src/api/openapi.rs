@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
-use super::{Api, associations, devices, events, servers, status};
+use super::{Api, associations, devices, events, history, plan, servers, status};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -29,6 +29,7 @@ use super::{Api, associations, devices, events, servers, status};
         (name = "servers", description = "Heads through which devices are reached"),
         (name = "devices", description = "What clients reach at one address"),
         (name = "associations", description = "Through which server each device is reached"),
+        (name = "plan", description = "Loads, and what is to be moved for them"),
         (name = "events", description = "What happened"),
     )
 )]
@@ -98,6 +99,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(associations::list_associations, associations::patch_associations))
         .routes(routes!(associations::get_association, associations::put_association))
         .routes(routes!(events::list_events))
+        .routes(routes!(plan::get_plan))
+        .routes(routes!(plan::apply_plan))
+        .routes(routes!(plan::discard_plan))
+        .routes(routes!(history::get_history))
 }
 
 /// The OpenAPI document as text; `openapi.json` in the crate's directory is this.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::reply::etag;
 use crate::core::change::{ProblemKind, SpecError, SpecProblem};
-use crate::daemon::{ChangeError, Unavailable};
+use crate::daemon::{ChangeError, PlanError, Unavailable};
 
 /// Media type of a problem (RFC 9457, section 3).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -167,6 +167,20 @@ impl From<ChangeError> for Problem {
             ChangeError::NotApplied(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_applied", detail)
             }
+        }
+    }
+}
+
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PlanError::Nothing => Self::new(StatusCode::CONFLICT, "no_plan", detail),
+            PlanError::Stale { current, .. } => Self {
+                generation: Some(current),
+                ..Self::new(StatusCode::CONFLICT, "plan_stale", detail)
+            },
+            PlanError::Change(error) => error.into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `/v1/servers`: the heads through which devices are reached.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,13 +11,14 @@ use utoipa::ToSchema;
 use super::Api;
 use super::extract::{Body, IfMatch, OnlyNew, PathName};
 use super::flows::Flows;
+use super::load::Load;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
 use super::reply::Reply;
 use super::wire;
 use crate::core::change::Change;
 use crate::core::health::Health;
-use crate::core::spec::AdminState;
+use crate::core::spec::{AdminState, LoadSources, MetricsUrl};
 use crate::daemon::Snapshot;
 
 /// A server: what is wanted of it, what is measured of it.
@@ -52,6 +53,20 @@ pub struct Server {
     pub packets: u64,
     /// Bytes sent to it.
     pub bytes: u64,
+    /// Where its metrics are, if anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub metrics_url: Option<MetricsUrl>,
+    /// Where its agent is, if anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub agent_address: Option<SocketAddr>,
+    /// Traffic that it carries well, in bytes a second, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second_max: Option<u64>,
+    /// How loaded it is.
+    #[serde(default)]
+    pub load: Load,
 }
 
 /// Where frames for a server leave, and to whom.
@@ -82,6 +97,20 @@ pub struct PutServer {
     /// What is wanted of it. Left out: what was wanted before, `active` for a new server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<AdminState>,
+    /// Where a node_exporter, or what speaks like one, gives its metrics: HTTP, an address and a
+    /// port. Without any source of figures it takes no device for load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "http://10.0.2.11:9100/metrics")]
+    pub metrics_url: Option<MetricsUrl>,
+    /// Where an agent gives a line of HAProxy's agent-check to whoever connects over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10.0.2.11:9999")]
+    pub agent_address: Option<SocketAddr>,
+    /// Traffic that it carries well, to it and from it, in bytes a second: with it, what the packet
+    /// path counts is a signal of its load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub bytes_per_second_max: Option<u64>,
 }
 
 /// A change of a server.
@@ -135,7 +164,12 @@ pub(super) async fn put_server(
     let seen = seen.or(only_new.0.then_some(before.spec.generation));
     let state = body.state.or(known.map(|server| server.state)).unwrap_or_default();
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    let change = Change::PutServer { name: name.clone(), address: body.address, state };
+    let load = LoadSources {
+        metrics_url: body.metrics_url,
+        agent_address: body.agent_address,
+        bytes_per_second_max: body.bytes_per_second_max,
+    };
+    let change = Change::PutServer { name: name.clone(), address: body.address, state, load };
     api.daemon.change(change, seen).await?;
     show(&api, &name, status).await
 }
@@ -216,7 +250,16 @@ impl<'s> View<'s> {
             flows_len: self.flows.on_server(server.id),
             packets: count.packets,
             bytes: count.bytes,
+            metrics_url: server.load.metrics_url.clone(),
+            agent_address: server.load.agent_address,
+            bytes_per_second_max: server.load.bytes_per_second_max,
+            load: self.load(name),
         })
+    }
+
+    fn load(&self, name: &str) -> Load {
+        let load = self.snapshot.loads.servers.get(name);
+        load.map(|load| Load::of(load, self.snapshot.now_ms)).unwrap_or_default()
     }
 
     fn next_hop(&self, name: &str) -> Option<NextHop> {

@@ -12,6 +12,7 @@ use crate::core::spec::FlowPolicy;
 
 pub use crate::core::check::{CheckBody, CheckForm, CheckKind};
 pub use crate::core::health::Health;
+pub use crate::core::load::source::MetricsUrl;
 pub use crate::core::ports::PortMap;
 pub use crate::core::spec::{
     AdminState, Affinity, Cause, Check, Forwarding, PortRange, Protocol, Tracking,

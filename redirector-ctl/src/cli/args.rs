@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 use super::check_args::CheckArgs;
+use super::plan::{PlanCommand, SourceArgs};
 use super::service_args::ServiceArgs;
 use crate::api::wire::{AdminState, Policy, PolicyBody, PolicyKind};
 
@@ -21,6 +22,7 @@ Examples:
   redirector device list                             devices, their servers and flows
   redirector device move disk-a --to s2              new flows to s2, open flows drain
   redirector association set disk-a=s2 disk-b=s3     two moves in one step
+  redirector plan                                    what load asks for, and why
   redirector --output json device show disk-a        what the API answers
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.";
@@ -129,6 +131,12 @@ pub enum Ask {
     /// Associations: through which server each device is reached
     #[command(subcommand)]
     Association(AssociationCommand),
+    /// The plan for load: which devices are to move because of it, and why
+    Plan {
+        /// What to do with it; `show` when left out
+        #[command(subcommand)]
+        command: Option<PlanCommand>,
+    },
     /// Show what happened, oldest first
     Events {
         /// Only events after this one
@@ -164,6 +172,9 @@ pub enum ServerCommand {
         /// What is wanted of it
         #[arg(long, value_enum, default_value_t = StateArg::Active)]
         state: StateArg,
+        /// Where figures about its load come from
+        #[command(flatten)]
+        sources: SourceArgs,
     },
     /// Remove a server that no device lists
     Remove(ServerName),
@@ -231,6 +242,12 @@ pub struct AddDevice {
     /// Through which of them at first
     #[arg(long)]
     pub server: Option<String>,
+    /// Load never moves it
+    #[arg(long)]
+    pub pinned: bool,
+    /// A word: devices with the same one are kept on different servers by plans for load
+    #[arg(long, value_name = "WORD")]
+    pub keep_apart: Option<String>,
     /// How its servers are asked
     #[command(flatten)]
     pub check: CheckArgs,

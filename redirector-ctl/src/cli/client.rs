@@ -76,6 +76,9 @@ pub(super) async fn send(address: &Address, request: &Request) -> Result<Vec<u8>
     if request.only_new {
         call = call.header(header::IF_NONE_MATCH, "*");
     }
+    if let Some(generation) = request.if_match {
+        call = call.header(header::IF_MATCH, format!("\"{generation}\""));
+    }
     let answer = call.send().await.map_err(failed)?;
     let status = answer.status();
     let body = answer.bytes().await.map_err(failed)?.to_vec();

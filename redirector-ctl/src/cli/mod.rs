@@ -4,6 +4,7 @@
 mod args;
 mod check_args;
 mod client;
+mod plan;
 mod request;
 mod service_args;
 mod table;

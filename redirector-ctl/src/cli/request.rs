@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::args::{AddDevice, Ask, AssociationCommand, DeviceCommand, PolicyArgs, ServerCommand};
-use super::table;
+use super::{plan, table};
 use crate::api::associations::{MoveRequest, PatchAssociations, PutAssociation};
 use crate::api::devices::PutDevice;
 use crate::api::servers::{PatchServer, PutServer};
@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub body: Option<Value>,
     /// Create, but do not replace (`If-None-Match: *`).
     pub only_new: bool,
+    /// Only if the state is at this generation (`If-Match`).
+    pub if_match: Option<u64>,
     pub show: Show,
 }
 
@@ -34,16 +36,16 @@ pub(super) enum Show {
 }
 
 impl Request {
-    fn get(path: &[&str], show: fn(&[u8]) -> serde_json::Result<String>) -> Self {
+    pub(super) fn get(path: &[&str], show: fn(&[u8]) -> serde_json::Result<String>) -> Self {
         Self::new(Method::GET, path, Show::Body(show))
     }
 
-    fn new(method: Method, path: &[&str], show: Show) -> Self {
+    pub(super) fn new(method: Method, path: &[&str], show: Show) -> Self {
         let path = ["v1"].iter().chain(path).map(|piece| (*piece).to_owned()).collect();
-        Self { method, path, query: Vec::new(), body: None, only_new: false, show }
+        Self { method, path, query: Vec::new(), body: None, only_new: false, if_match: None, show }
     }
 
-    fn with(mut self, body: &impl Serialize) -> Self {
+    pub(super) fn with(mut self, body: &impl Serialize) -> Self {
         let body = serde_json::to_value(body).expect("wire types are always JSON");
         self.body = Some(body);
         self
@@ -63,6 +65,7 @@ pub(super) fn of(ask: Ask) -> Result<Request, String> {
             Ok(Request::get(&["associations"], table::associations))
         }
         Ask::Association(AssociationCommand::Set { moves, policy }) => set(moves, policy),
+        Ask::Plan { command } => Ok(plan::request(command.unwrap_or_default())),
         Ask::Events { after, limit } => {
             let query = vec![("after", after.to_string()), ("limit", limit.to_string())];
             Ok(Request { query, ..Request::get(&["events"], table::events) })
@@ -77,8 +80,14 @@ fn server(command: ServerCommand) -> Request {
         ServerCommand::Drain(server) => state(&server.name, AdminState::Draining),
         ServerCommand::Activate(server) => state(&server.name, AdminState::Active),
         ServerCommand::Deactivate(server) => state(&server.name, AdminState::Inactive),
-        ServerCommand::Add { name, address, state } => {
-            let body = PutServer { address, state: Some(state.into()) };
+        ServerCommand::Add { name, address, state, sources } => {
+            let body = PutServer {
+                address,
+                state: Some(state.into()),
+                metrics_url: sources.metrics_url,
+                agent_address: sources.agent_address,
+                bytes_per_second_max: sources.bytes_per_second_max,
+            };
             let show = Show::Body(table::server);
             let request = Request::new(Method::PUT, &["servers", &name], show).with(&body);
             Request { only_new: true, ..request }
@@ -127,6 +136,8 @@ fn add(device: AddDevice) -> Result<Request, String> {
         udp_idle_timeout_ms: service.udp_idle_timeout_ms,
         ports: service.ports,
         servers: device.servers,
+        pinned: device.pinned,
+        keep_apart: device.keep_apart,
         on_planned: device.policy.policy()?,
         check: device.check.check()?,
         check_interval_ms: device.check.check_interval_ms,

@@ -3,15 +3,18 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde::de::DeserializeOwned;
 
-use super::words::{bytes, duration, health, join, or_dash, policy, state, word};
+use super::words::{
+    bytes, duration, health, join, load, or_dash, percent, policy, rate, state, word,
+};
 use crate::api::associations::{Association, AssociationList, Moved};
 use crate::api::devices::{Device, DeviceList};
 use crate::api::events::EventList;
+use crate::api::load::{Forecast, Load, SignalReading};
 use crate::api::servers::{Server, ServerList};
 use crate::api::status::Status;
 use crate::api::wire::PortMap;
 
-type Shown = serde_json::Result<String>;
+pub(super) type Shown = serde_json::Result<String>;
 
 /// `redirector status`.
 pub(super) fn status(body: &[u8]) -> Shown {
@@ -48,8 +51,11 @@ pub(super) fn status(body: &[u8]) -> Shown {
 /// `redirector server list`.
 pub(super) fn servers(body: &[u8]) -> Shown {
     let list: ServerList = parse(body)?;
-    let head = ["SERVER", "ADDRESS", "STATE", "HEALTH", "PROBE MS", "FLOWS", "SENT", "DEVICES"];
-    let mut table = table(head, &[4, 5, 6]);
+    let head = [
+        "SERVER", "ADDRESS", "STATE", "HEALTH", "PROBE MS", "LOAD", "EXPECTED", "FLOWS", "SENT",
+        "DEVICES",
+    ];
+    let mut table = table(head, &[4, 5, 6, 7, 8]);
     for each in list.items {
         table.add_row([
             each.name,
@@ -57,6 +63,8 @@ pub(super) fn servers(body: &[u8]) -> Shown {
             state(each.state),
             health(each.health),
             or_dash(each.probe_ms.map(|ms| format!("{ms:.2}"))),
+            load(&each.load),
+            or_dash(each.load.forecast.map(|forecast| percent(forecast.p90))),
             each.flows_len.to_string(),
             bytes(each.bytes),
             join(&each.devices),
@@ -85,6 +93,10 @@ pub(super) fn server(body: &[u8]) -> Shown {
         ("devices", join(&server.devices)),
         ("open flows", server.flows_len.to_string()),
         ("sent", format!("{} packets, {}", server.packets, bytes(server.bytes))),
+        ("load", load(&server.load)),
+        ("signals", signals(&server.load)),
+        ("expected", or_dash(server.load.forecast.map(expected_share))),
+        ("takes load", server.load.refusal.map_or("yes".to_owned(), |why| format!("no: {why}"))),
     ]))
 }
 
@@ -150,6 +162,10 @@ pub(super) fn device(body: &[u8]) -> Shown {
         ("flows so far", device.flows_opened.to_string()),
         ("to servers", count(device.to_server.packets, device.to_server.bytes)),
         ("to clients", count(device.to_client.packets, device.to_client.bytes)),
+        ("traffic", or_dash(device.traffic.bytes_per_second.map(rate))),
+        ("expected", or_dash(device.traffic.forecast.map(|forecast| expected(&forecast, rate)))),
+        ("pinned", if device.pinned { "yes" } else { "no" }.to_owned()),
+        ("kept apart", or_dash(device.keep_apart)),
     ]))
 }
 
@@ -196,6 +212,23 @@ pub(super) fn events(body: &[u8]) -> Shown {
     Ok(text(&table))
 }
 
+/// What is expected, and who says so.
+fn expected(forecast: &Forecast, unit: fn(f64) -> String) -> String {
+    let Forecast { p50, p90, forecaster, .. } = forecast;
+    format!("{}, at most {} nine times out of ten ({forecaster})", unit(*p50), unit(*p90))
+}
+
+fn expected_share(forecast: Forecast) -> String {
+    expected(&forecast, percent)
+}
+
+fn signals(load: &Load) -> String {
+    let signal = |(name, reading): (&String, &SignalReading)| {
+        format!("{name} {} {} ago", percent(reading.share), duration(reading.age_ms))
+    };
+    join(&load.signals.iter().map(signal).collect::<Vec<_>>())
+}
+
 fn service(device: &Device) -> String {
     let ports = PortMap::new(device.protocol, (device.port, device.server_port), &device.ports);
     ports.service(device.address)
@@ -214,12 +247,12 @@ fn draining(association: &Association) -> String {
     join(&drains.collect::<Vec<_>>())
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(body)
 }
 
 /// An empty table without lines, the columns `right` set to the right.
-fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
+pub(super) fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head);
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -231,12 +264,12 @@ fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
     table
 }
 
-fn text(table: &Table) -> String {
+pub(super) fn text(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// Names and values, one pair a line.
-fn pairs(pairs: &[(&str, String)]) -> String {
+pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }

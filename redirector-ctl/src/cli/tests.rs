@@ -73,10 +73,10 @@ async fn lists_are_aligned_tables() {
     let servers = run(&socket, "server list").await;
     assert_eq!(
         servers.out,
-        "SERVER  ADDRESS    STATE   HEALTH   PROBE MS  FLOWS    SENT  DEVICES\n\
-         s1      10.0.2.11  active  healthy      0.50      3  1000 B  disk-a\n\
-         s2      10.0.2.12  active  healthy      0.50      3  1000 B  disk-b\n\
-         s3      10.0.2.13  active  healthy      0.50      0  1000 B  -\n"
+        "SERVER  ADDRESS    STATE   HEALTH   PROBE MS      LOAD  EXPECTED  FLOWS    SENT  DEVICES\n\
+         s1      10.0.2.11  active  healthy      0.50  95 % cpu     120 %      3  1000 B  disk-a\n\
+         s2      10.0.2.12  active  healthy      0.50         -         -      3  1000 B  disk-b\n\
+         s3      10.0.2.13  active  healthy      0.50         -         -      0  1000 B  -\n"
     );
     let associations = run(&socket, "association list").await;
     assert!(associations.out.starts_with("DEVICE  SERVER  BACKUP  EPOCH  CAUSE"));
@@ -135,6 +135,11 @@ async fn servers_and_devices_come_and_go() {
         ),
         ("server add v6 --address fd00:2::11", "address       fd00:2::11\n"),
         (
+            "server add s5 --address 10.0.2.15 --metrics-url http://10.0.2.15:9100/metrics \
+             --agent-address 10.0.2.15:9999 --bytes-per-second-max 125000000",
+            "server        s5\n",
+        ),
+        (
             "device add nas --address fd00:1::20 --port 2049 --ports 111,20048-20060 --servers v6 \
              --affinity client --mss-max 1400 --tcp-idle-timeout-ms 60000",
             "service       [fd00:1::20]:111,2049,20048-20060/tcp\n",
@@ -154,6 +159,24 @@ async fn servers_and_devices_come_and_go() {
         assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""), "{words}");
         assert!(ran.out.contains(says), "{words}: {}", ran.out);
     }
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_applied_and_cannot_be_applied_twice() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let plan = run(&socket, "plan").await;
+    assert_eq!(plan.exit, Exit::Done, "{}", plan.err);
+    assert!(plan.out.contains("hottest server  95 %, with the moves 50 %, at best 50 %\n"));
+    assert!(plan.out.contains("server s3 takes nothing: it is draining\n"), "{}", plan.out);
+    let row = "disk-a  s1    s2  overload  120.0  0.020  s1 goes from 95.0 % to 50.0 % of its cpu";
+    assert!(plan.out.contains(row), "{}", plan.out);
+    let stale = run(&socket, "plan apply --generation 99").await;
+    assert!(stale.err.contains("the state is at generation"), "{}", stale.err);
+    let applied = run(&socket, "plan apply").await;
+    assert!(applied.out.contains("state           applied\n"), "{}", applied.out);
+    let again = run(&socket, "plan discard").await;
+    assert_eq!(again.exit, Exit::Failed);
+    assert!(again.err.contains("there is no plan with a move in it"), "{}", again.err);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::api::load::Load;
 use crate::api::wire::{AdminState, Health, Policy, PolicyBody, PolicyKind};
 
 /// A word of the API: what its JSON calls a value.
@@ -56,6 +57,25 @@ pub(super) fn bytes(len: u64) -> String {
         unit += 1;
     }
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// A share, as people say it.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// Bytes a second.
+pub(super) fn rate(bytes_per_second: f64) -> String {
+    // Negative and too large figures are cut, which is right here.
+    format!("{}/s", bytes(bytes_per_second as u64))
+}
+
+/// How loaded a server is, and by what.
+pub(super) fn load(load: &Load) -> String {
+    match (load.score, &load.signal) {
+        (Some(score), Some(signal)) => format!("{} {signal}", percent(score)),
+        _ => "-".to_owned(),
+    }
 }
 
 /// A span of time, in the two largest units.

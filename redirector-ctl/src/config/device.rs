@@ -44,6 +44,8 @@ pub(super) fn device(section: &mut Section<'_>, n: usize, report: &mut Report<'_
         tcp_idle_timeout_ms: section.number("tcp_idle_timeout_ms", idle.clone(), report),
         udp_idle_timeout_ms: section.number("udp_idle_timeout_ms", idle, report),
         servers: servers.unwrap_or_default(),
+        pinned: section.boolean("pinned", report).unwrap_or(false),
+        keep_apart: section.string("keep_apart", report),
         on_planned: on_planned
             .and_then(|section| policy(section, report))
             .unwrap_or(DEFAULT_POLICY),

@@ -11,7 +11,7 @@ use super::{
     ApiConfig, Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig,
     XdpMode,
 };
-use super::{device, own};
+use super::{device, own, planning};
 use crate::core::seed::SeedServer;
 use crate::core::service::{IDLE_MAX_MS, IDLE_MIN_MS};
 use crate::core::spec::AdminState;
@@ -55,6 +55,8 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Config {
         limits: limits(root.section("limits", report), report),
         health: health(root.section("health", report), report),
         flows: flows(root.section("flows", report), report),
+        load: planning::load(root.section("load", report), report),
+        plan: planning::plan(root.section("plan", report), report),
         local: own::local(root.section("local", report), report),
         tunnel: own::tunnel(root.section("tunnel", report), report),
         interfaces: every(root.sections("interface", report), interface, report),
@@ -215,7 +217,8 @@ fn server(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedS
     let remedy = "write the address on which the server serves its devices";
     let address = section.require("address", address, remedy, report);
     let state = section.word("state", &ADMIN_STATES, report);
-    SeedServer { name, address: address.unwrap_or_else(|| stand_in(SERVERS, n)), state }
+    let load = planning::sources(section, report);
+    SeedServer { name, address: address.unwrap_or_else(|| stand_in(SERVERS, n)), state, load }
 }
 
 /// An absolute path.

@@ -38,6 +38,8 @@ fn what_the_example_calls_a_default_is_the_default() {
     assert_eq!(silent.limits, shown.limits);
     assert_eq!(silent.health, shown.health);
     assert_eq!(silent.flows, shown.flows);
+    assert_eq!(silent.load, shown.load);
+    assert_eq!(silent.plan, shown.plan);
     assert_eq!(silent.local, shown.local);
     assert_eq!(silent.tunnel, shown.tunnel);
     assert_eq!(silent.interfaces[0].mode, XdpMode::Native);

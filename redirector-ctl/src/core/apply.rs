@@ -40,9 +40,9 @@ impl Spec {
     /// of a wrong change away.
     fn change(&mut self, change: &Change, ctx: &Context<'_>, problems: &mut Problems) {
         match change {
-            Change::PutServer { name, address, state } => {
+            Change::PutServer { name, address, state, load } => {
                 let was = self.servers.remove(name);
-                let put = ServerPut { name, address: *address, state: *state };
+                let put = ServerPut { name, address: *address, state: *state, load };
                 put_server(self, &put, was, ctx, problems);
             }
             Change::RemoveServer { name } => servers::remove(self, name, problems),

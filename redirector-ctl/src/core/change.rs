@@ -13,8 +13,8 @@ use redirector_common::wire::ORIGINS_PER_DEVICE;
 use super::observed::Observed;
 use super::service::FamilySet;
 use super::spec::{
-    AdminState, Affinity, Cause, Check, CheckPace, FlowPolicy, Forwarding, Name, PortRange,
-    Protocol, Tracking,
+    AdminState, Affinity, Cause, Check, CheckPace, FlowPolicy, Forwarding, LoadSources, Name,
+    PortRange, Protocol, Tracking,
 };
 
 /// One wish, of an operator or of the planner.
@@ -30,6 +30,8 @@ pub enum Change {
         address: IpAddr,
         /// What the operator wants of it.
         state: AdminState,
+        /// Where figures about its load come from.
+        load: LoadSources,
     },
     /// Removes a server that no device lists and on which no flows drain.
     RemoveServer {
@@ -119,6 +121,12 @@ pub struct DeviceSpec {
     pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach the device, in order of preference.
     pub servers: Vec<Name>,
+    /// Whether load never moves it.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Devices with the same word here are kept on different servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_apart: Option<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
     /// How a server is asked whether it serves the device.
@@ -230,7 +238,7 @@ pub struct SpecError {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PutServer { name, address, state } => {
+            Self::PutServer { name, address, state, .. } => {
                 write!(f, "put server {name} at {address}, {}", state.name())
             }
             Self::RemoveServer { name } => write!(f, "remove server {name}"),

@@ -9,7 +9,8 @@ use super::observed::Observed;
 use super::op::NextHop;
 use super::service::FamilySet;
 use super::spec::{
-    AdminState, Affinity, Check, CheckPace, FlowPolicy, Forwarding, Name, Protocol, Spec, Tracking,
+    AdminState, Affinity, Check, CheckPace, FlowPolicy, Forwarding, LoadSources, Name, Protocol,
+    Spec, Tracking,
 };
 
 pub(crate) const LIMITS: SpecLimits = SpecLimits {
@@ -34,7 +35,8 @@ pub(crate) fn at(now_ms: u64, observed: &Observed) -> Context<'_> {
 
 pub(crate) fn server(n: u8) -> Change {
     let address = ip(&format!("10.0.2.{n}"));
-    Change::PutServer { name: format!("s{n}"), address, state: AdminState::Active }
+    let load = LoadSources::default();
+    Change::PutServer { name: format!("s{n}"), address, state: AdminState::Active, load }
 }
 
 /// Device number `n` on these servers; the first of them has it.
@@ -52,6 +54,8 @@ pub(crate) fn device_spec(n: u8, servers: &[&str]) -> DeviceSpec {
         tcp_idle_timeout_ms: None,
         udp_idle_timeout_ms: None,
         servers: names(servers),
+        pinned: false,
+        keep_apart: None,
         on_planned: FlowPolicy::Drain { deadline_ms: HOUR_MS },
         check: Check::Connect,
         check_pace: CheckPace::default(),

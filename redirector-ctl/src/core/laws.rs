@@ -11,7 +11,7 @@ use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState, protocol_name};
 use super::plan::plan;
 use super::seed::Seed;
-use super::spec::{AdminState, Cause, Drain, FlowPolicy, Name, Spec, Tracking};
+use super::spec::{AdminState, Cause, Drain, FlowPolicy, LoadSources, Name, Spec, Tracking};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -72,7 +72,8 @@ fn a_move() -> impl Strategy<Value = Move> {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (server_name(), 1_u8..=5, state()).prop_map(|(name, n, state)| {
-            Change::PutServer { name, address: ip(&format!("10.0.2.{n}")), state }
+            let load = LoadSources::default();
+            Change::PutServer { name, address: ip(&format!("10.0.2.{n}")), state, load }
         }),
         1 => server_name().prop_map(|name| Change::RemoveServer { name }),
         2 => (server_name(), state())

@@ -4,7 +4,13 @@
 //! missing or old says nothing, and a server of which nothing is known gets no new load; what is
 //! known of it still counts against it.
 
+pub mod agent;
+pub mod exporter;
+pub mod source;
+
 use std::fmt;
+
+use agent::Closed;
 
 /// A signal about a server's load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,12 +27,21 @@ pub enum Signal {
     Queue,
     /// Response time against the time that is still good.
     Latency,
+    /// What its agent says of the server as a whole.
+    Agent,
 }
 
 impl Signal {
     /// All signals, in the order in which equal ones are named.
-    pub const ALL: [Self; 6] =
-        [Self::Cpu, Self::Memory, Self::Disk, Self::Network, Self::Queue, Self::Latency];
+    pub const ALL: [Self; 7] = [
+        Self::Cpu,
+        Self::Memory,
+        Self::Disk,
+        Self::Network,
+        Self::Queue,
+        Self::Latency,
+        Self::Agent,
+    ];
 
     /// The word for it in texts and labels.
     #[must_use]
@@ -38,6 +53,7 @@ impl Signal {
             Self::Network => "network",
             Self::Queue => "queue",
             Self::Latency => "latency",
+            Self::Agent => "agent",
         }
     }
 
@@ -169,6 +185,8 @@ pub enum Refusal {
     Unknown(Doubt),
     /// It has enough.
     Full(Signal, Share),
+    /// Its agent asks for nothing new.
+    Closed(Closed),
 }
 
 impl fmt::Display for Refusal {
@@ -176,6 +194,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Unknown(doubt) => doubt.fmt(f),
             Self::Full(signal, share) => write!(f, "its {} is at {share}", signal.name()),
+            Self::Closed(word) => write!(f, "its agent says {}", word.name()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`spec`] is intent, [`observed`] measurement, [`plan`] decision, [`op`] effect. Intent changes
 //! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
 //! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need,
-//! and [`balance`] which devices to move for it.
+//! [`outlook`] is all of that together, and [`balance`] says which devices to move for it.
 
 mod apply;
 pub mod balance;
@@ -21,6 +21,7 @@ pub mod load;
 pub mod observed;
 pub mod op;
 mod op_text;
+pub mod outlook;
 pub mod plan;
 pub mod ports;
 mod resume;

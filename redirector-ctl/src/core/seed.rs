@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{DevicePut, ServerPut, put_device, put_server};
 use super::change::{Context, DeviceSpec, SpecError};
-use super::spec::{AdminState, Device, Name, Server, Spec};
+use super::spec::{AdminState, Device, LoadSources, Name, Server, Spec};
 use super::validate::Problems;
 
 /// The servers and devices of a configuration, in its order.
@@ -29,6 +29,9 @@ pub struct SeedServer {
     pub address: IpAddr,
     /// What the operator wants of it. None: active, or what an earlier spec says.
     pub state: Option<AdminState>,
+    /// Where figures about its load come from.
+    #[serde(default)]
+    pub load: LoadSources,
 }
 
 /// A device of a configuration.
@@ -49,6 +52,7 @@ impl Seed {
             name: name.clone(),
             address: server.address,
             state: Some(server.state),
+            load: server.load.clone(),
         };
         let device = |(name, device): (&Name, &Device)| SeedDevice {
             name: name.clone(),
@@ -65,6 +69,8 @@ impl Seed {
                 tcp_idle_timeout_ms: device.tcp_idle_timeout_ms,
                 udp_idle_timeout_ms: device.udp_idle_timeout_ms,
                 servers: device.servers.clone(),
+                pinned: device.pinned,
+                keep_apart: device.keep_apart.clone(),
                 on_planned: device.on_planned,
                 check: device.check.clone(),
                 check_pace: device.check_pace,
@@ -140,7 +146,8 @@ impl Seed {
                 let was = earlier.servers.get(&server.name).cloned();
                 let kept = was.as_ref().map(|was| was.state);
                 let state = server.state.or(kept).unwrap_or_default();
-                let put = ServerPut { name: &server.name, address: server.address, state };
+                let (name, load) = (&server.name, &server.load);
+                let put = ServerPut { name, address: server.address, state, load };
                 put_server(spec, &put, was, ctx, &mut part);
             }
             problems.under(&format!("server[{n}]"), part);

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use super::check::{Check, CheckPace};
+pub use super::load::source::{LoadSources, MetricsUrl};
 pub use super::ports::PortRange;
 pub use super::service::{Affinity, Forwarding, Protocol, Tracking};
 
@@ -55,6 +56,9 @@ pub struct Server {
     /// Kept here so that a daemon that starts anew does not take a dead server for a living one.
     #[serde(default)]
     pub life_over: bool,
+    /// Where figures about its load come from.
+    #[serde(default)]
+    pub load: LoadSources,
 }
 
 impl Server {
@@ -129,6 +133,12 @@ pub struct Device {
     pub udp_idle_timeout_ms: Option<u64>,
     /// Servers that can reach the device, in order of preference. Never empty.
     pub servers: Vec<Name>,
+    /// Whether load never moves it.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Devices with the same word here are kept on different servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_apart: Option<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
     /// How a server is asked whether it serves the device.

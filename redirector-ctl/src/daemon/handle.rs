@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Event, Request, Snapshot};
+use super::balance::{PlanError, PlanRequest};
+use super::{Event, HistoryOf, PlanView, Request, Snapshot};
 use crate::core::change::{Change, SpecError};
+use crate::core::outlook::Point;
 
 /// A way to the daemon's owner task. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -79,6 +81,50 @@ impl DaemonHandle {
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
         let (answer, wait) = oneshot::channel();
         self.requests.send(Request::Snapshot { answer }).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// The plan for load.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn plan(&self) -> Result<PlanView, Unavailable> {
+        self.ask(|answer| PlanRequest::Show { answer }).await
+    }
+
+    /// Carries the plan for load out: all of it is journalled and in the tables when this returns.
+    ///
+    /// # Errors
+    /// [`PlanError`]; `if_match` is the generation that the caller has seen, None for any.
+    pub async fn apply_plan(&self, if_match: Option<u64>) -> Result<Applied, PlanError> {
+        let answer = self.ask(|answer| PlanRequest::Apply { if_match, answer }).await;
+        answer.map_err(|gone| ChangeError::Unavailable(gone.to_string()))?
+    }
+
+    /// Throws the plan for load away until the next one is made.
+    ///
+    /// # Errors
+    /// As [`DaemonHandle::apply_plan`].
+    pub async fn discard_plan(&self, if_match: Option<u64>) -> Result<PlanView, PlanError> {
+        let answer = self.ask(|answer| PlanRequest::Discard { if_match, answer }).await;
+        answer.map_err(|gone| ChangeError::Unavailable(gone.to_string()))?
+    }
+
+    /// The last hour of a load, oldest first; None when there is no such server or device.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn history(&self, of: HistoryOf) -> Result<Option<Vec<Point>>, Unavailable> {
+        self.ask(|answer| PlanRequest::History { of, answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> PlanRequest,
+    ) -> Result<T, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        let request = Request::Plan(request(answer));
+        self.requests.send(request).await.map_err(|_| Unavailable)?;
         wait.await.map_err(|_| Unavailable)
     }
 

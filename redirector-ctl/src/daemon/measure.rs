@@ -210,7 +210,10 @@ impl<K: Kernel> Owner<K> {
     /// Reads the counters, and tries again what could not be written.
     pub(super) async fn take_stats(&mut self) {
         match self.kernel.counters() {
-            Ok(counters) => self.shown.counters = counters,
+            Ok(counters) => {
+                self.shown.counters = counters;
+                self.take_totals();
+            }
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
         self.pay().await;

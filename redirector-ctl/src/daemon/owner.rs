@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::announce::Announcer;
+use super::balance::Balance;
 use super::events::Events;
 use super::kernel::Kernel;
+use super::load::Loads;
 use super::waking::Waking;
 use super::ways::Ways;
 use super::{InterfaceStatus, Request};
@@ -26,6 +28,7 @@ use crate::core::seed::Seed;
 use crate::core::spec::{Name, Spec};
 use crate::platform::clock::Clock;
 use crate::platform::probe::{Prober, Report};
+use crate::platform::scrape::Sample;
 use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus};
 
@@ -88,6 +91,8 @@ pub(super) struct Owner<K> {
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
     pub(super) sweep_soon: bool,
     pub(super) waking: Waking,
+    pub(super) loads: Loads,
+    pub(super) balance: Balance,
 }
 
 /// What comes in besides requests.
@@ -95,6 +100,7 @@ pub(super) struct Owner<K> {
 pub(super) struct Inputs {
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) ways: mpsc::Receiver<Ways>,
+    pub(super) samples: mpsc::Receiver<Sample>,
 }
 
 impl<K: Kernel> Owner<K> {
@@ -108,6 +114,7 @@ impl<K: Kernel> Owner<K> {
         let mut stop = std::pin::pin!(stop);
         let mut stats = ticks(self.settings.stats_interval);
         let mut sweeps = ticks(Duration::from_millis(self.settings.flows.sweep_interval_ms));
+        let mut plans = ticks(Duration::from_millis(self.balance.config.interval_ms));
         loop {
             let wake = self.until_wake();
             // In this order: what may have died is looked at before anything else.
@@ -119,8 +126,10 @@ impl<K: Kernel> Owner<K> {
                 }
                 Some(ways) = inputs.ways.recv() => self.take_ways(ways).await,
                 Some(request) = requests.recv() => self.answer(request).await,
+                Some(sample) = inputs.samples.recv() => self.take_sample(&sample),
                 _ = stats.tick() => self.take_stats().await,
                 _ = sweeps.tick() => self.sweep().await,
+                _ = plans.tick() => self.balance().await,
                 () = wake => self.replan().await,
             }
             if std::mem::take(&mut self.sweep_soon) {
@@ -163,6 +172,7 @@ impl<K: Kernel> Owner<K> {
             Request::Events { after, limit, answer } => {
                 let _ = answer.send(self.events.after(after, limit));
             }
+            Request::Plan(request) => self.answer_plan(request).await,
         }
     }
 

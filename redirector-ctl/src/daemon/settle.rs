@@ -24,6 +24,16 @@ impl<K: Kernel> Owner<K> {
         change: &Change,
         if_match: Option<u64>,
     ) -> Result<Applied, ChangeError> {
+        self.change_because(change, if_match, "").await
+    }
+
+    /// The same, with a reason that its events tell.
+    pub(super) async fn change_because(
+        &mut self,
+        change: &Change,
+        if_match: Option<u64>,
+        why: &str,
+    ) -> Result<Applied, ChangeError> {
         let current = self.spec.generation;
         if if_match.is_some_and(|seen| seen != current) {
             return Err(ChangeError::Stale { current });
@@ -38,7 +48,7 @@ impl<K: Kernel> Owner<K> {
         let plan = plan(&next, &self.context());
         self.journal(&plan.spec).await.map_err(ChangeError::Unavailable)?;
         let (before, now_ms) = (self.spec.clone(), self.now_ms());
-        let done = Done { before: &before, after: &next, change, why: "", now_ms };
+        let done = Done { before: &before, after: &next, change, why, now_ms };
         let events = tell(&mut self.events, &done);
         self.carry_out(next, plan).await;
         self.outcome(events)
@@ -208,6 +218,7 @@ impl<K: Kernel> Owner<K> {
             *known = addresses;
             differs
         });
+        self.watch_loads();
         let targets = targets(&self.spec);
         let begun = self.prober.set_targets(&targets);
         for of in self.observed.paths.iter_mut() {

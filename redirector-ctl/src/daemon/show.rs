@@ -29,6 +29,7 @@ impl<K: Kernel> Owner<K> {
             applied_generation: self.applied_generation,
             frozen: self.shown.frozen.clone(),
             blocked: self.shown.blocked.clone(),
+            loads: self.loads.view(clock.now_ms()),
         }
     }
 

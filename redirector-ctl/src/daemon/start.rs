@@ -14,8 +14,10 @@ use redirector_common::wire::Tags;
 use tokio::sync::{mpsc, watch};
 
 use super::announce::Announcer;
+use super::balance::Balance;
 use super::events::{About, Events};
 use super::kernel::Kernel;
+use super::load::Loads;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
@@ -24,10 +26,12 @@ use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::image::{Image, ServerLine, diff};
 use crate::core::observed::Observed;
+use crate::core::outlook::Outlook;
 use crate::platform::bpf::{self, AttachMode, AttachOptions, Interface, TableLimits};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, Netlink, NetlinkError, XdpInForce};
 use crate::platform::probe::{ProbeTiming, Prober};
+use crate::platform::scrape::{Sample, ScrapeTiming, Scraper};
 use crate::platform::store::Store;
 use crate::platform::tables::{Content, Gateway, GatewayInterface, Tables};
 
@@ -35,6 +39,8 @@ mod begin;
 
 /// Results waiting at most; then checks wait.
 const REPORTS_MAX: usize = 1024;
+/// Figures about loads waiting at most; then their sources wait.
+const SAMPLES_MAX: usize = 64;
 /// Looks at the network waiting at most; each replaces the one before.
 const WAYS_MAX: usize = 4;
 
@@ -61,6 +67,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let begun = begin::begin(&settings, state, &applied)?;
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
     let prober = Prober::new(timing(config), settings.clock, reports_in);
+    let (samples_in, samples) = mpsc::channel(SAMPLES_MAX);
+    let loads = loads(config, settings.clock, samples_in)?;
     let announcer =
         Announcer::new(netlink.clone(), announcing(config, &links), &journalled).await?;
     let servers: BTreeSet<IpAddr> = begun.spec.servers.values().map(|s| s.address).collect();
@@ -87,11 +95,13 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         sweep_not_before_ms: 0,
         sweep_soon: false,
         waking: Waking::new(),
+        loads,
+        balance: Balance::new(config.plan),
     };
     let owner = owner.first(&begun.notes, seen).await?;
     let (ways_in, ways) = mpsc::channel(WAYS_MAX);
     tokio::spawn(watcher.run(net_events, ways_in));
-    Ok((owner, Inputs { reports, ways }))
+    Ok((owner, Inputs { reports, ways, samples }))
 }
 
 impl<K: Kernel> Owner<K> {
@@ -309,6 +319,15 @@ fn settings(config: &Config) -> Settings {
         seed: config.seed(),
         clock: Clock::start(),
     }
+}
+
+fn loads(config: &Config, clock: Clock, samples: mpsc::Sender<Sample>) -> anyhow::Result<Loads> {
+    let timing = ScrapeTiming {
+        interval: Duration::from_millis(config.load.interval_ms),
+        timeout: Duration::from_millis(config.load.timeout_ms),
+    };
+    let scraper = Scraper::new(timing, clock, samples).context("cannot make an HTTP client")?;
+    Ok(Loads { outlook: Outlook::new(config.plan.outlook(&config.load)), scraper })
 }
 
 fn timing(config: &Config) -> ProbeTiming {

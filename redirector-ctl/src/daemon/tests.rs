@@ -23,12 +23,14 @@ use crate::core::image::Image;
 use crate::core::observed::Observed;
 use crate::core::op::Op;
 use crate::core::seed::Seed;
-use crate::core::spec::Cause;
+use crate::core::spec::{Cause, LoadSources};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
 use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus, Sweep, TablesError};
+
+mod balance;
 
 /// Tables in memory. Notes with each write which generation was on disk then.
 #[derive(Debug, Default)]
@@ -105,6 +107,8 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         sweep_not_before_ms: 0,
         sweep_soon: false,
         waking: Waking::default(),
+        loads: balance::loads(clock),
+        balance: balance::planner(),
     };
     let mut owner = owner.first(&[], Ways::default()).await.unwrap();
     for server in ["s1", "s2", "s3"] {
@@ -317,7 +321,8 @@ async fn a_report_about_an_earlier_address_is_ignored() {
     let old = owner.prober.report("s1", "d1", refused);
     let address = "10.0.2.99".parse().unwrap();
     let state = crate::core::spec::AdminState::Active;
-    let put = Change::PutServer { name: "s1".into(), address, state };
+    let load = LoadSources::default();
+    let put = Change::PutServer { name: "s1".into(), address, state, load };
     owner.change(&put, None).await.unwrap();
     assert!(!owner.take_report(&old));
     assert_eq!(owner.observed.path("s1", "d1"), Health::Unknown);

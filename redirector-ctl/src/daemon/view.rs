@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::load::LoadView;
 use crate::core::health::Health;
 use crate::core::op::NextHop;
 use crate::core::plan::Blocked;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub frozen: Option<String>,
     /// What should be changed but cannot, and what stands in the way.
     pub blocked: Vec<Blocked>,
+    /// Loads of servers and devices.
+    pub loads: LoadView,
 }
 
 /// What is known of a server's health.
@@ -115,6 +118,10 @@ pub enum EventKind {
     Neighbour,
     /// An interface changed.
     Link,
+    /// Figures about a server's load are missing, or come again.
+    Load,
+    /// Moves for load are recommended.
+    Plan,
     /// Something that should not be failed; the text says what to do.
     Error,
 }

@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod clock;
 pub mod netlink;
 pub mod probe;
+pub mod scrape;
 pub mod store;
 pub mod tables;
 pub mod tickle;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, bulk_commit, daemon_kill, failover, flood, history_oracle, io_load, moves};
+use super::{
+    Outcome, bulk_commit, daemon_kill, failover, flood, history_oracle, io_load, moves, overload,
+};
 use crate::fault::Fault;
 use crate::lab::{Lab, Plan};
 use crate::report::Report;
@@ -35,6 +37,8 @@ pub enum Scenario {
     FloodUdp,
     /// Random histories of moves, deaths and returns, judged by an oracle (G2, G3, G10).
     HistoryOracle,
+    /// Two devices in use behind one server that cannot carry both: the planner moves one.
+    Overload,
     /// All of them.
     All,
 }
@@ -49,7 +53,7 @@ pub struct Arguments {
     json: Option<PathBuf>,
     /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
     /// (default 30), decisions during bulk commits and packets of a flood (default 10,000,000),
-    /// steps of histories (default 1,000,000).
+    /// steps of histories (default 1,000,000), overloads (default 10).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Chooses moves and contents; the same seed makes the same choices.
@@ -84,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             Scenario::FloodAck,
             Scenario::FloodUdp,
             Scenario::HistoryOracle,
+            Scenario::Overload,
         ],
         ref one => std::slice::from_ref(one),
     };
@@ -139,6 +144,11 @@ fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
             let steps = arguments.runs.unwrap_or(history_oracle::STEPS);
             eprintln!("history-oracle: {steps} steps");
             Ok(vec![history_oracle::run(steps, seed)?])
+        }
+        Scenario::Overload => {
+            let runs = arguments.runs.unwrap_or(overload::RUNS);
+            eprintln!("overload: {runs} times two busy devices behind one server");
+            Ok(vec![overload::run(runs, seed)?])
         }
         Scenario::All => unreachable!("resolved into the others by the caller"),
     }

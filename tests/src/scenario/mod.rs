@@ -12,6 +12,7 @@ pub mod history_oracle;
 pub mod io_load;
 pub mod ledger;
 pub mod moves;
+pub mod overload;
 pub mod tables;
 
 use crate::report::Row;

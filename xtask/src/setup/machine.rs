@@ -66,6 +66,11 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("traceroute", "traceroute", "the way to service addresses"),
     tool("nft", "nftables", "connection tracking on the way of a RST"),
     tool("python3", "python3", "an HTTP server for checks"),
+    tool(
+        "prometheus-node-exporter",
+        "prometheus-node-exporter",
+        "the servers' figures about their load (its service may be disabled)",
+    ),
     tool("nft", "nftables", "what the kernel has for the same work, for the benchmark"),
 ];
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::super::{Api, listen, router};
+use super::plans;
 use crate::config::{ApiConfig, Config};
 use crate::core::change::{Change, Context, SpecLimits};
 use crate::core::health::Health;
@@ -130,6 +131,7 @@ struct Owner {
     spec: Spec,
     limits: SpecLimits,
     events: Vec<Event>,
+    plan: plans::Shelf,
 }
 
 impl Owner {
@@ -137,7 +139,7 @@ impl Owner {
         let (limits, observed) = (config.spec_limits(), Observed::default());
         let ctx = Context { now_ms: NOW_MS, limits, observed: &observed };
         let spec = config.seed().spec(&Spec::default(), &ctx).expect("the example is valid");
-        Self { spec, limits, events: Vec::new() }
+        Self { spec, limits, events: Vec::new(), plan: plans::Shelf::new() }
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<daemon::Request>) {
@@ -153,6 +155,7 @@ impl Owner {
                     let events = self.events.iter().filter(|event| event.id > after);
                     let _ = answer.send(events.take(limit).cloned().collect());
                 }
+                daemon::Request::Plan(request) => self.plan.answer(request, &self.spec),
             }
         }
     }
@@ -199,6 +202,7 @@ impl Owner {
             applied_generation: self.spec.generation,
             frozen: None,
             blocked: Vec::new(),
+            loads: plans::loads(),
             spec: self.spec.clone(),
         }
     }

@@ -3,6 +3,7 @@
 mod bad_input;
 pub(crate) mod harness;
 mod listening;
+mod plans;
 mod resources;
 mod slow;
 

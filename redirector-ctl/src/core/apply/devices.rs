@@ -30,6 +30,9 @@ pub(in crate::core) fn put(
     problems: &mut Problems,
 ) {
     validate::name(put.name, "name", problems);
+    if let Some(word) = &put.device.keep_apart {
+        validate::name(word, "keep_apart", problems);
+    }
     check::judge(put.device, problems);
     service::check(spec, put.device, ctx, problems);
     check_servers(spec, put.device, problems);
@@ -129,6 +132,8 @@ fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
         tcp_idle_timeout_ms: wish.tcp_idle_timeout_ms,
         udp_idle_timeout_ms: wish.udp_idle_timeout_ms,
         servers: wish.servers.clone(),
+        pinned: wish.pinned,
+        keep_apart: wish.keep_apart.clone(),
         on_planned: wish.on_planned,
         check: wish.check.clone(),
         check_pace: wish.check_pace,

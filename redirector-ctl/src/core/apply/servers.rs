@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::change::Context;
-use super::super::spec::{AdminState, Device, Name, Server, Spec};
+use super::super::spec::{AdminState, Device, LoadSources, Name, Server, Spec};
 use super::super::validate::{self, Problems};
 use super::service;
 
@@ -15,6 +15,8 @@ pub(in crate::core) struct ServerPut<'a> {
     pub(in crate::core) address: IpAddr,
     /// What the operator wants of it.
     pub(in crate::core) state: AdminState,
+    /// Where figures about its load come from.
+    pub(in crate::core) load: &'a LoadSources,
 }
 
 /// Puts a server into a spec that does not hold it; `was` is the server of that name until now.
@@ -42,6 +44,9 @@ pub(in crate::core) fn put(
             problems.conflict("service_address", "address", detail);
         }
     }
+    for (field, detail) in put.load.flaws() {
+        problems.malformed("bad_load_source", field, detail);
+    }
     service::check_server(&spec.devices, (put.name, put.address), &ctx.limits, problems);
     let kept = was.as_ref().map(|was| was.id).filter(|id| *id <= ctx.limits.servers_max);
     let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.servers_max)) else {
@@ -58,6 +63,7 @@ pub(in crate::core) fn put(
         state: was.as_ref().map_or(put.state, |was| was.state),
         incarnation: was.as_ref().map_or(0, |was| was.incarnation),
         life_over: was.as_ref().is_some_and(|was| was.life_over),
+        load: put.load.clone(),
     };
     if was.is_none_or(|was| was.id != id || was.address != put.address) {
         begin_life(spec, &mut server);

@@ -9,7 +9,7 @@ use super::super::fixtures::*;
 use super::super::health::Health;
 use super::super::observed::Observed;
 use super::super::seed::Seed;
-use super::super::spec::{AdminState, Cause, FlowPolicy, Protocol, Spec};
+use super::super::spec::{AdminState, Cause, FlowPolicy, LoadSources, Protocol, Spec};
 
 /// The problems of a change that must be refused: code, kind, field.
 fn refused(spec: &Spec, change: &Change) -> Vec<(&'static str, ProblemKind, String)> {
@@ -57,6 +57,7 @@ fn a_server_needs_a_name_and_an_address_of_its_own() {
         name: name.into(),
         address: ip(address),
         state: AdminState::Active,
+        load: LoadSources::default(),
     };
     for (change, expected) in [
         (put("S 4", "10.0.2.4"), problem("bad_name", Malformed, "name")),
@@ -319,6 +320,7 @@ fn a_new_address_begins_a_new_life_and_keeps_the_id() {
         name: "s1".into(),
         address: ip("10.0.2.77"),
         state: AdminState::Active,
+        load: LoadSources::default(),
     };
     let after = changed(&spec, &[put], &at(2000, &Observed::default()));
     let (was, now) = (&spec.servers["s1"], &after.servers["s1"]);

@@ -91,7 +91,7 @@ impl Calm {
             self.recent.pop_front();
         }
         let hottest = fleet.lines.iter().map(|line| line.share()).fold(0.0, f64::max);
-        let is_even = hottest <= fleet.target();
+        let is_even = hottest <= fleet.target().max(rules.trigger_floor);
         let is_imbalanced = !is_even
             && (hottest > rules.trigger_ratio * fleet.bound || hottest > rules.trigger_share);
         let window = u32::MAX >> (32 - rules.trigger_window.clamp(1, 32));

@@ -159,6 +159,16 @@ impl Problem {
         &self.servers[at.index()]
     }
 
+    /// Servers that take nothing, and why.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(Name, String)> {
+        let refuses = |server: &Server| match &server.eligibility {
+            Eligibility::Eligible => None,
+            Eligibility::Refuses(why) => Some((server.name.clone(), why.clone())),
+        };
+        self.servers.iter().filter_map(refuses).collect()
+    }
+
     /// The device at a position.
     #[must_use]
     pub fn device(&self, at: DeviceAt) -> &Device {
@@ -173,6 +183,8 @@ pub struct Rules {
     pub trigger_ratio: f64,
     /// Share of capacity from which it is too much in any case.
     pub trigger_share: f64,
+    /// Share of capacity up to which no unevenness is imbalance: nobody waits for an idle server.
+    pub trigger_floor: f64,
     /// Periods looked back on, at most 32.
     pub trigger_window: u32,
     /// How many of them must have been imbalanced.
@@ -204,6 +216,7 @@ impl Default for Rules {
         Self {
             trigger_ratio: 1.15,
             trigger_share: 0.8,
+            trigger_floor: 0.0,
             trigger_window: 5,
             trigger_hits: 3,
             stop: 0.05,

@@ -179,7 +179,8 @@ impl Proposal {
     pub(super) fn finish(&mut self, fleet: &Fleet<'_>) {
         self.after = hottest(fleet);
         let rules = fleet.rules;
-        let line = (rules.trigger_ratio * fleet.bound).min(rules.trigger_share).max(fleet.target());
+        let line = (rules.trigger_ratio * fleet.bound).min(rules.trigger_share);
+        let line = line.max(fleet.target()).max(rules.trigger_floor);
         for server in fleet.servers() {
             let (share, resource) = fleet.line(server).worst();
             if share > line.min(1.0) {

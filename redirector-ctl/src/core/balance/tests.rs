@@ -292,3 +292,15 @@ fn a_backup_that_does_well_enough_stays() {
     assert_eq!(backups[0], Some(ServerAt(1)), "not the coldest, but good enough");
     assert_eq!(backups[1], Some(ServerAt(2)), "its backup was its own server");
 }
+
+#[test]
+fn unevenness_of_an_idle_fleet_is_no_imbalance() {
+    let idle = problem(&[&[5.0, 5.0], &[]]);
+    let decided = |trigger_floor: f64| {
+        let quick = Rules { trigger_window: 1, trigger_hits: 1, ..Rules::default() };
+        let (proposal, _) = decide(&idle, &Rules { trigger_floor, ..quick }, &Calm::default(), 0);
+        (proposal.verdict, proposal.moves.len(), proposal.blocked.len())
+    };
+    assert_eq!(decided(0.2), (Some(Verdict::Even), 0, 0));
+    assert_eq!(decided(0.0), (Some(Verdict::Relieving), 1, 0));
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::super::plan;
 use super::calm::Verdict;
 use super::problem::{DeviceAt, Problem, ServerAt};
 use super::proposal::{Blocked, Breach, Move, Obstacle, Proposal, Reason, Stuck};
@@ -18,6 +19,12 @@ impl Proposal {
     #[must_use]
     pub fn text<'a>(&'a self, problem: &'a Problem) -> Text<'a> {
         Text { proposal: self, problem }
+    }
+
+    /// What should be otherwise but stays, in words, with what stands in the way.
+    #[must_use]
+    pub fn blocked_words(&self, problem: &Problem) -> Vec<plan::Blocked> {
+        self.blocked.iter().map(|blocked| blocked.words(problem)).collect()
     }
 }
 
@@ -125,28 +132,26 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl Text<'_> {
-    fn blocked(&self, f: &mut fmt::Formatter<'_>, blocked: &Blocked) -> fmt::Result {
-        let names = Names(self.problem);
-        match blocked {
-            Blocked::Device { device, breach, by } => {
-                let at = self.problem.device(*device).server;
+impl Blocked {
+    /// What stays as it is, and what stands in the way.
+    fn words(&self, problem: &Problem) -> plan::Blocked {
+        let names = Names(problem);
+        match self {
+            Self::Device { device, breach, by } => {
+                let at = problem.device(*device).server;
                 let (device, server) = (names.device(*device), names.server(at));
-                writeln!(
-                    f,
-                    "  blocked: {device} stays, though it {} {server}",
-                    breach.is_wrong_on()
-                )?;
                 let texts: Vec<String> =
                     by.iter().map(|(at, why)| format!("{} {why}", names.server(*at))).collect();
-                let texts =
-                    if texts.is_empty() { "no other server".to_owned() } else { texts.join(", ") };
-                writeln!(f, "    by {texts}")
+                let none = || "no other server".to_owned();
+                plan::Blocked {
+                    what: format!("{device} stays, though it {} {server}", breach.is_wrong_on()),
+                    by: if texts.is_empty() { none() } else { texts.join(", ") },
+                }
             }
-            Blocked::Server { server, share, resource, by } => {
+            Self::Server { server, share, resource, by } => {
                 let (server, resource) = (names.server(*server), names.resource(*resource));
-                writeln!(f, "  blocked: {server} stays at {} of its {resource}", percent(*share))?;
-                writeln!(f, "    by {by}")
+                let what = format!("{server} stays at {} of its {resource}", percent(*share));
+                plan::Blocked { what, by: by.to_string() }
             }
         }
     }
@@ -169,8 +174,8 @@ impl fmt::Display for Text<'_> {
                 writeln!(f, "    gain {:.3}, cost {:.3} server-seconds", one.gain, one.cost)?;
             }
         }
-        for blocked in &self.proposal.blocked {
-            self.blocked(f, blocked)?;
+        for plan::Blocked { what, by } in self.proposal.blocked_words(self.problem) {
+            writeln!(f, "  blocked: {what}\n    by {by}")?;
         }
         if self.proposal.moves.is_empty() && self.proposal.blocked.is_empty() {
             writeln!(f, "  nothing to do")?;

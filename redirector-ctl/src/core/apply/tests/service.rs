@@ -2,7 +2,7 @@
 
 use super::super::super::ports::PortRange;
 use super::super::super::service::FamilySet;
-use super::super::super::spec::{Affinity, Device, Forwarding, Tracking};
+use super::super::super::spec::{Affinity, Device, Forwarding, LoadSources, Tracking};
 use super::*;
 
 fn ports(texts: &[&str]) -> Vec<PortRange> {
@@ -27,7 +27,8 @@ fn any(d: &mut DeviceSpec) {
 }
 
 fn put_server(name: &str, address: &str) -> Change {
-    Change::PutServer { name: name.into(), address: ip(address), state: AdminState::Active }
+    let (address, load) = (ip(address), LoadSources::default());
+    Change::PutServer { name: name.into(), address, state: AdminState::Active, load }
 }
 
 /// The device of that name after these changes.

@@ -1,0 +1,304 @@
+//! The planner's periods: what to move for load, shown, and carried out when it is to be.
+//!
+//! What is carried out goes the way of an operator's change: checked by the spec, on disk, then in
+//! the tables. What is only recommended leaves no trace but the plan that is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::oneshot;
+
+use super::events::About;
+use super::kernel::Kernel;
+use super::load::HistoryOf;
+use super::owner::Owner;
+use super::planned::{PlanState, PlanView, PlannedMove};
+use super::{Applied, ChangeError, EventKind};
+use crate::config::{PlanConfig, PlanMode};
+use crate::core::balance::{Calm, Move, Problem, Proposal, Reason, Rules, decide};
+use crate::core::change::{self, Change};
+use crate::core::outlook::Point;
+use crate::core::outlook::problem::{Moment, Residence, blackout_ms};
+use crate::core::spec::{Cause, Name, Spec};
+use crate::platform::tables::FlowCensus;
+
+/// What can be asked about plans and loads.
+#[derive(Debug)]
+pub(crate) enum PlanRequest {
+    /// Show the plan.
+    Show { answer: oneshot::Sender<PlanView> },
+    /// Carry it out.
+    Apply { if_match: Option<u64>, answer: oneshot::Sender<Result<Applied, PlanError>> },
+    /// Throw it away until the next one.
+    Discard { if_match: Option<u64>, answer: oneshot::Sender<Result<PlanView, PlanError>> },
+    /// The last hour of a load. None when there is no such server or device.
+    History { of: HistoryOf, answer: oneshot::Sender<Option<Vec<Point>>> },
+}
+
+/// Why a plan was not carried out or thrown away.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// There is none with a move in it.
+    #[error("there is no plan with a move in it: see GET /v1/plan for what it says")]
+    Nothing,
+    /// The desired state has changed since it was made.
+    #[error(
+        "the plan was made for generation {planned} and the state is at {current} by now: wait for \
+         the next plan"
+    )]
+    Stale {
+        /// What it was made for.
+        planned: u64,
+        /// The present generation.
+        current: u64,
+    },
+    /// The change that it makes did not happen.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// The planner's memory.
+#[derive(Debug)]
+pub(super) struct Balance {
+    pub(super) config: PlanConfig,
+    rules: Rules,
+    calm: Calm,
+    current: Option<Current>,
+    /// Device -> its server at the end of the last period. None before the first.
+    known: Option<BTreeMap<Name, Name>>,
+    /// Device -> until when it rests because somebody else moved it: ms since the Unix epoch.
+    rests: BTreeMap<Name, u64>,
+}
+
+/// The plan of this period.
+#[derive(Debug)]
+struct Current {
+    problem: Problem,
+    proposal: Proposal,
+    view: PlanView,
+}
+
+impl Balance {
+    pub(super) fn new(config: PlanConfig) -> Self {
+        Self {
+            config,
+            rules: config.rules(),
+            calm: Calm::default(),
+            current: None,
+            known: None,
+            rests: BTreeMap::new(),
+        }
+    }
+
+    /// Devices that an operator moved rest as those that the planner moved; and so do those that
+    /// it moved before the daemon was started anew.
+    fn note_moves(&mut self, spec: &Spec, now_ms: u64) {
+        for (name, device) in &spec.devices {
+            let now = &device.association;
+            let has_moved = match self.known.as_ref().map(|known| known.get(name)) {
+                None => now.cause == Cause::Overload,
+                Some(before) => before.is_some_and(|before| *before != now.server),
+            };
+            if has_moved && now.cause != Cause::Failure {
+                let until_ms = now.changed_at_ms.saturating_add(self.rules.rest_ms);
+                self.rests.insert(name.clone(), until_ms);
+            }
+        }
+        self.rests.retain(|_, until_ms| *until_ms > now_ms);
+        let place = |(name, device): (&Name, &crate::core::spec::Device)| {
+            (name.clone(), device.association.server.clone())
+        };
+        self.known = Some(spec.devices.iter().map(place).collect());
+    }
+}
+
+impl<K: Kernel> Owner<K> {
+    /// Ends a period and plans for the next one.
+    pub(super) async fn balance(&mut self) {
+        let now_ms = self.now_ms();
+        self.loads.outlook.close_period(now_ms);
+        if self.balance.config.mode == PlanMode::Off {
+            return;
+        }
+        self.balance.note_moves(&self.spec, now_ms);
+        let residence = residence(&self.shown.census);
+        let moment = Moment {
+            spec: &self.spec,
+            observed: &self.observed,
+            outlook: &self.loads.outlook,
+            residence: &residence,
+            rests: &self.balance.rests,
+            now_ms,
+        };
+        let problem = moment.problem();
+        let (proposal, calm) = decide(&problem, &self.balance.rules, &self.balance.calm, now_ms);
+        self.balance.calm = calm;
+        let view = self.view_of(&problem, &proposal, now_ms);
+        let before = self.balance.current.take().map(|current| current.view);
+        self.tell_plan(before.as_ref(), &view);
+        self.balance.current = Some(Current { problem, proposal, view });
+        if self.balance.config.mode == PlanMode::Automatic && self.shown.frozen.is_none() {
+            self.carry_plan_out().await;
+        }
+    }
+
+    async fn carry_plan_out(&mut self) {
+        match self.apply_plan(None).await {
+            Ok(_) | Err(PlanError::Nothing) => {}
+            Err(error) => self.error(format!("the plan was not carried out: {error}")),
+        }
+    }
+
+    /// Carries the plan out: what breaks a constraint first, then what is for load.
+    pub(super) async fn apply_plan(&mut self, if_match: Option<u64>) -> Result<Applied, PlanError> {
+        let generation = self.spec.generation;
+        self.check_plan(if_match)?;
+        let Some(Current { problem, proposal, .. }) = &self.balance.current else {
+            return Err(PlanError::Nothing);
+        };
+        let changes = changes(problem, proposal);
+        let mut applied = Applied { generation, events: Vec::new() };
+        for (change, why) in changes {
+            let one = self.change_because(&change, None, &why).await?;
+            applied.generation = one.generation;
+            applied.events.extend(one.events);
+        }
+        let now_ms = self.now_ms();
+        let Some(current) = &mut self.balance.current else { return Ok(applied) };
+        current.view.state = PlanState::Applied;
+        for one in &current.proposal.moves {
+            let device = self.spec.devices.get(&current.problem.device(one.device).name);
+            let wait_ms = device.map_or(0, |device| blackout_ms(device.on_planned));
+            let rules = &self.balance.rules;
+            self.balance.calm.moved(&current.problem, rules, one, wait_ms, now_ms);
+        }
+        Ok(applied)
+    }
+
+    /// Whether there is a plan to be carried out, made for the present state, that the caller has
+    /// seen.
+    fn check_plan(&self, if_match: Option<u64>) -> Result<(), PlanError> {
+        let current = self.spec.generation;
+        if if_match.is_some_and(|seen| seen != current) {
+            return Err(ChangeError::Stale { current }.into());
+        }
+        match self.balance.current.as_ref().map(|known| &known.view) {
+            Some(view) if view.state == PlanState::Proposed => {
+                let planned = view.generation;
+                let is_stale = planned != current;
+                if is_stale { Err(PlanError::Stale { planned, current }) } else { Ok(()) }
+            }
+            _ => Err(PlanError::Nothing),
+        }
+    }
+
+    /// Answers a question about plans or loads. Whoever asked may have gone.
+    pub(super) async fn answer_plan(&mut self, request: PlanRequest) {
+        match request {
+            PlanRequest::Show { answer } => {
+                let _ = answer.send(self.plan_view());
+            }
+            PlanRequest::Apply { if_match, answer } => {
+                let _ = answer.send(self.apply_plan(if_match).await);
+            }
+            PlanRequest::Discard { if_match, answer } => {
+                let discarded = self.check_plan(if_match).map(|()| {
+                    if let Some(current) = &mut self.balance.current {
+                        current.view.state = PlanState::Discarded;
+                    }
+                    self.plan_view()
+                });
+                let _ = answer.send(discarded);
+            }
+            PlanRequest::History { of, answer } => {
+                let _ = answer.send(self.loads.history(&of));
+            }
+        }
+    }
+
+    pub(super) fn plan_view(&self) -> PlanView {
+        let mut view = match &self.balance.current {
+            Some(current) => current.view.clone(),
+            None => PlanView::none(&self.balance.config),
+        };
+        if view.state == PlanState::Proposed && view.generation != self.spec.generation {
+            view.state = PlanState::Stale;
+        }
+        view
+    }
+
+    fn view_of(&self, problem: &Problem, proposal: &Proposal, now_ms: u64) -> PlanView {
+        let rules = &self.loads.outlook.rules;
+        let forecast = |name: &Name| {
+            let known = self.loads.outlook.devices.get(name)?;
+            known.expected(rules, now_ms)
+        };
+        let planned = |one: &Move| {
+            let name = &problem.device(one.device).name;
+            PlannedMove::of(problem, one, forecast(name))
+        };
+        let moves: Vec<PlannedMove> = proposal.moves.iter().map(planned).collect();
+        let state = if moves.is_empty() { PlanState::Empty } else { PlanState::Proposed };
+        PlanView {
+            made_at_ms: Some(now_ms),
+            generation: self.spec.generation,
+            state,
+            moves,
+            ..PlanView::none(&self.balance.config)
+        }
+        .with(problem, proposal)
+    }
+
+    /// An event tells of a recommendation when it is another than the last.
+    fn tell_plan(&mut self, before: Option<&PlanView>, now: &PlanView) {
+        let steps = |view: &PlanView| -> BTreeSet<(Name, Name)> {
+            view.moves.iter().map(|one| (one.device.clone(), one.to.clone())).collect()
+        };
+        let is_known = before.is_some_and(|before| steps(before) == steps(now));
+        if now.mode != PlanMode::Recommend || now.moves.is_empty() || is_known {
+            return;
+        }
+        for one in &now.moves {
+            let text = format!(
+                "recommended: move device {} from {} to {}: {}",
+                one.device, one.from, one.to, one.why
+            );
+            let about = About {
+                device: Some(one.device.clone()),
+                server: Some(one.to.clone()),
+                cause: Some(one.cause),
+            };
+            self.events.record(now.made_at_ms.unwrap_or_default(), EventKind::Plan, about, text);
+        }
+    }
+}
+
+/// The changes that a proposal asks for, each with its reasons.
+fn changes(problem: &Problem, proposal: &Proposal) -> Vec<(Change, String)> {
+    let of = |cause: Cause| {
+        let moves: Vec<&Move> =
+            proposal.moves.iter().filter(|one| cause_of(one) == cause).collect();
+        let wish = |one: &&Move| change::Move {
+            device: problem.device(one.device).name.clone(),
+            server: problem.server(one.to).name.clone(),
+            policy: None,
+        };
+        let why: Vec<String> = moves.iter().map(|one| one.why(problem)).collect();
+        let moves: Vec<change::Move> = moves.iter().map(wish).collect();
+        (!moves.is_empty()).then(|| (Change::Associate { moves, cause }, why.join("; ")))
+    };
+    [Cause::Planned, Cause::Overload].into_iter().filter_map(of).collect()
+}
+
+/// What breaks a constraint is moved by the operator's wish; everything else for load.
+pub(super) fn cause_of(one: &Move) -> Cause {
+    if matches!(one.reason, Reason::Breach(_)) { Cause::Planned } else { Cause::Overload }
+}
+
+/// Where the open flows were at the last sweep.
+fn residence(census: &FlowCensus) -> Residence {
+    let mut residence = Residence::new();
+    for ((device, _, server), len) in &census.by_epoch {
+        *residence.entry(*device).or_default().entry(*server).or_default() += len;
+    }
+    residence
+}

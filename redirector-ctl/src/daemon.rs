@@ -16,6 +16,7 @@ use crate::core::change::Change;
 
 mod announce;
 mod events;
+mod evidence;
 mod handle;
 mod kernel;
 mod measure;

@@ -19,6 +19,7 @@ use redirector_common::wire::{Hop, Tags};
 
 use crate::frame::PacketMemory;
 use crate::maps::{self, Maps};
+use crate::recall;
 use crate::tables::KernelTables;
 
 /// What lies between the steps, one for each CPU.
@@ -61,7 +62,7 @@ impl<F: Maps> Step<F> {
     #[inline(always)]
     fn leave(&self, context: *mut xdp_md) -> u32 {
         let tables = KernelTables::new(context);
-        crate::count(context, &self.verdict, self.frame_len);
+        crate::count(context, &self.packet, &self.verdict, self.frame_len);
         match self.work.exit {
             Exit::Pass => XDP_PASS,
             Exit::Drop => XDP_DROP,
@@ -158,7 +159,12 @@ macro_rules! steps_of {
             }
             to_service $to_service(step, context) {
                 let tables = KernelTables::new(context);
-                u32::from(decide::to_service(&step.packet, &tables, &mut step.verdict))
+                let decided = decide::to_service(&step.packet, &tables, &mut step.verdict);
+                if decided {
+                    let step = core::hint::black_box(step);
+                    recall::keep(context, &step.packet, &step.verdict);
+                }
+                u32::from(decided)
             }
             from_server $from_server(step, context) {
                 let tables = KernelTables::new(context);

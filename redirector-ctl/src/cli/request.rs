@@ -77,6 +77,7 @@ fn server(command: ServerCommand) -> Request {
         ServerCommand::Drain(server) => state(&server.name, AdminState::Draining),
         ServerCommand::Activate(server) => state(&server.name, AdminState::Active),
         ServerCommand::Deactivate(server) => state(&server.name, AdminState::Inactive),
+        ServerCommand::Fail(server) => state(&server.name, AdminState::Failed),
         ServerCommand::Add { name, address, state } => {
             let body = PutServer { address, state: Some(state.into()) };
             let show = Show::Body(table::server);
@@ -128,6 +129,8 @@ fn add(device: AddDevice) -> Result<Request, String> {
         ports: service.ports,
         servers: device.servers,
         on_planned: device.policy.policy()?,
+        on_overload: None,
+        fail_back_after_ms: device.fail_back_after_ms,
         check: device.check.check()?,
         check_interval_ms: device.check.check_interval_ms,
         check_timeout_ms: device.check.check_timeout_ms,

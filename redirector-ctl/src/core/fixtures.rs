@@ -53,6 +53,8 @@ pub(crate) fn device_spec(n: u8, servers: &[&str]) -> DeviceSpec {
         udp_idle_timeout_ms: None,
         servers: names(servers),
         on_planned: FlowPolicy::Drain { deadline_ms: HOUR_MS },
+        on_overload: None,
+        fail_back_after_ms: None,
         check: Check::Connect,
         check_pace: CheckPace::default(),
         server: None,

@@ -66,6 +66,8 @@ impl Seed {
                 udp_idle_timeout_ms: device.udp_idle_timeout_ms,
                 servers: device.servers.clone(),
                 on_planned: device.on_planned,
+                on_overload: device.on_overload,
+                fail_back_after_ms: device.fail_back_after_ms,
                 check: device.check.clone(),
                 check_pace: device.check_pace,
                 server: Some(device.association.server.clone()),

@@ -130,6 +130,8 @@ fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
         udp_idle_timeout_ms: wish.udp_idle_timeout_ms,
         servers: wish.servers.clone(),
         on_planned: wish.on_planned,
+        on_overload: wish.on_overload,
+        fail_back_after_ms: wish.fail_back_after_ms,
         check: wish.check.clone(),
         check_pace: wish.check_pace,
         association,

@@ -1,30 +1,35 @@
 //! What packets say of their server, counted beside its traffic: whether it is asked and whether it
 //! answers. A daemon that reads this often notices a busy server's death before its checks do.
 //!
-//! A packet of an established flow costs two comparisons and an addition more than being counted
+//! A packet of an established flow costs some comparisons and an addition more than being counted
 //! alone, in the line that is counted in anyway.
 
 use crate::family::Family;
 use crate::packet::Packet;
-use crate::tcp::{RST, SYN};
+use crate::tcp::{FIN, RST, SYN};
 use crate::verdict::{Action, Reason, Verdict};
 use crate::wire::ServerCount;
 
 /// Notes a packet that `verdict` carries to or from the server of `counts`.
 #[inline(always)]
 pub fn note<F: Family>(counts: &mut ServerCount, packet: &Packet<F>, verdict: &Verdict<F>) {
-    let speaks = packet.segment.next != packet.segment.sequence;
+    if packet.has(SYN | FIN | RST) || packet.is_error() {
+        return note_rare(counts, packet, verdict);
+    }
+    if packet.segment.next == packet.segment.sequence {
+        return;
+    }
     match verdict.action {
-        Action::ToServer if speaks => counts.waiting += 1,
-        Action::ToClient if speaks => {
-            counts.waiting = 0;
-            counts.answered += 1;
-        }
+        Action::ToServer => counts.waiting += 1,
+        Action::ToClient => answered(counts),
         _ => {}
     }
-    if packet.has(SYN | RST) || packet.is_error() {
-        note_rare(counts, packet, verdict);
-    }
+}
+
+#[inline(always)]
+fn answered(counts: &mut ServerCount) {
+    counts.waiting = 0;
+    counts.answered += 1;
 }
 
 #[inline(always)]
@@ -34,6 +39,8 @@ fn note_rare<F: Family>(counts: &mut ServerCount, packet: &Packet<F>, verdict: &
         Action::ToClient if matches!(verdict.reason, Reason::ErrorReturned) => {
             counts.unreachable += 1;
         }
+        // A server whose programs hang still shakes hands: its kernel does.
+        Action::ToClient if packet.has(FIN) => answered(counts),
         // A proven flow is broken by its own server for reasons of its own.
         Action::ToClient if packet.has(RST) => counts.refused += u64::from(!verdict.lasting),
         Action::ToClient if packet.has(SYN) => counts.accepted += 1,
@@ -46,7 +53,7 @@ mod tests {
     use super::*;
     use crate::family::V4;
     use crate::packet::Kind;
-    use crate::tcp::{ACK, FIN};
+    use crate::tcp::ACK;
 
     fn after(packets: &[(Action, u8, u32)]) -> ServerCount {
         let mut counts = ServerCount::default();
@@ -75,9 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_is_a_question_and_its_answer() {
-        let counts = after(&[(TO, SYN, 0), (TO, SYN, 0), (FROM, SYN | ACK, 0)]);
-        assert_eq!((counts.opened, counts.accepted, counts.waiting), (2, 1, 0));
+    fn a_handshake_answers_no_question_and_a_farewell_with_data_does() {
+        let shaken = [(TO, ACK, 28), (TO, SYN, 0), (TO, SYN, 0), (FROM, SYN | ACK, 0)];
+        let counts = after(&shaken);
+        assert_eq!((counts.opened, counts.accepted, counts.waiting), (2, 1, 1));
+        assert_eq!(after(&[(TO, ACK, 28), (FROM, FIN | ACK, 16)]).waiting, 0);
+        assert_eq!(after(&[(TO, FIN | ACK, 0)]).waiting, 0, "who leaves wants nothing more");
         let refused = after(&[(TO, SYN, 0), (FROM, RST | ACK, 0)]);
         assert_eq!((refused.refused, refused.accepted), (1, 0));
     }

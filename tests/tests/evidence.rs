@@ -62,8 +62,7 @@ fn a_busy_server_whose_programs_are_killed_is_noticed_long_before_its_next_check
 }
 
 #[test]
-fn a_busy_server_that_accepts_and_never_answers_is_noticed_long_before_its_next_check() -> Result<()>
-{
+fn a_busy_server_that_accepts_but_never_answers_is_noticed_before_its_next_check() -> Result<()> {
     noticed(Fault::Stop)
 }
 

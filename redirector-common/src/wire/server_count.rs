@@ -15,10 +15,10 @@ use super::Count;
 pub struct ServerCount {
     /// Packets and bytes, both directions.
     pub carried: Count,
-    /// Segments to the server that want something (payload, SYN or FIN), since this CPU last saw
-    /// one from it that says something. The only one that does not grow for ever.
+    /// Segments to the server that want something (they have payload), since this CPU last saw one
+    /// from it that says something. The only one that does not grow for ever.
     pub waiting: u64,
-    /// Segments from the server that say something.
+    /// Segments from the server that say something: payload or FIN.
     pub answered: u64,
     /// SYNs to the server.
     pub opened: u64,

@@ -66,7 +66,8 @@ pub struct Device {
     /// What happens to open flows on a planned move.
     #[schema(value_type = PolicyBody)]
     pub on_planned: Policy,
-    /// What happens to open flows when it leaves a server that has too much load, where that differs.
+    /// What happens to open flows when it leaves a server that has too much load, where that is
+    /// not as `on_planned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,

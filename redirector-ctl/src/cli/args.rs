@@ -239,8 +239,8 @@ pub struct AddDevice {
     /// What happens to its open flows when it is moved
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// After a failover, go back to the first of its servers when that has been healthy for so long,
-    /// in ms. Left out: never
+    /// After a failover, go back to the first of its servers when that has been healthy for so
+    /// long, in ms. Left out: never
     #[arg(long, value_name = "N")]
     pub fail_back_after_ms: Option<u64>,
 }

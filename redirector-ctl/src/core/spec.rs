@@ -76,8 +76,8 @@ pub enum AdminState {
     Draining,
     /// Serves nothing: its devices are moved away and its open flows are reset.
     Inactive,
-    /// Declared dead, by an operator or by whoever has fenced it: as if its checks had found it dead,
-    /// whatever they say. It stays so until it is made active.
+    /// Declared dead, by an operator or by whoever has fenced it: as if its checks had found it
+    /// dead, whatever they say. It stays so until it is made active.
     Failed,
 }
 

@@ -13,7 +13,7 @@
 pub struct Signs {
     /// Segments to it that want something, since each CPU last saw one from it that says something.
     pub waiting: u64,
-    /// Segments from it that say something: payload, SYN or FIN.
+    /// Segments from it that say something: payload or FIN.
     pub answered: u64,
     /// SYNs to it.
     pub opened: u64,

@@ -1,5 +1,5 @@
-//! Devices that failed over go back to the server that they prefer, where they are told to. One at a
-//! time: a server that has just come back fills gradually.
+//! Devices that failed over go back to the server that they prefer, where they are told to. One at
+//! a time: a server that has just come back fills gradually.
 
 use super::super::change::{Change, Move};
 use super::super::fitness::obstacle;

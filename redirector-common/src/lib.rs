@@ -15,6 +15,7 @@ pub mod answer;
 pub mod apply;
 pub mod checksum;
 pub mod decide;
+pub mod evidence;
 pub mod family;
 pub mod flow;
 pub mod frame;

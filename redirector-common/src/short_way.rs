@@ -15,7 +15,7 @@ use crate::headers::Ethernet;
 use crate::nat::{self, Ends};
 use crate::parse::{self, Plain};
 use crate::tables::Tables;
-use crate::tcp::{FIN, RST, SYN};
+use crate::tcp::{FIN, RST, SYN, Segment};
 use crate::verdict::{Account, Action, Reason};
 use crate::wire::{Hop, MARK_TRACKED, Tags};
 
@@ -24,6 +24,8 @@ use crate::wire::{Hop, MARK_TRACKED, Tags};
 pub struct Taken {
     /// To whose account it goes, and why.
     pub account: Account,
+    /// Its TCP facts; all zero for UDP.
+    pub segment: Segment,
     /// Where it leaves: not [`Exit::Back`].
     pub exit: Exit,
     /// Index of the interface that it leaves by, for [`Exit::Send`].
@@ -40,6 +42,7 @@ pub fn take<F: Family, T: Tables<F>>(
     taken: &mut Taken,
 ) -> bool {
     let Some(plain) = parse::plain::<F>(frame) else { return false };
+    taken.segment = plain.segment;
     let from = tables.marks(F::parts(&F::source(&plain.tuple)).0);
     let to = tables.marks(F::parts(&F::destination(&plain.tuple)).0);
     if !decide::may_be_ours(from, to) {

@@ -10,6 +10,8 @@ use crate::headers::Mac;
 
 mod device;
 mod gateway;
+mod recent_syn;
+mod server_count;
 
 pub use device::{DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Forwarding};
 pub use gateway::{
@@ -18,10 +20,12 @@ pub use gateway::{
     InterfaceLine, LOCALS_LEN, LOCALS_PER_FAMILY, LocalPorts, MARK_LOCAL, MARK_ORIGIN,
     MARK_SERVICE, MARK_TRACKED, MARKS_LEN, Tags, VlanKey, mark_place,
 };
+pub use recent_syn::{RECENT_SYN_LEN_MAX, RecentSyn, SYNS_LEN};
+pub use server_count::ServerCount;
 
 /// Version of the tables' layout. Pinned tables of another version are never reused: raise it with
 /// every change to this module, `keys.rs`, `flow.rs` or the list of reasons.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Index of the device in the association table; `DEVICE_NONE` for no device.
 pub const DEVICE_NONE: u32 = u32::MAX;

@@ -126,6 +126,25 @@ pub struct HealthConfig {
     pub fall: u32,
     /// How much an interval may be longer or shorter by chance, in percent; at most 50.
     pub jitter_pct: u8,
+    /// How often the packets' evidence is read, in ms; 0 for never.
+    pub evidence_interval_ms: u64,
+    /// How long a server that is asked may say nothing before it is suspected, in ms.
+    pub silence_ms: u64,
+    /// How long the answer to a check that confirms a suspicion may take, in ms, unless answers of
+    /// that server usually take longer.
+    pub confirm_timeout_ms: u64,
+    /// Failed checks in a row that confirm a suspicion; `fall` where that is more.
+    pub confirm_fall: u32,
+    /// Largest share of the servers that may fall silent together and be believed dead, in percent.
+    pub silent_share_max_pct: u8,
+    /// How long more than that must have been silent to be believed dead after all, in ms.
+    pub mass_hold_ms: u64,
+    /// How long a server stays out after its first death, in ms; doubles with each further one.
+    pub hold_down_ms: u64,
+    /// How long a server stays out at most, in ms.
+    pub hold_down_max_ms: u64,
+    /// A server that has lived for so long, in ms, has not died before.
+    pub hold_down_forget_ms: u64,
 }
 
 /// `[flows]`.

@@ -17,6 +17,7 @@ use crate::core::change::Change;
 mod announce;
 mod balance;
 mod events;
+mod evidence;
 mod handle;
 mod kernel;
 mod load;

@@ -5,7 +5,7 @@ use redirector_common::flow::{CLOCK_SHIFT, WINDOW_SHIFT};
 
 /// Nanoseconds as of the last timer tick: 3.5 ns a reading where the fine clock takes 31.
 #[inline(always)]
-fn coarse_ns() -> u64 {
+pub fn coarse_ns() -> u64 {
     // SAFETY: the helper takes no argument and touches no memory of ours.
     unsafe { bpf_ktime_get_coarse_ns() }
 }

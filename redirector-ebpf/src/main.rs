@@ -12,6 +12,7 @@
 mod clock;
 mod frame;
 mod maps;
+mod recall;
 mod route;
 mod step;
 mod tables;
@@ -21,6 +22,7 @@ use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::warn;
 use redirector_common::family::{Family, V4, V6};
 use redirector_common::frame::Frame as _;
+use redirector_common::packet::Packet;
 use redirector_common::parse;
 use redirector_common::verdict::{Reason, Verdict};
 
@@ -52,9 +54,14 @@ fn passed(context: *mut xdp_md, reason: u32) -> u32 {
 
 /// Counts a packet at its one exit, and tells of what an operator should hear.
 #[inline(always)]
-fn count<F: Family>(context: *mut xdp_md, verdict: &Verdict<F>, frame_len: u64) {
+fn count<F: Family>(
+    context: *mut xdp_md,
+    packet: &Packet<F>,
+    verdict: &Verdict<F>,
+    frame_len: u64,
+) {
     let reason = verdict.reason;
-    let packets = maps::count(&verdict.account(), frame_len);
+    let packets = maps::count(&verdict.account(), &packet.segment, verdict.lasting, frame_len);
     if worth_telling(reason) && packets.is_power_of_two() {
         // Once for the first packet, then ever more rarely: never a line per packet.
         warn!(&XdpContext::new(context), "{} packets on this CPU: {}", packets, reason.name());

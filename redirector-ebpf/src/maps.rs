@@ -8,6 +8,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use redirector_common::evidence;
 use redirector_common::family::{
     ClientKey4, ClientKey6, Endpoint4, Endpoint6, Family, FragmentKey4, FragmentKey6, Tuple4,
     Tuple6, V4, V6,
@@ -16,10 +17,11 @@ use redirector_common::flow::Flow;
 use redirector_common::order::{Be32, Be128};
 use redirector_common::path::Path;
 use redirector_common::tables::Route;
+use redirector_common::tcp::Segment;
 use redirector_common::verdict::{Account, Action, REASONS_LEN, Reason};
 use redirector_common::wire::{
     CONTROL_LEN, Count, DeviceCount, DeviceLine, INTERFACES_LEN, InterfaceLine, LOCALS_LEN,
-    MARKS_LEN, ORIGINS_PER_DEVICE, Origin, ServerLine, Tags, VlanKey,
+    MARKS_LEN, ORIGINS_PER_DEVICE, Origin, ServerCount, ServerLine, Tags, VlanKey,
 };
 
 use crate::route;
@@ -74,9 +76,9 @@ static REASON_COUNT: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS_
 #[map]
 static DEVICE_COUNT: PerCpuArray<DeviceCount> = PerCpuArray::with_max_entries(4096, 0);
 
-/// Packets and bytes, both directions, per server and CPU. Writer: program. Reader: daemon.
+/// Traffic and signs of life per server and CPU. Writer: program. Reader: daemon.
 #[map]
-static SERVER_COUNT: PerCpuArray<Count> = PerCpuArray::with_max_entries(1024, 0);
+static SERVER_COUNT: PerCpuArray<ServerCount> = PerCpuArray::with_max_entries(1024, 0);
 
 /// What a CPU has used of its rates: a window and a number for each. Program's own.
 #[map]
@@ -296,7 +298,7 @@ pub fn arrival(ifindex: u32, tags: Tags) -> Option<u16> {
 /// Counts a packet under its reason, its device and its server; gives back this CPU's packets of
 /// the reason.
 #[inline(always)]
-pub fn count(account: &Account, frame_len: u64) -> u64 {
+pub fn count(account: &Account, segment: &Segment, lasting: bool, frame_len: u64) -> u64 {
     let reason = account.reason;
     // Only what is really carried or answered is a device's and a server's traffic: a health
     // check's answer, which passes, is neither.
@@ -312,7 +314,9 @@ pub fn count(account: &Account, frame_len: u64) -> u64 {
     }
     if carried && let Some(counts) = SERVER_COUNT.get_ptr_mut(u32::from(account.server)) {
         // SAFETY: as above.
-        add(unsafe { &mut *counts }, frame_len);
+        let counts = unsafe { &mut *counts };
+        add(&mut counts.carried, frame_len);
+        evidence::note(counts, account, segment, lasting);
     }
     count_reason(reason as u32, frame_len)
 }

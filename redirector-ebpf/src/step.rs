@@ -15,11 +15,13 @@ use redirector_common::headers::{Ethernet, Mac};
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
 use redirector_common::short_way::{self, Taken};
+use redirector_common::tcp::Segment;
 use redirector_common::verdict::{Account, Action, REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{Hop, Tags};
 
 use crate::frame::PacketMemory;
 use crate::maps::{self, Maps};
+use crate::recall;
 use crate::tables::KernelTables;
 
 /// What lies between the steps, one for each CPU.
@@ -62,7 +64,7 @@ impl<F: Maps> Step<F> {
     #[inline(always)]
     fn leave(&self, context: *mut xdp_md) -> u32 {
         let tables = KernelTables::new(context);
-        crate::count(context, &self.verdict, self.frame_len);
+        crate::count(context, &self.packet, &self.verdict, self.frame_len);
         exit(self.work.exit, u32::from(self.work.ifindex), tables.ingress())
     }
 }
@@ -178,7 +180,12 @@ macro_rules! steps_of {
             }
             to_service $to_service(step, context) {
                 let tables = KernelTables::new(context);
-                u32::from(decide::to_service(&step.packet, &tables, &mut step.verdict))
+                let decided = decide::to_service(&step.packet, &tables, &mut step.verdict);
+                if decided {
+                    let step = core::hint::black_box(step);
+                    recall::keep(context, &step.packet, &step.verdict);
+                }
+                u32::from(decided)
             }
             from_server $from_server(step, context) {
                 let tables = KernelTables::new(context);
@@ -282,11 +289,12 @@ fn short<F: Maps>(context: *mut xdp_md) -> u32 {
     let mut frame = PacketMemory::new(context);
     let ingress = tables.ingress();
     let account = Account::of_nobody(Action::Pass, Reason::NotOurs);
-    let mut taken = Taken { account, exit: Exit::Pass, ifindex: 0 };
+    let segment = Segment::default();
+    let mut taken = Taken { account, segment, exit: Exit::Pass, ifindex: 0 };
     if !short_way::take::<F, _>(&mut frame, &tables, ingress as u16, &mut taken) {
         return NOT_TAKEN;
     }
-    maps::count(&taken.account, frame.linear_len() as u64);
+    maps::count(&taken.account, &taken.segment, true, frame.linear_len() as u64);
     exit(taken.exit, u32::from(taken.ifindex), ingress)
 }
 

@@ -39,12 +39,14 @@ pub struct Health {
     pub rise: u32,
     /// Bad checks until dead.
     pub fall: u32,
+    /// How often the packets' evidence is read, in ms; 0 for never.
+    pub evidence_interval_ms: u64,
 }
 
 impl Default for Health {
     /// The product's defaults.
     fn default() -> Self {
-        Self { interval_ms: 200, timeout_ms: 200, rise: 2, fall: 2 }
+        Self { interval_ms: 200, timeout_ms: 200, rise: 2, fall: 2, evidence_interval_ms: 20 }
     }
 }
 
@@ -98,7 +100,7 @@ pub fn config_text(
         "[redirector]\nstate_dir = {state:?}\nbpffs_dir = {bpffs:?}\n\n\
          [api]\nunix_socket = {socket:?}\n\n\
          [health]\ninterval_ms = {interval}\ntimeout_ms = {timeout}\n\
-         rise = {rise}\nfall = {fall}\n\n\
+         rise = {rise}\nfall = {fall}\nevidence_interval_ms = {evidence}\n\n\
          [[interface]]\nname = {clients:?}\nmode = \"native\"\nannounce = true\n\n\
          [[interface]]\nname = {servers:?}\nmode = \"native\"\n",
         state = dir.join("state"),
@@ -108,6 +110,7 @@ pub fn config_text(
         timeout = health.timeout_ms,
         rise = health.rise,
         fall = health.fall,
+        evidence = health.evidence_interval_ms,
         clients = GATEWAY_CLIENT_SIDE,
         servers = GATEWAY_SERVER_SIDE,
     );
@@ -185,6 +188,14 @@ impl Redirector {
     /// When it does not run.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().context("the daemon does not run")?.kill()
+    }
+
+    /// Sends a signal to the daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("the daemon does not run")?.signal(signal)
     }
 
     /// SIGTERM, and waits for the orderly end.

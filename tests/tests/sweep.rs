@@ -48,6 +48,7 @@ fn sweep(program: &mut Program, later_ms: u64) -> FlowCensus {
         now_ns: (seconds * 1e9) as u64 + later_ms * 1_000_000,
         idle: IdleTimes { tcp_ms: IDLE_MS, other_ms: IDLE_MS },
         idle_of: BTreeMap::new(),
+        draining: [(0, 1)].into(),
         closing_ms: CLOSING_MS,
     };
     program.tables.sweep_flows(&sweep).unwrap()
@@ -59,6 +60,7 @@ fn flows_are_counted_by_device_epoch_and_server() {
     (0..300).for_each(|port| prove(&program, 40_000 + port));
     let census = sweep(&mut program, 0);
     assert_eq!((census.flows_len, census.candidates_len, census.reaped), (300, 0, 0));
+    assert_eq!(census.draining_clients[&(0, 1)].len(), 1, "all of one client");
     assert_eq!(census.by_epoch.into_iter().collect::<Vec<_>>(), [((0, 1, 1), 300)]);
 }
 

@@ -46,6 +46,9 @@ pub struct Drain {
     pub deadline_at: Option<String>,
     /// Open flows of this association.
     pub flows_len: u64,
+    /// Clients that these flows are of; 0 until the flows have been counted.
+    #[serde(default)]
+    pub clients_len: u64,
 }
 
 /// A device and its association.
@@ -123,6 +126,7 @@ impl Association {
             epoch: drain.epoch,
             deadline_at: drain.deadline_at_ms.map(wire::time),
             flows_len: flows.of_epoch(device.id, drain.epoch),
+            clients_len: flows.clients_of_epoch(device.id, drain.epoch),
         });
         Self {
             server: device.association.server.clone(),

@@ -73,6 +73,15 @@ pub struct Device {
     /// What happens to open flows on a planned move.
     #[schema(value_type = PolicyBody)]
     pub on_planned: Policy,
+    /// What happens to open flows when it leaves a server that has too much load, where that is
+    /// not as `on_planned`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PolicyBody>)]
+    pub on_overload: Option<Policy>,
+    /// How long its preferred server, the first of `servers`, must be healthy again until it goes
+    /// back there after a failover, in ms; it never does where this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_back_after_ms: Option<u64>,
     /// How a server is asked whether it serves the device.
     #[schema(value_type = CheckForm)]
     pub check: Check,
@@ -180,6 +189,15 @@ pub struct PutDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_planned: Option<Policy>,
+    /// What happens to open flows when it leaves a server that has too much load; as `on_planned`
+    /// when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PolicyBody>)]
+    pub on_overload: Option<Policy>,
+    /// How long its preferred server, the first of `servers`, must be healthy again until it goes
+    /// back there after a failover, in ms; it never does when this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_back_after_ms: Option<u64>,
     /// How a server is asked whether it serves the device; `connect` when left out. Not `exec`,
     /// which only the configuration file may have.
     #[serde(default)]
@@ -234,6 +252,8 @@ impl From<PutDevice> for DeviceSpec {
             pinned: body.pinned,
             keep_apart: body.keep_apart,
             on_planned: body.on_planned.map_or(DEFAULT_POLICY, |policy| policy.0),
+            on_overload: body.on_overload.map(|policy| policy.0),
+            fail_back_after_ms: body.fail_back_after_ms,
             check: body.check,
             check_pace: CheckPace {
                 interval_ms: body.check_interval_ms,
@@ -352,6 +372,8 @@ impl<'s> View<'s> {
             pinned: device.pinned,
             keep_apart: device.keep_apart.clone(),
             on_planned: Policy(device.on_planned),
+            on_overload: device.on_overload.map(Policy),
+            fail_back_after_ms: device.fail_back_after_ms,
             check: device.check.clone(),
             check_interval_ms: device.check_pace.interval_ms,
             check_timeout_ms: device.check_pace.timeout_ms,

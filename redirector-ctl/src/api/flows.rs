@@ -10,6 +10,7 @@ pub(super) struct Flows {
     by_server: BTreeMap<u16, u64>,
     by_device: BTreeMap<u32, BTreeMap<u16, u64>>,
     by_epoch: BTreeMap<(u32, u16), u64>,
+    clients_by_epoch: BTreeMap<(u32, u16), u64>,
 }
 
 impl Flows {
@@ -24,6 +25,9 @@ impl Flows {
             *flows.by_device.entry(device).or_default().entry(server).or_default() += len;
             *flows.by_epoch.entry((device, epoch)).or_default() += len;
         }
+        for (epoch, clients) in &census.draining_clients {
+            flows.clients_by_epoch.insert(*epoch, clients.len() as u64);
+        }
         flows
     }
 
@@ -35,6 +39,11 @@ impl Flows {
     /// Flows of a device on each server that has some.
     pub fn of_device(&self, device: u32) -> impl Iterator<Item = (u16, u64)> {
         self.by_device.get(&device).into_iter().flatten().map(|(server, len)| (*server, *len))
+    }
+
+    /// Clients of the flows of an association that drains.
+    pub fn clients_of_epoch(&self, device: u32, epoch: u16) -> u64 {
+        self.clients_by_epoch.get(&(device, epoch)).copied().unwrap_or_default()
     }
 
     /// Flows of one association of a device.

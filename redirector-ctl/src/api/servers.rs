@@ -175,7 +175,7 @@ pub(super) async fn put_server(
 }
 
 /// Changes what is wanted of a server: `draining` moves its devices away and keeps its open flows,
-/// `inactive` also resets its open flows.
+/// `inactive` also resets its open flows, `failed` declares it dead: its devices fail over at once.
 #[utoipa::path(patch, path = "/v1/servers/{name}", tag = "servers", request_body = PatchServer,
     params(
         ("name" = String, Path, description = "Name of the server"),

@@ -161,6 +161,8 @@ pub enum ServerCommand {
     Activate(ServerName),
     /// Move its devices away and reset its open flows
     Deactivate(ServerName),
+    /// Declare it dead, as whoever has fenced it may: its devices fail over at once
+    Fail(ServerName),
     /// Add a server
     Add {
         /// Its name
@@ -254,6 +256,10 @@ pub struct AddDevice {
     /// What happens to its open flows when it is moved
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// After a failover, go back to the first of its servers when that has been healthy for so
+    /// long, in ms. Left out: never
+    #[arg(long, value_name = "N")]
+    pub fail_back_after_ms: Option<u64>,
 }
 
 /// What can be done with associations.
@@ -320,6 +326,8 @@ pub enum StateArg {
     Draining,
     /// It serves nothing
     Inactive,
+    /// It is declared dead
+    Failed,
 }
 
 impl From<StateArg> for AdminState {
@@ -328,6 +336,7 @@ impl From<StateArg> for AdminState {
             StateArg::Active => Self::Active,
             StateArg::Draining => Self::Draining,
             StateArg::Inactive => Self::Inactive,
+            StateArg::Failed => Self::Failed,
         }
     }
 }

@@ -80,6 +80,7 @@ fn server(command: ServerCommand) -> Request {
         ServerCommand::Drain(server) => state(&server.name, AdminState::Draining),
         ServerCommand::Activate(server) => state(&server.name, AdminState::Active),
         ServerCommand::Deactivate(server) => state(&server.name, AdminState::Inactive),
+        ServerCommand::Fail(server) => state(&server.name, AdminState::Failed),
         ServerCommand::Add { name, address, state, sources } => {
             let body = PutServer {
                 address,
@@ -139,6 +140,8 @@ fn add(device: AddDevice) -> Result<Request, String> {
         pinned: device.pinned,
         keep_apart: device.keep_apart,
         on_planned: device.policy.policy()?,
+        on_overload: None,
+        fail_back_after_ms: device.fail_back_after_ms,
         check: device.check.check()?,
         check_interval_ms: device.check.check_interval_ms,
         check_timeout_ms: device.check.check_timeout_ms,

@@ -122,6 +122,7 @@ async fn servers_and_devices_come_and_go() {
         ("server drain s4", "server s4 is draining"),
         ("server activate s4", "server s4 is active"),
         ("server deactivate s4", "server s4 is inactive"),
+        ("server fail s4", "server s4 is failed"),
         ("server remove s4", "server s4 is removed\n"),
         (
             "device add disk-c --address 10.0.1.102 --port 3260 --servers s1,s2 --policy keep",

@@ -129,6 +129,14 @@ pub struct DeviceSpec {
     pub keep_apart: Option<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
+    /// What happens to open flows when the device leaves a server that has too much load. None: as
+    /// `on_planned` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_overload: Option<FlowPolicy>,
+    /// How long its preferred server, the first of `servers`, must be healthy again until a device
+    /// that failed over goes back to it, in ms. None: never by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_back_after_ms: Option<u64>,
     /// How a server is asked whether it serves the device.
     #[serde(default)]
     pub check: Check,

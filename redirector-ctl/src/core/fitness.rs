@@ -16,6 +16,8 @@ pub enum Obstacle {
     Draining,
     /// The operator has taken it out of service.
     Inactive,
+    /// The operator has declared it dead.
+    Failed,
     /// It answers no check at all, or has not been let back in since.
     Dead,
     /// It lives, but not for this device.
@@ -43,6 +45,7 @@ impl fmt::Display for Obstacle {
             Self::Missing => "does not exist",
             Self::Draining => "is draining",
             Self::Inactive => "is inactive",
+            Self::Failed => "was declared failed",
             Self::Dead => "is dead",
             Self::DeadForDevice => "does not answer for this device",
             Self::NoNextHop => "is not reached over a configured interface",
@@ -71,6 +74,7 @@ fn out_of_service(server: &Server) -> Option<Obstacle> {
     match server.state {
         AdminState::Draining => Some(Obstacle::Draining),
         AdminState::Inactive => Some(Obstacle::Inactive),
+        AdminState::Failed => Some(Obstacle::Failed),
         AdminState::Active if server.life_over => Some(Obstacle::Dead),
         AdminState::Active => None,
     }

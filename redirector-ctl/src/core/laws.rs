@@ -37,6 +37,7 @@ fn state() -> impl Strategy<Value = AdminState> {
         3 => Just(AdminState::Active),
         1 => Just(AdminState::Draining),
         1 => Just(AdminState::Inactive),
+        1 => Just(AdminState::Failed),
     ]
 }
 
@@ -51,15 +52,20 @@ fn policy() -> impl Strategy<Value = FlowPolicy> {
 fn device_spec() -> impl Strategy<Value = DeviceSpec> {
     let servers = proptest::sample::subsequence(vec!["s1", "s2", "s3", "s4"], 1..=4).prop_shuffle();
     let tracking = prop_oneof![3 => Just(Tracking::Tracked), 1 => Just(Tracking::Stateless)];
-    let treatment = (policy(), tracking);
+    let over = proptest::option::of(policy());
+    let treatment = (policy(), over, tracking, proptest::option::of(0..5000_u64));
     (1_u8..=5, 1_u16..=6, servers, treatment, proptest::option::of(server_name())).prop_map(
-        |(n, port, servers, (on_planned, tracking), server)| DeviceSpec {
-            address: ip(&format!("10.0.1.{n}")),
-            server_port: 10900 + port,
-            on_planned,
-            tracking,
-            server,
-            ..fixtures::device_spec(n, &servers)
+        |(n, port, servers, (on_planned, on_overload, tracking, fail_back_after_ms), server)| {
+            DeviceSpec {
+                address: ip(&format!("10.0.1.{n}")),
+                server_port: 10900 + port,
+                on_planned,
+                on_overload,
+                fail_back_after_ms,
+                tracking,
+                server,
+                ..fixtures::device_spec(n, &servers)
+            }
         },
     )
 }

@@ -5,6 +5,7 @@
 //! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need,
 //! [`outlook`] is all of that together, and [`balance`] says which devices to move for it.
 
+pub mod answer_time;
 mod apply;
 pub mod balance;
 pub mod change;
@@ -14,6 +15,7 @@ pub mod fitness;
 pub(crate) mod fixtures;
 pub mod forecast;
 pub mod health;
+pub mod hold_down;
 pub mod image;
 #[cfg(test)]
 mod laws;
@@ -28,4 +30,5 @@ mod resume;
 pub mod seed;
 pub mod service;
 pub mod spec;
+pub mod suspicion;
 mod validate;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::health::{Health, PathHealth};
+use super::health::{Health, PathHealth, Silence};
 use super::op::NextHop;
 use super::spec::Name;
 
@@ -18,6 +18,27 @@ pub struct Observed {
     /// When the first check was sent that somebody answered after all had been silent together: ms
     /// since the Unix epoch. What was silent before says nothing about a server.
     pub outage_over_ms: Option<u64>,
+    /// How silence is judged.
+    pub doubt: Doubt,
+    /// Servers that died and may not begin a new life yet -> until when: ms since the Unix epoch.
+    pub held_down: BTreeMap<Name, u64>,
+}
+
+/// When servers fall silent and it is rather we who do not hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Largest share of the servers that may be silent together, in percent, for their silence to
+    /// count as their death.
+    pub silent_share_max_pct: u8,
+    /// How long more than that share must have been silent, while others answer, to be believed
+    /// dead after all, in ms.
+    pub mass_hold_ms: u64,
+}
+
+impl Default for Doubt {
+    fn default() -> Self {
+        Self { silent_share_max_pct: 50, mass_hold_ms: 5000 }
+    }
 }
 
 /// How many flows each epoch of each device has.
@@ -57,25 +78,77 @@ impl Observed {
         }
     }
 
-    /// Deaths that may be acted upon. A path that fell silent counts as dead only when somebody,
-    /// anybody, has answered a check since its silence began; if nobody has, the fault is as likely
-    /// ours. After such an outage it must have been silent once more.
+    /// Deaths that may be acted upon. A path that fell silent counts as dead only when enough
+    /// servers have answered a check since its silence began; if too few have, the fault is as
+    /// likely ours. After an outage of all it must have been silent once more.
     #[must_use]
     pub fn deaths(&self) -> Deaths<'_> {
-        let answer_at_ms = self.all_paths().filter_map(|(_, _, path)| path.answer_at_ms).max();
-        Deaths { observed: self, answer_at_ms }
-    }
-
-    fn all_paths(&self) -> impl Iterator<Item = (&Name, &Name, &PathHealth)> {
-        self.paths.iter().flat_map(|(server, of)| of.iter().map(move |(dev, p)| (server, dev, p)))
+        Deaths { observed: self, voices: Voices::of(self) }
     }
 }
 
-/// The deaths within an [`Observed`], judged against the latest answer from anybody.
-#[derive(Debug, Clone, Copy)]
+/// Who has answered, and who cannot any more.
+#[derive(Debug, Clone, Default)]
+struct Voices {
+    /// When each server's last answered check was sent, in order; ms since the Unix epoch.
+    answers: Vec<u64>,
+    /// Since when those servers are dead that are, in order.
+    deaths: Vec<u64>,
+    /// Servers that were asked.
+    asked_len: usize,
+}
+
+impl Voices {
+    fn of(observed: &Observed) -> Self {
+        let mut voices = Self::default();
+        for of in observed.paths.values() {
+            voices.answers.extend(of.values().filter_map(|path| path.answer_at_ms).max());
+            let is_asked = |path: &PathHealth| path.health != Health::Unknown;
+            voices.asked_len += usize::from(of.values().any(is_asked));
+            if of.values().all(|path| path.health == Health::Dead) {
+                voices.deaths.extend(of.values().map(|path| path.since_ms).max());
+            }
+        }
+        voices.answers.sort_unstable();
+        voices.deaths.sort_unstable();
+        voices
+    }
+
+    /// How many servers have answered a check that was sent at that time or later.
+    fn answered_since(&self, at_ms: u64) -> usize {
+        self.answers.len() - self.answers.partition_point(|answer| *answer < at_ms)
+    }
+
+    /// How many servers were not dead yet at that time.
+    fn living_at(&self, at_ms: u64) -> usize {
+        self.asked_len.saturating_sub(self.deaths.partition_point(|death| *death < at_ms))
+    }
+
+    /// Whether a silence is its server's, and not ours.
+    fn confirm(&self, silence: Silence, doubt: Doubt) -> bool {
+        let answered = self.answered_since(silence.since_ms);
+        let living = self.living_at(silence.since_ms);
+        let silent_max = living * usize::from(doubt.silent_share_max_pct) / 100;
+        let lasted_ms = silence.last_ms.saturating_sub(silence.since_ms);
+        let enough = answered >= living.saturating_sub(silent_max);
+        answered > 0 && (enough || lasted_ms >= doubt.mass_hold_ms)
+    }
+}
+
+/// The deaths within an [`Observed`], judged against the answers of all.
+#[derive(Debug, Clone)]
 pub struct Deaths<'a> {
     observed: &'a Observed,
-    answer_at_ms: Option<u64>,
+    voices: Voices,
+}
+
+/// Why some deaths are not acted upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    /// In a sentence, with what to do.
+    pub text: String,
+    /// Nobody has answered at all since.
+    pub outage: bool,
 }
 
 impl Deaths<'_> {
@@ -95,31 +168,43 @@ impl Deaths<'_> {
 
     /// Why some deaths are not believed; None when all are.
     #[must_use]
-    pub fn held_back(&self) -> Option<String> {
-        let held = |path: &PathHealth| path.health == Health::Dead && !self.believed(path);
-        let mut servers: Vec<&str> = Vec::new();
+    pub fn held_back(&self) -> Option<HeldBack> {
+        let (mut servers, mut outage): (Vec<&str>, bool) = (Vec::new(), false);
         for (server, of) in &self.observed.paths {
-            if of.values().any(held) {
-                servers.push(server);
-            }
+            let held = of.values().filter(|p| p.health == Health::Dead && !self.believed(p));
+            let since = held.filter_map(|path| path.silence).map(|silence| silence.since_ms);
+            let Some(since_ms) = since.min() else { continue };
+            servers.push(server);
+            outage |= self.voices.answered_since(since_ms) == 0;
         }
         if servers.is_empty() {
             return None;
         }
-        Some(format!(
-            "{} fell silent and no server has answered since: the fault may be this gateway's own \
-             network, so nothing is changed; check its links and routes",
-            servers.join(", ")
-        ))
+        let servers = servers.join(", ");
+        let text = if outage {
+            format!(
+                "{servers} fell silent and no server has answered since: the fault may be this \
+                 gateway's own network, so nothing is changed; check its links and routes"
+            )
+        } else {
+            format!(
+                "{servers} fell silent and too few others have answered since: the fault may be \
+                 this gateway's own, so nothing is changed until more answer, or for {} ms; \
+                 declare a server failed to have it left at once",
+                self.observed.doubt.mass_hold_ms
+            )
+        };
+        Some(HeldBack { text, outage })
     }
 
     /// A path that has begun to answer again is not believed dead any more, though not yet healthy.
     fn believed(&self, path: &PathHealth) -> bool {
         let fails = path.health == Health::Dead && path.last_error.is_some();
         let Some(silence) = path.silence else { return fails };
-        let witnessed = self.answer_at_ms.is_some_and(|answer| answer >= silence.since_ms);
         let outage_over_ms = self.observed.outage_over_ms;
-        fails && witnessed && outage_over_ms.is_none_or(|over| silence.last_ms > over)
+        fails
+            && self.voices.confirm(silence, self.observed.doubt)
+            && outage_over_ms.is_none_or(|over| silence.last_ms > over)
     }
 }
 
@@ -178,7 +263,49 @@ mod tests {
             ("s2", "a", path(Health::Dead, Some(110), 95)),
         ]);
         assert!(!seen.deaths().server("s1") && !seen.deaths().server("s2"));
-        assert!(seen.deaths().held_back().is_some_and(|text| text.starts_with("s1, s2 fell")));
+        assert!(seen.deaths().held_back().is_some_and(|held| held.outage));
+    }
+
+    /// Servers of which the last answer came at these times, and the first `silent` of which have
+    /// been silent from 100 on until `last_ms`.
+    fn silent_of(silent: usize, answers: &[u64], last_ms: u64) -> Observed {
+        let names: Vec<String> = (1..=answers.len()).map(|n| format!("s{n}")).collect();
+        let mut paths = Vec::new();
+        for (n, (name, answer_at_ms)) in names.iter().zip(answers).enumerate() {
+            let mut of = match n < silent {
+                true => path(Health::Dead, Some(100), *answer_at_ms),
+                false => path(Health::Healthy, None, *answer_at_ms),
+            };
+            of.since_ms = 400;
+            of.silence = of.silence.map(|silence| Silence { last_ms, ..silence });
+            paths.push((name.as_str(), "a", of));
+        }
+        observed(&paths)
+    }
+
+    #[test]
+    fn when_most_fall_silent_together_nobody_is_dead_until_it_has_lasted() {
+        let two_of_three = silent_of(2, &[90, 90, 120], 300);
+        assert!(!two_of_three.deaths().server("s1") && !two_of_three.deaths().server("s2"));
+        assert!(two_of_three.deaths().held_back().is_some_and(|held| !held.outage));
+        let lasting = silent_of(2, &[90, 90, 120], 100 + 5000);
+        assert!(lasting.deaths().server("s1") && lasting.deaths().server("s2"));
+        assert_eq!(lasting.deaths().held_back(), None);
+        assert!(silent_of(2, &[90, 90, 120, 120], 300).deaths().server("s1"), "two of four");
+    }
+
+    #[test]
+    fn whoever_has_not_been_heard_since_is_no_witness() {
+        assert!(!silent_of(1, &[90, 90, 120], 300).deaths().server("s1"));
+        assert!(silent_of(1, &[90, 110, 120], 300).deaths().server("s1"));
+    }
+
+    #[test]
+    fn whoever_died_before_is_not_waited_for() {
+        let mut seen = silent_of(2, &[90, 20, 120], 300);
+        let earlier = seen.paths.get_mut("s2").and_then(|of| of.get_mut("a")).unwrap();
+        (earlier.since_ms, earlier.silence) = (50, Some(Silence { since_ms: 20, last_ms: 300 }));
+        assert!(seen.deaths().server("s1"));
     }
 
     #[test]

@@ -7,13 +7,14 @@
 
 mod backups;
 mod drains;
+mod fail_back;
 mod leave;
 mod lives;
 
 use std::fmt;
 
 use super::change::{Change, Context};
-use super::observed::Deaths;
+use super::observed::{Deaths, HeldBack};
 use super::spec::Spec;
 
 /// One change and its reason.
@@ -46,7 +47,7 @@ pub struct Plan {
     /// What should change but cannot.
     pub blocked: Vec<Blocked>,
     /// Why deaths are not acted upon; None when they are.
-    pub held_back: Option<String>,
+    pub held_back: Option<HeldBack>,
     /// When to plan again even if nothing happens: ms since the Unix epoch.
     pub wake_at_ms: Option<u64>,
     /// The spec with all decisions in it.
@@ -57,6 +58,7 @@ pub struct Plan {
 #[must_use]
 pub fn plan(spec: &Spec, ctx: &Context<'_>) -> Plan {
     let deaths = ctx.observed.deaths();
+    let held_back = deaths.held_back();
     let mut planner = Planner {
         ctx: *ctx,
         deaths,
@@ -65,13 +67,14 @@ pub fn plan(spec: &Spec, ctx: &Context<'_>) -> Plan {
             now_ms: ctx.now_ms,
             decisions: Vec::new(),
             blocked: Vec::new(),
-            held_back: deaths.held_back(),
+            held_back,
             wake_at_ms: None,
             spec: spec.clone(),
         },
     };
     lives::pass(&mut planner);
     leave::pass(&mut planner);
+    fail_back::pass(&mut planner);
     drains::pass(&mut planner);
     backups::pass(&mut planner);
     planner.plan
@@ -101,6 +104,12 @@ impl Planner<'_> {
         }
     }
 
+    /// Plans again at that time at the latest.
+    fn wake_at(&mut self, at_ms: u64) {
+        let earlier_ms = self.plan.wake_at_ms.map_or(at_ms, |known| known.min(at_ms));
+        self.plan.wake_at_ms = Some(earlier_ms);
+    }
+
     fn block(&mut self, what: String, by: String) {
         self.plan.blocked.push(Blocked { what, by });
     }
@@ -109,8 +118,8 @@ impl Planner<'_> {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan for generation {} -> {}", self.generation, self.spec.generation)?;
-        if let Some(why) = &self.held_back {
-            writeln!(f, "  held back: {why}")?;
+        if let Some(HeldBack { text, .. }) = &self.held_back {
+            writeln!(f, "  held back: {text}")?;
         }
         for decision in &self.decisions {
             writeln!(f, "  {}\n    because {}", decision.change, decision.why)?;

@@ -40,7 +40,7 @@ impl Spec {
         for server in self.servers.values_mut() {
             let line = tables.servers.get(&server.id);
             let Some(line) = line.filter(|line| line.address == server.address) else { continue };
-            let dead = line.state == ServerState::Dead && server.state != AdminState::Inactive;
+            let dead = line.state == ServerState::Dead && !server.state.is_out();
             if is_later(line.incarnation, server.incarnation) {
                 server.incarnation = line.incarnation;
                 server.life_over = dead;
@@ -69,7 +69,8 @@ impl Unjournalled<'_> {
         }
         let drains = self.drains(device);
         let left = self.journal.servers.get(&was.server)?;
-        let planned = left.state != AdminState::Active && !left.life_over;
+        let planned =
+            matches!(left.state, AdminState::Draining | AdminState::Inactive) && !left.life_over;
         let text = format!(
             "device {name} is on {server} in the tables, and on {} in the state file: it stays on \
              {server}",

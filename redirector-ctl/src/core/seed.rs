@@ -72,6 +72,8 @@ impl Seed {
                 pinned: device.pinned,
                 keep_apart: device.keep_apart.clone(),
                 on_planned: device.on_planned,
+                on_overload: device.on_overload,
+                fail_back_after_ms: device.fail_back_after_ms,
                 check: device.check.clone(),
                 check_pace: device.check_pace,
                 server: Some(device.association.server.clone()),

@@ -65,7 +65,7 @@ impl Server {
     /// Whether it serves nothing: the packet path refuses its flows and sends new ones elsewhere.
     #[must_use]
     pub fn is_out(&self) -> bool {
-        self.life_over || self.state == AdminState::Inactive
+        self.life_over || self.state.is_out()
     }
 }
 
@@ -80,6 +80,9 @@ pub enum AdminState {
     Draining,
     /// Serves nothing: its devices are moved away and its open flows are reset.
     Inactive,
+    /// Declared dead, by an operator or by whoever has fenced it: as if its checks had found it
+    /// dead, whatever they say. It stays so until it is made active.
+    Failed,
 }
 
 impl AdminState {
@@ -90,7 +93,14 @@ impl AdminState {
             Self::Active => "active",
             Self::Draining => "draining",
             Self::Inactive => "inactive",
+            Self::Failed => "failed",
         }
+    }
+
+    /// Whether a server in this state serves nothing.
+    #[must_use]
+    pub fn is_out(self) -> bool {
+        matches!(self, Self::Inactive | Self::Failed)
     }
 }
 
@@ -141,6 +151,14 @@ pub struct Device {
     pub keep_apart: Option<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
+    /// What happens to open flows when the device leaves a server that has too much load. None: as
+    /// `on_planned` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_overload: Option<FlowPolicy>,
+    /// How long its preferred server, the first of `servers`, must be healthy again until a device
+    /// that failed over goes back to it, in ms. None: never by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_back_after_ms: Option<u64>,
     /// How a server is asked whether it serves the device.
     #[serde(default)]
     pub check: Check,

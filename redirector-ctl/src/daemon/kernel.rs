@@ -1,6 +1,8 @@
 //! What the owner needs of the kernel's tables, so that the loop can be tested without a kernel.
 
 use crate::core::op::Op;
+use crate::core::suspicion::Signs;
+use crate::platform::clock::monotonic_ns;
 use crate::platform::tables::{Counters, FlowCensus, Sweep, Tables, TablesError};
 
 /// The kernel's tables. Calls block, but not for long; see [`super::measure`] for the sweep.
@@ -9,6 +11,11 @@ pub(super) trait Kernel {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError>;
     /// All counters.
     fn counters(&self) -> Result<Counters, TablesError>;
+    /// What packets say of a server.
+    fn signs(&self, server: u16) -> Result<Signs, TablesError>;
+    /// Sends SYNs that went to these servers within so many ms, and were not answered, to whoever
+    /// serves now; gives how many.
+    fn recall(&self, servers: &[u16], within_ms: u64) -> Result<usize, TablesError>;
     /// Counts flows and takes away those that are over.
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError>;
 }
@@ -20,6 +27,14 @@ impl Kernel for Tables {
 
     fn counters(&self) -> Result<Counters, TablesError> {
         Self::counters(self)
+    }
+
+    fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+        Self::signs(self, server)
+    }
+
+    fn recall(&self, servers: &[u16], within_ms: u64) -> Result<usize, TablesError> {
+        Self::recall(self, servers, (monotonic_ns(), within_ms.saturating_mul(1_000_000)))
     }
 
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {

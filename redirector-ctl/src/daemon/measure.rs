@@ -4,7 +4,7 @@
 //! that it takes at most a twentieth of the loop's time, the next one waits for twenty times as
 //! long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::events::About;
 use super::kernel::Kernel;
@@ -15,10 +15,10 @@ use crate::core::health::{CheckResult, Health, Thresholds, Transition};
 use crate::core::observed::Census;
 use crate::core::op::NextHop;
 use crate::core::service::Forwarding;
-use crate::core::spec::{Name, Spec};
+use crate::core::spec::{Device, Name, Spec};
 use crate::platform::clock::{Stopwatch, monotonic_ns};
 use crate::platform::netlink::Link;
-use crate::platform::probe::Report;
+use crate::platform::probe::{Manner, Report};
 use crate::platform::tables::{IdleTimes, Sweep};
 
 /// How much longer than itself a sweep keeps the next one away.
@@ -50,6 +50,15 @@ fn idle_times(spec: &Spec, default: IdleTimes) -> BTreeMap<u32, IdleTimes> {
     own.filter(|(_, idle)| *idle != default).collect()
 }
 
+/// Associations that drain: device id and epoch.
+fn draining(spec: &Spec) -> BTreeSet<(u32, u16)> {
+    let of = |device: &Device| {
+        let id = device.id;
+        device.association.drains.iter().map(move |drain| (id, drain.epoch)).collect::<Vec<_>>()
+    };
+    spec.devices.values().flat_map(of).collect()
+}
+
 impl<K: Kernel> Owner<K> {
     /// Takes in the result of a check. True when there may be something to decide.
     pub(super) fn take_report(&mut self, report: &Report) -> bool {
@@ -60,7 +69,11 @@ impl<K: Kernel> Owner<K> {
             tracing::warn!(server = report.path.0, device = report.path.1, why, "no check");
         }
         let (server, device) = &report.path;
-        let (now_ms, thresholds) = (self.now_ms(), self.thresholds(device));
+        let now_ms = self.now_ms();
+        let mut thresholds = self.thresholds(device);
+        if report.manner == Manner::Confirming {
+            thresholds.fall = thresholds.fall.max(self.settings.evidence.confirm_fall);
+        }
         self.note_outage_over(report);
         let of = self.observed.paths.entry(server.clone()).or_default();
         let path = of.entry(device.clone()).or_default();
@@ -68,6 +81,13 @@ impl<K: Kernel> Owner<K> {
         // A path that has answered before is asked again at once. One that never has may belong to
         // a server that is still starting, and nothing is lost by asking in its turn.
         if path.health == Health::Suspect && path.took_us.is_some() {
+            match report.manner {
+                Manner::Routine => self.prober.nudge(&report.path),
+                Manner::Confirming => self.prober.confirm(&report.path),
+            }
+        }
+        // What is not believed is asked about for as long as that is so, at the pace of time-outs.
+        if self.shown.frozen.is_some() && matches!(report.result, CheckResult::Silent(_)) {
             self.prober.nudge(&report.path);
         }
         if let Some(transition) = transition {
@@ -87,7 +107,7 @@ impl<K: Kernel> Owner<K> {
     fn note_outage_over(&mut self, report: &Report) {
         let answer =
             matches!(report.result, CheckResult::Answered { .. } | CheckResult::Refused(_));
-        let Some(began_at_ms) = self.shown.frozen_at_ms.filter(|_| answer) else { return };
+        let Some(began_at_ms) = self.shown.outage_at_ms.filter(|_| answer) else { return };
         if self.observed.outage_over_ms.is_none_or(|over| over < began_at_ms) {
             self.observed.outage_over_ms = Some(report.asked_at_ms.max(began_at_ms));
         }
@@ -128,9 +148,16 @@ impl<K: Kernel> Owner<K> {
     /// Asks the suspect's other paths, to know sooner whether all of it is dead, and one path of
     /// each other server, to know whether our own side works.
     fn ask_around(&self, suspect: &Name) {
-        for (server, of) in &self.observed.paths {
-            let len = if server == suspect { of.len() } else { 1 };
-            for device in of.keys().take(len) {
+        for device in self.observed.paths.get(suspect).into_iter().flatten().map(|(name, _)| name) {
+            self.prober.nudge(&(suspect.clone(), device.clone()));
+        }
+        self.ask_witnesses(suspect);
+    }
+
+    /// Asks one path of each server but this one.
+    pub(super) fn ask_witnesses(&self, suspect: &Name) {
+        for (server, of) in self.observed.paths.iter().filter(|(server, _)| *server != suspect) {
+            if let Some(device) = of.keys().next() {
                 self.prober.nudge(&(server.clone(), device.clone()));
             }
         }
@@ -233,6 +260,7 @@ impl<K: Kernel> Owner<K> {
             idle,
             idle_of: idle_times(&self.spec, idle),
             closing_ms: flows.closing_timeout_ms,
+            draining: draining(&self.spec),
         };
         let watch = Stopwatch::start();
         let swept = self.kernel.sweep(&sweep);

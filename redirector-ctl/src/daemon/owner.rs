@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::announce::Announcer;
 use super::balance::Balance;
 use super::events::Events;
+use super::evidence::Evidence;
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::waking::Waking;
@@ -21,11 +22,13 @@ use super::{InterfaceStatus, Request};
 use crate::config::FlowsConfig;
 use crate::core::change::{Context, SpecLimits};
 use crate::core::health::{Health, Thresholds};
+use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::Image;
 use crate::core::observed::Observed;
 use crate::core::plan::Blocked;
 use crate::core::seed::Seed;
 use crate::core::spec::{Name, Spec};
+use crate::core::suspicion::Watch;
 use crate::platform::clock::Clock;
 use crate::platform::probe::{Prober, Report};
 use crate::platform::scrape::Sample;
@@ -40,6 +43,8 @@ const REPORTS_AT_ONCE_MAX: usize = 256;
 pub(super) struct Settings {
     pub(super) limits: SpecLimits,
     pub(super) thresholds: Thresholds,
+    pub(super) evidence: Evidence,
+    pub(super) hold_down: HoldDown,
     pub(super) flows: FlowsConfig,
     pub(super) stats_interval: Duration,
     pub(super) seed: Seed,
@@ -55,8 +60,8 @@ pub(super) struct Shown {
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
-    /// When decisions began to be held back; None when they are not.
-    pub(super) frozen_at_ms: Option<u64>,
+    /// When decisions began to be held back because nobody answers; None while somebody does.
+    pub(super) outage_at_ms: Option<u64>,
     pub(super) blocked: Vec<Blocked>,
     /// Server address -> why no frames can be sent to it.
     pub(super) way_problems: BTreeMap<IpAddr, String>,
@@ -93,6 +98,13 @@ pub(super) struct Owner<K> {
     pub(super) waking: Waking,
     pub(super) loads: Loads,
     pub(super) balance: Balance,
+    /// Who has died how often.
+    pub(super) fallen: Fallen,
+    /// What the packets of each server have said so far, by its id.
+    pub(super) watches: BTreeMap<u16, Watch>,
+    pub(super) evidence_not_before_ms: u64,
+    /// How long the last look keeps the next one away.
+    pub(super) evidence_rest_ms: u64,
 }
 
 /// What comes in besides requests.
@@ -115,6 +127,7 @@ impl<K: Kernel> Owner<K> {
         let mut stats = ticks(self.settings.stats_interval);
         let mut sweeps = ticks(Duration::from_millis(self.settings.flows.sweep_interval_ms));
         let mut plans = ticks(Duration::from_millis(self.balance.config.interval_ms));
+        let mut evidence = self.settings.evidence.ticks();
         loop {
             let wake = self.until_wake();
             // In this order: what may have died is looked at before anything else.
@@ -124,6 +137,7 @@ impl<K: Kernel> Owner<K> {
                 Some(report) = inputs.reports.recv() => {
                     self.take_reports(report, &mut inputs.reports).await;
                 }
+                () = next(&mut evidence) => self.take_evidence(),
                 Some(ways) = inputs.ways.recv() => self.take_ways(ways).await,
                 Some(request) = requests.recv() => self.answer(request).await,
                 Some(sample) = inputs.samples.recv() => self.take_sample(&sample),
@@ -187,7 +201,17 @@ impl<K: Kernel> Owner<K> {
     }
 }
 
-fn ticks(every: Duration) -> Interval {
+/// The next tick, if there are any.
+async fn next(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn ticks(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -17,6 +17,9 @@ use crate::core::spec::{CheckPace, Spec};
 use crate::platform::probe::{Path, Target};
 use crate::platform::store::{State, StoreError};
 
+/// A SYN that is older is left to its client, who has repeated it since, in ms.
+const RECALL_MS: u64 = 3000;
+
 impl<K: Kernel> Owner<K> {
     /// A change that somebody wishes. It is journalled and in the tables when this returns `Ok`.
     pub(super) async fn change(
@@ -88,10 +91,28 @@ impl<K: Kernel> Owner<K> {
             let (now_ms, before_ref) = (plan.now_ms, &before);
             let done = Done { before: before_ref, after: &after, change, why, now_ms };
             tell(&mut self.events, &done);
+            self.note_lives(change);
             before = after;
         }
         self.spec = plan.spec;
         self.settle().await;
+    }
+
+    /// Remembers who died, and so for how long it is to stay out.
+    fn note_lives(&mut self, change: &Change) {
+        let now_ms = self.now_ms();
+        match change {
+            Change::EndLives { servers } => {
+                for server in servers {
+                    let until_ms = self.fallen.note(server, now_ms, self.settings.hold_down);
+                    self.observed.held_down.insert(server.clone(), until_ms);
+                }
+            }
+            Change::BeginLives { servers } => {
+                self.observed.held_down.retain(|server, _| !servers.contains(server));
+            }
+            _ => {}
+        }
     }
 
     /// Brings everything in line with the spec: what is asked and watched, the tables, the
@@ -130,6 +151,7 @@ impl<K: Kernel> Owner<K> {
     /// Writes to the tables what differs from what they hold.
     pub(super) fn write_tables(&mut self) {
         let desired = Image::of(&self.spec, &self.observed);
+        let mut died = Vec::new();
         for op in diff(&self.applied, &desired) {
             if let Err(error) = self.kernel.apply(&op) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -138,11 +160,26 @@ impl<K: Kernel> Owner<K> {
                 return;
             }
             tracing::debug!("{op}");
-            self.sweep_soon |= matches!(op, Op::SetServerState { state: ServerState::Dead, .. });
+            if let Op::SetServerState { id, state: ServerState::Dead, .. } = op {
+                died.push(id);
+            }
             self.applied.take(&op);
+        }
+        if !died.is_empty() {
+            self.sweep_soon = true;
+            self.recall(&died);
         }
         self.applied_generation = self.spec.generation;
         self.owed.tables = None;
+    }
+
+    /// Whoever has just asked a server that is dead is not to wait for that any longer.
+    fn recall(&self, died: &[u16]) {
+        match self.kernel.recall(died, RECALL_MS) {
+            Ok(0) => {}
+            Ok(sent) => tracing::info!(sent, "SYNs to a dead server were sent to its survivors"),
+            Err(error) => tracing::warn!(%error, "SYNs to a dead server wait for their clients"),
+        }
     }
 
     /// Tries again what could not be written.
@@ -189,14 +226,15 @@ impl<K: Kernel> Owner<K> {
     /// Takes over what a plan says besides decisions, and tells what is new of it.
     fn note(&mut self, plan: &Plan) {
         self.wake_at_ms = plan.wake_at_ms;
-        if self.shown.frozen.is_some() != plan.held_back.is_some() {
-            let text = plan.held_back.clone().unwrap_or_else(|| {
-                "a server has answered: decisions are no longer held back".to_owned()
-            });
+        let held = plan.held_back.as_ref();
+        if self.shown.frozen.is_some() != held.is_some() {
+            let text = held.map_or("decisions are no longer held back", |held| &held.text);
             self.events.record(plan.now_ms, EventKind::Frozen, About::default(), text);
-            self.shown.frozen_at_ms = plan.held_back.as_ref().map(|_| plan.now_ms);
         }
-        self.shown.frozen.clone_from(&plan.held_back);
+        let outage = held.is_some_and(|held| held.outage);
+        let since_ms = self.shown.outage_at_ms.unwrap_or(plan.now_ms);
+        self.shown.outage_at_ms = outage.then_some(since_ms);
+        self.shown.frozen = held.map(|held| held.text.clone());
         for Blocked { what, by } in &plan.blocked {
             if !self.shown.blocked.iter().any(|known| known.what == *what) {
                 self.events.record(
@@ -231,6 +269,8 @@ impl<K: Kernel> Owner<K> {
         }
         let spec = &self.spec;
         self.shown.health.retain(|name, _| spec.servers.contains_key(name));
+        self.observed.held_down.retain(|name, _| spec.servers.contains_key(name));
+        self.fallen.retain(|name| spec.servers.contains_key(name));
         // A way belongs to an address: a server that has moved must be found anew.
         let applied = &self.applied;
         self.observed.next_hops.retain(|name, _| {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::announce::Announcer;
 use super::balance::Balance;
 use super::events::{About, Events};
+use super::evidence::Evidence;
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
@@ -24,9 +25,11 @@ use super::ways::{Watcher, Ways};
 use super::{EventKind, InterfaceStatus};
 use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
+use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::{Image, ServerLine, diff};
-use crate::core::observed::Observed;
+use crate::core::observed::{Doubt, Observed};
 use crate::core::outlook::Outlook;
+use crate::core::suspicion::Patience;
 use crate::platform::bpf::{self, AttachMode, AttachOptions, Interface, TableLimits};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, Netlink, NetlinkError, XdpInForce};
@@ -86,7 +89,14 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         addresses,
         events: Events::default(),
         spec: begun.spec,
-        observed: Observed { next_hops: begun.next_hops, ..Observed::default() },
+        observed: Observed {
+            next_hops: begun.next_hops,
+            doubt: Doubt {
+                silent_share_max_pct: config.health.silent_share_max_pct,
+                mass_hold_ms: config.health.mass_hold_ms,
+            },
+            ..Observed::default()
+        },
         applied,
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(&attached), ..Shown::default() },
@@ -97,6 +107,10 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         waking: Waking::new(),
         loads,
         balance: Balance::new(config.plan),
+        fallen: Fallen::default(),
+        watches: BTreeMap::new(),
+        evidence_not_before_ms: 0,
+        evidence_rest_ms: 0,
     };
     let owner = owner.first(&begun.notes, seen).await?;
     let (ways_in, ways) = mpsc::channel(WAYS_MAX);
@@ -314,6 +328,18 @@ fn settings(config: &Config) -> Settings {
     Settings {
         limits: config.spec_limits(),
         thresholds: Thresholds { rise: config.health.rise, fall: config.health.fall },
+        evidence: Evidence {
+            patience: Patience {
+                interval_ms: config.health.evidence_interval_ms,
+                silence_ms: config.health.silence_ms,
+            },
+            confirm_fall: config.health.confirm_fall,
+        },
+        hold_down: HoldDown {
+            first_ms: config.health.hold_down_ms,
+            max_ms: config.health.hold_down_max_ms,
+            forget_ms: config.health.hold_down_forget_ms,
+        },
         flows: config.flows,
         stats_interval: Duration::from_millis(config.redirector.stats_interval_ms),
         seed: config.seed(),
@@ -334,6 +360,7 @@ fn timing(config: &Config) -> ProbeTiming {
     ProbeTiming {
         interval: Duration::from_millis(config.health.interval_ms),
         timeout: Duration::from_millis(config.health.timeout_ms),
+        confirm_timeout: Duration::from_millis(config.health.confirm_timeout_ms),
         jitter_pct: config.health.jitter_pct,
     }
 }

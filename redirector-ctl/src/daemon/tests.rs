@@ -1,7 +1,7 @@
 //! The loop without a kernel: what is written where, in which order, and what happens when a write
 //! fails.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::announce::Announcer;
 use super::events::Events;
+use super::evidence::Evidence;
 use super::kernel::Kernel;
 use super::owner::{Owed, Owner, Settings, Shown};
 use super::waking::Waking;
@@ -19,11 +20,13 @@ use crate::config::FlowsConfig;
 use crate::core::change::{Change, Move, SpecError};
 use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
 use crate::core::health::{CheckResult, Health, Thresholds};
+use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::Image;
 use crate::core::observed::Observed;
 use crate::core::op::Op;
 use crate::core::seed::Seed;
 use crate::core::spec::{Cause, LoadSources};
+use crate::core::suspicion::{Patience, Signs};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
@@ -39,7 +42,10 @@ struct Model {
     state_file: PathBuf,
     writes: Vec<(String, u64)>,
     broken: bool,
+    signs: BTreeMap<u16, Signs>,
 }
+
+const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
 
 impl Kernel for Model {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
@@ -56,6 +62,14 @@ impl Kernel for Model {
 
     fn counters(&self) -> Result<Counters, TablesError> {
         Ok(Counters::default())
+    }
+
+    fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+        Ok(self.signs.get(&server).copied().unwrap_or_default())
+    }
+
+    fn recall(&self, _: &[u16], _: u64) -> Result<usize, TablesError> {
+        Ok(0)
     }
 
     fn sweep(&mut self, _: &Sweep) -> Result<FlowCensus, TablesError> {
@@ -83,6 +97,8 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
     let settings = Settings {
         limits: LIMITS,
         thresholds: Thresholds { rise: 2, fall: 2 },
+        evidence: Evidence { patience: PATIENCE, confirm_fall: 3 },
+        hold_down: HoldDown { first_ms: 0, max_ms: 0, forget_ms: 0 },
         flows,
         stats_interval: Duration::from_secs(1),
         seed: Seed::of(&spec),
@@ -109,6 +125,10 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         waking: Waking::default(),
         loads: balance::loads(clock),
         balance: balance::planner(),
+        fallen: Fallen::default(),
+        watches: BTreeMap::new(),
+        evidence_not_before_ms: 0,
+        evidence_rest_ms: 0,
     };
     let mut owner = owner.first(&[], Ways::default()).await.unwrap();
     for server in ["s1", "s2", "s3"] {

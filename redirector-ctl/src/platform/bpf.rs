@@ -147,6 +147,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     // program there.
     tables.set_gateway(&options.gateway)?;
     detach_others(&links_dir, &options.interfaces)?;
+    tables.set_program(ebpf);
     Ok((tables, log_reader))
 }
 
@@ -285,6 +286,7 @@ fn take_maps(ebpf: &mut Ebpf) -> Result<Maps, AttachError> {
         reason_count: take("REASON_COUNT")?,
         device_count: take("DEVICE_COUNT")?,
         server_count: take("SERVER_COUNT")?,
+        syns: take("SYNS")?,
         v4: take_family(&mut take, '4')?,
         v6: take_family(&mut take, '6')?,
     })

@@ -27,6 +27,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::clock::Clock;
+use crate::core::answer_time::AnswerTime;
 use crate::core::check::{Check, CheckKind, CheckPace};
 use crate::core::health::CheckResult;
 use crate::core::spec::{Name, Protocol};
@@ -38,6 +39,10 @@ pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
 /// keep no other check waiting.
 pub const PROGRAMS_IN_FLIGHT_MAX: usize = 32;
 
+/// How often a check that confirms a suspicion is made again because it could not be made properly;
+/// then the next one is made in its turn.
+const UNHEARD_MAX: u32 = 5;
+
 /// When to ask and how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeTiming {
@@ -45,6 +50,8 @@ pub struct ProbeTiming {
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How long it may take when the server is under suspicion, unless it usually takes longer.
+    pub confirm_timeout: Duration,
     /// By how much an interval may be longer or shorter by chance, in percent.
     pub jitter_pct: u8,
 }
@@ -56,6 +63,18 @@ impl ProbeTiming {
         let (interval_ms, timeout_ms) = pace.times_ms(ms(self.interval), ms(self.timeout));
         let interval = Duration::from_millis(interval_ms);
         Self { interval, timeout: Duration::from_millis(timeout_ms), ..*self }
+    }
+
+    /// How long this check waits for its answer.
+    fn limit(&self, manner: Manner, usual: &AnswerTime) -> Duration {
+        match manner {
+            Manner::Routine => self.timeout,
+            Manner::Confirming => usual
+                .patience_us()
+                .map_or(self.timeout, Duration::from_micros)
+                .max(self.confirm_timeout)
+                .min(self.timeout),
+        }
     }
 }
 
@@ -75,6 +94,15 @@ pub struct Target {
     pub pace: CheckPace,
 }
 
+/// In what manner a check is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// In its turn.
+    Routine,
+    /// At once and with little patience, because packets speak against the server.
+    Confirming,
+}
+
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -82,6 +110,8 @@ pub struct Report {
     pub path: Path,
     /// Which target of that path; see [`Prober::is_current`].
     pub serial: u64,
+    /// In what manner it was asked.
+    pub manner: Manner,
     /// When it was asked: ms since the Unix epoch.
     pub asked_at_ms: u64,
     /// What came of it.
@@ -110,8 +140,15 @@ struct Asker {
 struct Task {
     target: Target,
     serial: u64,
-    nudge: Arc<Notify>,
+    calls: Arc<Calls>,
     abort: AbortHandle,
+}
+
+/// How a path's task is called upon.
+#[derive(Debug, Default)]
+struct Calls {
+    nudge: Notify,
+    confirm: Notify,
 }
 
 impl Drop for Task {
@@ -139,12 +176,12 @@ impl Prober {
             if self.tasks.contains_key(path) {
                 continue;
             }
-            let (serial, nudge) = (self.next_serial, Arc::new(Notify::new()));
+            let (serial, calls) = (self.next_serial, Arc::new(Calls::default()));
             self.next_serial += 1;
             let ask =
-                ask_on(self.asker.clone(), path.clone(), serial, target.clone(), nudge.clone());
+                ask_on(self.asker.clone(), path.clone(), serial, target.clone(), calls.clone());
             let abort = tokio::spawn(ask).abort_handle();
-            self.tasks.insert(path.clone(), Task { target: target.clone(), serial, nudge, abort });
+            self.tasks.insert(path.clone(), Task { target: target.clone(), serial, calls, abort });
             begun.push(path.clone());
         }
         begun
@@ -153,7 +190,15 @@ impl Prober {
     /// Asks a path again at once, or right after the check that is under way.
     pub fn nudge(&self, path: &Path) {
         if let Some(task) = self.tasks.get(path) {
-            task.nudge.notify_one();
+            task.calls.nudge.notify_one();
+        }
+    }
+
+    /// Asks a path at once and with little patience. A check that is under way is given up: it
+    /// would take longer than the new one, and means the same.
+    pub fn confirm(&self, path: &Path) {
+        if let Some(task) = self.tasks.get(path) {
+            task.calls.confirm.notify_one();
         }
     }
 
@@ -170,7 +215,7 @@ impl Prober {
     /// A prober that never asks: tests say what the servers answer.
     pub(crate) fn mute(clock: Clock) -> Self {
         let (interval, timeout) = (Duration::from_secs(1), Duration::from_secs(1));
-        let timing = ProbeTiming { interval, timeout, jitter_pct: 0 };
+        let timing = ProbeTiming { interval, timeout, confirm_timeout: timeout, jitter_pct: 0 };
         let (reports, _) = mpsc::channel(1);
         let turns = Arc::new(Semaphore::new(0));
         let asker = Asker { timing, clock, program_turns: turns.clone(), turns, reports };
@@ -181,30 +226,57 @@ impl Prober {
     pub(crate) fn report(&self, server: &str, device: &str, result: CheckResult) -> Report {
         let path = (server.to_owned(), device.to_owned());
         let serial = self.tasks.get(&path).map_or(0, |task| task.serial);
-        Report { path, serial, asked_at_ms: self.asker.clock.now_ms(), result }
+        let manner = Manner::Routine;
+        Report { path, serial, manner, asked_at_ms: self.asker.clock.now_ms(), result }
     }
 }
 
 /// Asks one path for ever.
-async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, nudge: Arc<Notify>) {
+async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Arc<Calls>) {
     let mut chance = Chance::new();
+    let mut usual = AnswerTime::default();
+    let mut manner = Manner::Routine;
+    let mut again = 0;
     let timing = asker.timing.at(&target.pace);
-    let turns = match target.check.kind() {
-        CheckKind::Exec => &asker.program_turns,
-        _ => &asker.turns,
-    };
+    let is_program = target.check.kind() == CheckKind::Exec;
+    let turns = if is_program { &asker.program_turns } else { &asker.turns };
     loop {
         let Ok(turn) = turns.acquire().await else { return };
         let asked_at_ms = asker.clock.now_ms();
-        let result = check::check(&target, &path, timing.timeout, chance.next_u32()).await;
+        let limit = timing.limit(manner, &usual);
+        let check = check::check(&target, &path, limit, chance.next_u32());
+        // A program that was started is waited for: another one would be no sooner.
+        let patient = is_program || manner == Manner::Confirming;
+        let result = tokio::select! {
+            biased;
+            result = check => result,
+            () = calls.confirm.notified(), if !patient => {
+                manner = Manner::Confirming;
+                continue;
+            }
+        };
         drop(turn);
-        let report = Report { path: path.clone(), serial, asked_at_ms, result };
+        if let CheckResult::Answered { took_us } = result {
+            usual.note(took_us);
+        }
+        let unheard = matches!(result, CheckResult::NotAsked(_));
+        let report = Report { path: path.clone(), serial, manner, asked_at_ms, result };
         if asker.reports.send(report).await.is_err() {
             return;
         }
+        // A suspicion stands while it was we who did not listen, but not for ever.
+        if unheard && manner == Manner::Confirming && again < UNHEARD_MAX {
+            again += 1;
+            continue;
+        }
+        again = 0;
         let pause = chance.jittered(timing.interval, timing.jitter_pct);
-        // Over when somebody nudges or the pause ends, whichever is first: both mean to ask again.
-        let _ = tokio::time::timeout(pause, nudge.notified()).await;
+        manner = tokio::select! {
+            biased;
+            () = calls.confirm.notified() => Manner::Confirming,
+            () = calls.nudge.notified() => Manner::Routine,
+            () = tokio::time::sleep(pause) => Manner::Routine,
+        };
     }
 }
 
@@ -258,7 +330,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (reports, mut results) = mpsc::channel(8);
         let hour = Duration::from_secs(3600);
-        let timing = ProbeTiming { interval: hour, timeout: Duration::from_secs(5), jitter_pct: 0 };
+        let timeout = Duration::from_secs(5);
+        let timing =
+            ProbeTiming { interval: hour, timeout, confirm_timeout: timeout, jitter_pct: 0 };
         let mut prober = Prober::new(timing, Clock::start(), reports);
         let path: Path = ("s1".into(), "disk-a".into());
         let (check, pace) = (Check::Connect, CheckPace::default());
@@ -277,5 +351,41 @@ mod tests {
         let elsewhere = Target { check: Check::Greeting, ..target };
         prober.set_targets(&BTreeMap::from([(path, elsewhere)]));
         assert!(!prober.is_current(&second));
+    }
+
+    #[tokio::test]
+    async fn a_check_that_would_wait_long_is_given_up_for_one_that_confirms_a_suspicion() {
+        // Nobody accepts: the kernel does, and no greeting ever comes.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (reports, mut results) = mpsc::channel(8);
+        let (hour, confirm_timeout) = (Duration::from_secs(3600), Duration::from_millis(100));
+        let timing = ProbeTiming { interval: hour, timeout: hour, confirm_timeout, jitter_pct: 0 };
+        let mut prober = Prober::new(timing, Clock::start(), reports);
+        let path: Path = ("s1".into(), "disk-a".into());
+        let (check, pace) = (Check::Greeting, CheckPace::default());
+        let target = Target { address, protocol: Protocol::Tcp, check, pace };
+        // A path that has answered before is known to take no hour for it.
+        let greeted = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt as _;
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"NBDMAGIC").await.unwrap();
+            listener
+        });
+        prober.set_targets(&BTreeMap::from([(path.clone(), target)]));
+        let first = results.recv().await.unwrap();
+        assert!(matches!(first.result, CheckResult::Answered { .. }), "{first:?}");
+        let _listener = greeted.await.unwrap();
+        prober.nudge(&path);
+        while prober.asker.turns.available_permits() == CHECKS_IN_FLIGHT_MAX {
+            tokio::task::yield_now().await;
+        }
+        prober.confirm(&path);
+        let second = results.recv().await.unwrap();
+        assert_eq!(second.manner, Manner::Confirming);
+        assert!(
+            matches!(second.result, CheckResult::Refused(_) | CheckResult::NotAsked(_)),
+            "{second:?}"
+        );
     }
 }

@@ -27,17 +27,20 @@ mod flows;
 mod gateway;
 mod per_family;
 mod raw;
+mod recall;
 
 pub use content::Content;
 use convert::wire_word;
 pub use convert::{address_bytes, device_line};
 pub use counters::{Count, Counters, DeviceCount};
 pub use error::TablesError;
+use flows::owner;
 pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
 pub use gateway::{Gateway, GatewayInterface};
 pub(super) use per_family::FamilyMaps;
 use per_family::FamilyTables;
 use raw::{MappedWords, Wire};
+use recall::Recall;
 
 /// The maps by name, as the loader found them.
 pub(super) struct Maps {
@@ -52,6 +55,7 @@ pub(super) struct Maps {
     pub reason_count: MapData,
     pub device_count: MapData,
     pub server_count: MapData,
+    pub syns: MapData,
     pub v4: FamilyMaps,
     pub v6: FamilyMaps,
 }
@@ -68,7 +72,8 @@ pub struct Tables {
     devices: Array<MapData, Wire<DeviceLine>>,
     reason_count: PerCpuArray<MapData, Wire<wire::Count>>,
     device_count: PerCpuArray<MapData, Wire<wire::DeviceCount>>,
-    server_count: PerCpuArray<MapData, Wire<wire::Count>>,
+    server_count: PerCpuArray<MapData, Wire<wire::ServerCount>>,
+    recall: Recall,
     v4: FamilyTables<V4>,
     v6: FamilyTables<V6>,
     /// Interface index by position in the configuration.
@@ -100,6 +105,7 @@ impl Tables {
             reason_count: open("REASON_COUNT", Map::PerCpuArray(maps.reason_count))?,
             device_count: open("DEVICE_COUNT", Map::PerCpuArray(maps.device_count))?,
             server_count: open("SERVER_COUNT", Map::PerCpuArray(maps.server_count))?,
+            recall: Recall::new(maps.syns)?,
             v4: FamilyTables::new(maps.v4)?,
             v6: FamilyTables::new(maps.v6)?,
             ports: Vec::new(),

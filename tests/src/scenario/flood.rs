@@ -271,6 +271,7 @@ impl Flood {
             now_ns: monotonic_ns(),
             idle: never,
             idle_of: Default::default(),
+            draining: Default::default(),
             closing_ms: u64::from(u32::MAX),
         };
         self.program.tables.sweep_flows(&sweep).context("count the flows")

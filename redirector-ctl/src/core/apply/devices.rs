@@ -135,6 +135,8 @@ fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
         pinned: wish.pinned,
         keep_apart: wish.keep_apart.clone(),
         on_planned: wish.on_planned,
+        on_overload: wish.on_overload,
+        fail_back_after_ms: wish.fail_back_after_ms,
         check: wish.check.clone(),
         check_pace: wish.check_pace,
         association,

@@ -53,7 +53,8 @@ pub(super) fn associate(
         }
         let policy = wish.policy.unwrap_or(match cause {
             Cause::Failure => FlowPolicy::Reset,
-            Cause::Planned | Cause::Overload => device.on_planned,
+            Cause::Planned => device.on_planned,
+            Cause::Overload => device.on_overload.unwrap_or(device.on_planned),
         });
         let left = left(&spec.servers, device, wish);
         let to = Turn { server: &wish.server, policy, cause, left };

@@ -104,9 +104,10 @@ pub(super) fn set_state(spec: &mut Spec, name: &Name, state: AdminState, problem
     spec.servers.insert(name.clone(), server);
 }
 
-/// An inactive server's flows were reset, so that it begins a new life when it serves again.
+/// The flows of a server that was out were reset, so that it begins a new life when it serves
+/// again.
 fn set(spec: &mut Spec, server: &mut Server, state: AdminState) {
-    if server.state == AdminState::Inactive && state != AdminState::Inactive && !server.life_over {
+    if server.state.is_out() && !state.is_out() && !server.life_over {
         begin_life(spec, server);
     }
     server.state = state;

@@ -181,8 +181,11 @@ fn check_tracking(wish: &DeviceSpec, problems: &mut Problems) {
                       affinity flow, or tracking tracked";
         problems.refused("stateless_affinity", "affinity", detail);
     }
-    if wish.on_planned == FlowPolicy::Keep {
-        problems.refused("stateless_keep", "on_planned", STATELESS_KEEP);
+    let policies = [("on_planned", Some(wish.on_planned)), ("on_overload", wish.on_overload)];
+    for (field, policy) in policies {
+        if policy == Some(FlowPolicy::Keep) {
+            problems.refused("stateless_keep", field, STATELESS_KEEP);
+        }
     }
 }
 

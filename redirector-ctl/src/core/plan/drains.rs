@@ -31,7 +31,9 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
             ended.insert(name.clone(), len);
         }
     }
-    planner.plan.wake_at_ms = wake_at_ms;
+    if let Some(at_ms) = wake_at_ms {
+        planner.wake_at(at_ms);
+    }
     if !ended.is_empty() {
         planner.decide(Change::EndDrains { drains: ended }, why.join("; "));
     }

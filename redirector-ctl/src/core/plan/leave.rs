@@ -61,6 +61,10 @@ fn decide(planner: &mut Planner<'_>, batch: Batch, cause: Cause) {
 fn reason(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> Option<Reason> {
     let now = &device.association.server;
     let server = spec.servers.get(now)?;
+    if server.state == AdminState::Failed {
+        let text = format!("{now} was declared failed");
+        return Some(Reason { cause: Cause::Failure, text });
+    }
     if server.life_over {
         let text = format!("{now} is dead");
         return Some(Reason { cause: Cause::Failure, text });
@@ -72,7 +76,7 @@ fn reason(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> O
         return Some(Reason { cause: Cause::Failure, text });
     }
     let text = match server.state {
-        AdminState::Active => return None,
+        AdminState::Active | AdminState::Failed => return None,
         AdminState::Draining => format!("{now} is draining"),
         AdminState::Inactive => format!("{now} is inactive"),
     };

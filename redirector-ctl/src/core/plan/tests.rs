@@ -93,6 +93,33 @@ fn a_server_that_answers_again_begins_a_new_life_and_gets_nothing_back() {
 }
 
 #[test]
+fn a_server_that_died_stays_out_for_its_time_unless_nobody_else_can_serve() {
+    let (spec, mut observed) = at_rest();
+    kill(&mut observed, "s1", false, 2000);
+    let spec = plan(&spec, &at(2001, &observed)).spec;
+    let mut back = all_well(&spec);
+    back.held_down.insert("s1".into(), 3001);
+    reads("server_held_down", &spec, &back, 2500);
+    assert!(!plan(&spec, &at(3001, &back)).spec.servers["s1"].life_over, "its time is over");
+    for server in ["s2", "s3"] {
+        kill(&mut back, server, false, 2500);
+    }
+    reads("held_down_but_needed", &spec, &back, 2500);
+}
+
+#[test]
+fn when_most_servers_fall_silent_together_nothing_is_decided() {
+    let (spec, mut observed) = at_rest();
+    for server in ["s1", "s2"] {
+        kill(&mut observed, server, true, 2000);
+    }
+    for device in ["d1", "d2", "d3"] {
+        set_path(&mut observed, "s3", device, Health::Healthy, 2100);
+    }
+    reads("most_silent", &spec, &observed, 2400);
+}
+
+#[test]
 fn a_draining_server_hands_its_devices_over_as_planned() {
     let (spec, observed) = at_rest();
     let drain = Change::SetServerState { name: "s1".into(), state: AdminState::Draining };
@@ -106,6 +133,45 @@ fn an_inactive_servers_flows_are_reset() {
     let off = Change::SetServerState { name: "s1".into(), state: AdminState::Inactive };
     let spec = changed(&spec, &[off], &at(2000, &observed));
     reads("server_inactive", &spec, &observed, 2000);
+}
+
+#[test]
+fn a_server_that_is_declared_failed_loses_its_devices_as_a_dead_one() {
+    let (spec, observed) = at_rest();
+    let fail = Change::SetServerState { name: "s1".into(), state: AdminState::Failed };
+    let spec = changed(&spec, &[fail], &at(2000, &observed));
+    reads("server_failed", &spec, &observed, 2000);
+    let planned = plan(&spec, &at(2000, &observed)).spec;
+    let back = Change::SetServerState { name: "s1".into(), state: AdminState::Active };
+    let back = changed(&planned, &[back], &at(3000, &observed));
+    assert_eq!(back.servers["s1"].incarnation, spec.servers["s1"].incarnation + 1, "a new life");
+}
+
+#[test]
+fn devices_go_back_to_a_server_that_returned_only_when_told_to_and_one_by_one() {
+    let returning = |n: u8, after_ms: Option<u64>| {
+        let mut device = device_spec(n, &["s1", "s2", "s3"]);
+        device.fail_back_after_ms = after_ms;
+        Change::PutDevice { name: format!("d{n}"), device }
+    };
+    let devices = [returning(1, Some(5000)), returning(2, Some(5000)), returning(3, None)];
+    let spec = spec(&[server(1), server(2), server(3)]);
+    let spec = changed(&spec, &devices, &at(1000, &Observed::default()));
+    let mut observed = all_well(&spec);
+    let spec = plan(&spec, &at(1000, &observed)).spec;
+    kill(&mut observed, "s1", false, 2000);
+    let spec = plan(&spec, &at(2001, &observed)).spec;
+    let mut back = all_well(&spec);
+    for device in ["d1", "d2", "d3"] {
+        set_path(&mut back, "s1", device, Health::Healthy, 4000);
+    }
+    let spec = plan(&spec, &at(4000, &back)).spec;
+    reads("fail_back_waits", &spec, &back, 5000);
+    reads("fail_back_first", &spec, &back, 9000);
+    let spec = plan(&spec, &at(9000, &back)).spec;
+    reads("fail_back_second", &spec, &back, 10_000);
+    let spec = plan(&spec, &at(10_000, &back)).spec;
+    assert_ne!(spec.devices["d3"].association.server, "s1", "it was not told to");
 }
 
 #[test]

@@ -120,14 +120,22 @@ mod tests {
     use crate::config::FlowsConfig;
     use crate::core::fixtures::{LIMITS, all_well, ip, three_and_three};
     use crate::core::health::Thresholds;
+    use crate::core::hold_down::HoldDown;
     use crate::core::image::diff;
     use crate::core::op::ServerState;
+    use crate::core::suspicion::Patience;
+    use crate::daemon::evidence::Evidence;
     use crate::platform::clock::Clock;
 
     fn settings(seed: Seed) -> Settings {
         Settings {
             limits: LIMITS,
             thresholds: Thresholds { rise: 2, fall: 2 },
+            evidence: Evidence {
+                patience: Patience { interval_ms: 0, silence_ms: 1 },
+                confirm_fall: 2,
+            },
+            hold_down: HoldDown { first_ms: 0, max_ms: 0, forget_ms: 0 },
             flows: FlowsConfig {
                 tcp_idle_timeout_ms: 1,
                 udp_idle_timeout_ms: 1,

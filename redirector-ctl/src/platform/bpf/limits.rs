@@ -1,7 +1,7 @@
 //! Sizes of the tables, and what they cost.
 
 use redirector_common::flow::Flow;
-use redirector_common::wire::{INTERFACES_LEN, ORIGINS_PER_DEVICE};
+use redirector_common::wire::{INTERFACES_LEN, ORIGINS_PER_DEVICE, RecentSyn, SYNS_LEN};
 
 /// Sizes of the tables. A pinned table keeps its size until `redirector detach`.
 ///
@@ -48,8 +48,9 @@ impl TableLimits {
         let (flow, path) = (size_of::<Flow>() as u64, 72);
         let both = |of: &dyn Fn(u64) -> u64| of(16) + of(40);
         let arrays = u64::from(self.devices_max) * (16 + 64 + 40 * cpus)
-            + u64::from(self.servers_max) * (64 + 16 * cpus)
+            + u64::from(self.servers_max) * (64 + 64 * cpus)
             + u64::from(INTERFACES_LEN) * 64
+            + u64::from(SYNS_LEN) * size_of::<RecentSyn>() as u64 * cpus
             + u64::from(self.paths_max.next_power_of_two()) * (64 + 128) * cpus;
         let made = u64::from(self.candidates_max) * both(&|key| entry(key, flow) + entry(key, key))
             + u64::from(self.fragments_max) * both(&|key| entry(key, path));

@@ -205,7 +205,7 @@ pub(super) fn answered(watch: &Stopwatch) -> CheckResult {
 /// No answer in time, unless our own timer came so late that an answer may have been waiting.
 pub(super) fn unanswered(limit: Duration, watch: &Stopwatch) -> CheckResult {
     let late = watch.elapsed().saturating_sub(limit);
-    if late > limit {
+    if late > limit / 2 {
         return CheckResult::NotAsked(format!("our own timer was {} ms late", late.as_millis()));
     }
     CheckResult::Silent(format!("no answer within {} ms", limit.as_millis()))

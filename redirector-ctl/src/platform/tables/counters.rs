@@ -8,6 +8,7 @@ use redirector_common::wire;
 
 use super::raw::Wire;
 use super::{Tables, TablesError, map_error};
+use crate::core::suspicion::Signs;
 
 /// Packets and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,7 +52,7 @@ impl Tables {
 
     /// A new holder of a server's id begins at zero.
     pub(super) fn clear_server_count(&mut self, id: u16) -> Result<(), TablesError> {
-        let zeros = zeros(Wire(wire::Count::default()))?;
+        let zeros = zeros(Wire(wire::ServerCount::default()))?;
         self.server_count
             .set(u32::from(id), zeros, 0)
             .map_err(|source| map_error(format!("clear the counters of server {id}"), source))
@@ -80,9 +81,22 @@ impl Tables {
         }
         for server in self.present_servers() {
             let per_cpu = self.server_count.get(&u32::from(server), 0).map_err(failed)?;
-            counters.servers.insert(server, sum(per_cpu.iter().map(|c| c.0)));
+            counters.servers.insert(server, sum(per_cpu.iter().map(|c| c.0.carried)));
         }
         Ok(counters)
+    }
+
+    /// What packets say of a server: one system call.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to read.
+    pub fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+        let per_cpu = self.server_count.get(&u32::from(server), 0);
+        let per_cpu = per_cpu.map_err(|source| {
+            map_error(format!("read what packets say of server {server}"), source)
+        })?;
+        Ok(per_cpu.iter().fold(Signs::default(), |all, one| add(all, &one.0)))
     }
 
     fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
@@ -102,6 +116,17 @@ where
     let failed = |source| TablesError::Io { attempt: "count the CPUs".to_owned(), source };
     let cpus = aya::util::nr_cpus().map_err(|(_, source)| failed(source))?;
     PerCpuValues::try_from(vec![zero; cpus]).map_err(failed)
+}
+
+fn add(all: Signs, one: &wire::ServerCount) -> Signs {
+    Signs {
+        waiting: all.waiting.saturating_add(one.waiting),
+        answered: all.answered.saturating_add(one.answered),
+        opened: all.opened.saturating_add(one.opened),
+        accepted: all.accepted.saturating_add(one.accepted),
+        refused: all.refused.saturating_add(one.refused),
+        unreachable: all.unreachable.saturating_add(one.unreachable),
+    }
 }
 
 fn sum(counts: impl Iterator<Item = wire::Count>) -> Count {

@@ -1,6 +1,6 @@
 //! Flows: counted and reaped in one pass over the flow table, a batch of entries at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use redirector_common::headers::PROTOCOL_TCP;
@@ -36,6 +36,8 @@ pub struct Sweep {
     pub idle_of: BTreeMap<u32, IdleTimes>,
     /// Flows of which one end has closed and that had no packet for so long go, in ms.
     pub closing_ms: u64,
+    /// Associations (device id, epoch) whose clients are counted, because they drain.
+    pub draining: BTreeSet<(u32, u16)>,
 }
 
 impl Sweep {
@@ -62,6 +64,9 @@ pub struct FlowCensus {
     /// TCP flows that are refused and whose client has not been heard since; at most
     /// [`REFUSED_MAX`] of them.
     pub refused: Vec<Refused>,
+    /// Clients of the flows of associations that drain, by (device, epoch). A client whose flows
+    /// one end has closed counts until they are gone.
+    pub draining_clients: BTreeMap<(u32, u16), BTreeSet<IpAddr>>,
     /// Flows taken away.
     pub reaped: u64,
 }
@@ -160,6 +165,11 @@ impl Standing<'_> {
                     Fate::Stays => {
                         census.flows_len += 1;
                         census.count(&flow);
+                        let (device, epoch, _) = owner(&flow);
+                        if sweep.draining.contains(&(device, epoch)) {
+                            let clients = census.draining_clients.entry((device, epoch));
+                            clients.or_default().insert(F::flow_parts(&key).0.ip());
+                        }
                     }
                     Fate::Refused => {
                         census.flows_len += 1;
@@ -188,7 +198,8 @@ impl Standing<'_> {
     ) -> Result<(), TablesError> {
         // What its client has not proven in the time that closing flows get is none.
         let idle = IdleTimes { tcp_ms: sweep.closing_ms, ..sweep.idle };
-        let fresh = Sweep { idle, idle_of: BTreeMap::new(), ..*sweep };
+        let (idle_of, draining) = (BTreeMap::new(), BTreeSet::new());
+        let fresh = Sweep { idle, idle_of, draining, ..*sweep };
         let mut reader = BatchReader::<F::Tuple, Flow>::from_beginning();
         while let Some(batch) = read(&of.candidates, &mut reader)? {
             for (key, flow) in batch {
@@ -304,7 +315,7 @@ fn is_closing(flow: &Flow) -> bool {
 }
 
 /// Device, epoch and server of a flow.
-fn owner(flow: &Flow) -> (u32, u16, u16) {
+pub(super) fn owner(flow: &Flow) -> (u32, u16, u16) {
     let identity = flow.word_at(0);
     (identity as u32, (identity >> 48) as u16, (identity >> 32) as u16)
 }

@@ -1,0 +1,182 @@
+//! Suspicion: what packets say against a server, before a check has been made. A pure state
+//! machine over counters that somebody else reads; it neither reads nor asks.
+//!
+//! A suspicion cuts nothing. It makes the server's checks be asked at once and with little
+//! patience; what they answer decides. So a rule here may be wrong, at the price of one check.
+//!
+//! What was asked is always compared with what was answered, both counted by the packet path. Who
+//! reads the counters late sees both of a longer time; and to be sure, a look that comes late
+//! begins anew, because whatever kept us may have kept the packets too.
+
+/// What packets say of one server; all but `waiting` grow for ever. Sums over CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signs {
+    /// Segments to it that want something, since each CPU last saw one from it that says something.
+    pub waiting: u64,
+    /// Segments from it that say something: payload or FIN.
+    pub answered: u64,
+    /// SYNs to it.
+    pub opened: u64,
+    /// SYNs of its own in answer.
+    pub accepted: u64,
+    /// Its RSTs to flows that are not proven.
+    pub refused: u64,
+    /// ICMP errors about packets to it.
+    pub unreachable: u64,
+}
+
+/// When to suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Time between two looks, in ms.
+    pub interval_ms: u64,
+    /// How long a server that is asked may say nothing, in ms.
+    pub silence_ms: u64,
+}
+
+impl Patience {
+    /// The same with looks that are at least so far apart.
+    #[must_use]
+    pub fn stretched(self, interval_ms: u64) -> Self {
+        Self { interval_ms: self.interval_ms.max(interval_ms), ..self }
+    }
+}
+
+/// Why a server is suspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// It was asked and has not said anything for so many ms.
+    Silent {
+        /// Since when, in ms.
+        for_ms: u64,
+    },
+    /// SYNs went to it and none was answered for so many ms, whatever else it says.
+    Unaccepted {
+        /// Since when, in ms.
+        for_ms: u64,
+    },
+    /// It refused a new flow with RST.
+    Refused,
+    /// Somebody said that it cannot be reached.
+    Unreachable,
+}
+
+impl std::fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Silent { for_ms } => write!(f, "asked, but silent for {for_ms} ms"),
+            Self::Unaccepted { for_ms } => {
+                write!(f, "no connection accepted for {for_ms} ms, though some were asked for")
+            }
+            Self::Refused => f.write_str("it refused a connection"),
+            Self::Unreachable => f.write_str("an ICMP error says that it cannot be reached"),
+        }
+    }
+}
+
+/// A look that comes so many intervals after the one before begins anew.
+const LATE: u64 = 4;
+/// Shortest and longest time between two suspicions of one server, in ms. Each that comes to
+/// nothing doubles it.
+const REST_MIN_MS: u64 = 200;
+const REST_MAX_MS: u64 = 5000;
+
+/// What is known of one server from the looks before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Watch {
+    last: Option<(Signs, u64)>,
+    /// Since when it is asked and says nothing; None while it speaks or nobody asks.
+    silent_since_ms: Option<u64>,
+    /// Since when SYNs to it are not answered.
+    unaccepted_since_ms: Option<u64>,
+    /// When it was last suspected, and how long after that it is left in peace.
+    rest: Option<(u64, u64)>,
+}
+
+impl Watch {
+    /// Looks at the counters as they are at `now_ms`. Times are ms of a clock that never goes back.
+    pub fn look(&mut self, signs: Signs, now_ms: u64, patience: Patience) -> Option<Suspicion> {
+        let known = self.last.replace((signs, now_ms));
+        let late_ms = patience.interval_ms.saturating_mul(LATE);
+        let before = known.filter(|(before, at_ms)| {
+            now_ms.saturating_sub(*at_ms) <= late_ms && !has_begun_anew(before, &signs)
+        });
+        let Some((before, _)) = before else {
+            (self.silent_since_ms, self.unaccepted_since_ms) = (None, None);
+            return None;
+        };
+        self.note(&before, &signs, now_ms);
+        if self.rest.is_some_and(|(at_ms, rest_ms)| now_ms.saturating_sub(at_ms) < rest_ms) {
+            return None;
+        }
+        let suspicion = self.suspicion(&before, &signs, now_ms, patience)?;
+        self.rest(now_ms);
+        Some(suspicion)
+    }
+
+    /// Follows the two runs of silence.
+    fn note(&mut self, before: &Signs, now: &Signs, now_ms: u64) {
+        if now.answered != before.answered {
+            self.silent_since_ms = None;
+        }
+        // Questions that came with the last answers count: those who wait for them may not ask
+        // again for a long time.
+        let asked = now.waiting != before.waiting;
+        if asked && now.waiting > 0 {
+            self.silent_since_ms.get_or_insert(now_ms);
+        }
+        if now.accepted != before.accepted {
+            self.unaccepted_since_ms = None;
+        } else if now.opened != before.opened {
+            self.unaccepted_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    fn suspicion(
+        &mut self,
+        before: &Signs,
+        now: &Signs,
+        now_ms: u64,
+        patience: Patience,
+    ) -> Option<Suspicion> {
+        if now.unreachable != before.unreachable {
+            return Some(Suspicion::Unreachable);
+        }
+        if now.refused != before.refused {
+            return Some(Suspicion::Refused);
+        }
+        if let Some(for_ms) = over(&mut self.silent_since_ms, now_ms, patience) {
+            return Some(Suspicion::Silent { for_ms });
+        }
+        let for_ms = over(&mut self.unaccepted_since_ms, now_ms, patience)?;
+        Some(Suspicion::Unaccepted { for_ms })
+    }
+
+    /// Leaves the server in peace for a while, for longer the sooner this comes after the last.
+    fn rest(&mut self, now_ms: u64) {
+        let again = |(at_ms, rest_ms): (u64, u64)| {
+            let soon = now_ms.saturating_sub(at_ms) < rest_ms.saturating_mul(4);
+            soon.then_some(rest_ms.saturating_mul(2).min(REST_MAX_MS))
+        };
+        self.rest = Some((now_ms, self.rest.and_then(again).unwrap_or(REST_MIN_MS)));
+    }
+}
+
+/// How long a run of silence has lasted, once it is too long. It is told once: who has been asked
+/// about it begins a new run with the next question.
+fn over(since_ms: &mut Option<u64>, now_ms: u64, patience: Patience) -> Option<u64> {
+    let for_ms = now_ms.saturating_sub((*since_ms)?);
+    if for_ms < patience.silence_ms {
+        return None;
+    }
+    *since_ms = None;
+    Some(for_ms)
+}
+
+/// Counters that grow for ever have become less: the place has a new holder.
+fn has_begun_anew(before: &Signs, now: &Signs) -> bool {
+    now.answered < before.answered || now.opened < before.opened || now.accepted < before.accepted
+}
+
+#[cfg(test)]
+mod tests;

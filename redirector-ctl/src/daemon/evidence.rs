@@ -1,0 +1,76 @@
+//! What packets say of the servers comes in, often: whoever is suspected is asked at once.
+//!
+//! Limits: reading takes a system call a server, and at most a twentieth of the loop's time; with
+//! very many servers the looks get rarer.
+
+use std::time::Duration;
+
+use tokio::time::Interval;
+
+use super::kernel::Kernel;
+use super::owner::{Owner, ticks};
+use crate::core::spec::Name;
+use crate::core::suspicion::{Patience, Suspicion};
+use crate::platform::clock::Stopwatch;
+
+/// How much longer than itself a look keeps the next one away.
+const LOOK_REST: u64 = 20;
+
+/// How the packets' evidence is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// When packets make a server suspect. An interval of zero: never.
+    pub(super) patience: Patience,
+    /// Failed checks in a row that confirm a suspicion.
+    pub(super) confirm_fall: u32,
+}
+
+impl Evidence {
+    /// When to look; None for never.
+    pub(super) fn ticks(&self) -> Option<Interval> {
+        let interval_ms = self.patience.interval_ms;
+        (interval_ms > 0).then(|| ticks(Duration::from_millis(interval_ms)))
+    }
+}
+
+impl<K: Kernel> Owner<K> {
+    /// Looks at what packets say of each server that serves, and asks those that they speak
+    /// against. It cuts nothing: the checks decide.
+    pub(super) fn take_evidence(&mut self) {
+        let now_ms = self.now_ms();
+        if now_ms < self.evidence_not_before_ms {
+            return;
+        }
+        let watch = Stopwatch::start();
+        let patience = self.settings.evidence.patience.stretched(self.evidence_rest_ms);
+        let mut suspects: Vec<(Name, Suspicion)> = Vec::new();
+        for (name, server) in self.spec.servers.iter().filter(|(_, server)| !server.is_out()) {
+            let signs = match self.kernel.signs(server.id) {
+                Ok(signs) => signs,
+                Err(error) => {
+                    tracing::warn!(%error, "no evidence from packets");
+                    return;
+                }
+            };
+            let known = self.watches.entry(server.id).or_default();
+            let suspicion = known.look(signs, now_ms, patience);
+            suspects.extend(suspicion.map(|suspicion| (name.clone(), suspicion)));
+        }
+        for (server, suspicion) in suspects {
+            tracing::debug!(server, "packets speak against it: {suspicion}");
+            self.confirm(&server);
+        }
+        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.evidence_rest_ms = took_ms.saturating_mul(LOOK_REST);
+        self.evidence_not_before_ms = now_ms.saturating_add(self.evidence_rest_ms);
+    }
+
+    /// Asks all paths of a suspect with little patience, and the others, who say whether our own
+    /// side works.
+    fn confirm(&self, suspect: &Name) {
+        for device in self.observed.paths.get(suspect).into_iter().flatten().map(|(name, _)| name) {
+            self.prober.confirm(&(suspect.clone(), device.clone()));
+        }
+        self.ask_witnesses(suspect);
+    }
+}

@@ -64,6 +64,19 @@ pub struct AssociationView {
     pub epoch: u16,
     /// Why it last changed.
     pub cause: String,
+    /// Earlier associations whose flows may still be open.
+    pub drains: Vec<DrainView>,
+}
+
+/// An earlier association whose flows may still be open.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct DrainView {
+    /// Server the flows are on.
+    pub server: String,
+    /// Their epoch.
+    pub epoch: u16,
+    /// How many there are.
+    pub flows_len: u64,
 }
 
 /// Packets and bytes.

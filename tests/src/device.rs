@@ -1,8 +1,9 @@
 //! The lab's devices as values: a disk or an echo service, each with its service address.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::topology::service_address;
+use crate::data_path::Version;
+use crate::topology::{service_address, v6_beside};
 
 /// What is behind a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,10 @@ pub enum Kind {
 pub struct Device {
     /// Name, also of the disk's file and NBD export.
     pub name: String,
-    /// The service address.
+    /// The service address, as it is in IPv4.
     pub address: Ipv4Addr,
+    /// Whether that, or the IPv6 address beside it, is what clients know.
+    pub version: Version,
     /// The port at the service address.
     pub port: u16,
     /// The port at every server.
@@ -34,14 +37,22 @@ pub struct Device {
 }
 
 impl Device {
+    /// The service address that clients know.
+    pub fn ip(&self) -> IpAddr {
+        match self.version {
+            Version::V4 => self.address.into(),
+            Version::V6 => v6_beside(self.address).into(),
+        }
+    }
+
     /// Where clients reach it.
     pub fn service(&self) -> SocketAddr {
-        SocketAddrV4::new(self.address, self.port).into()
+        SocketAddr::new(self.ip(), self.port)
     }
 
     /// Where clients reach its disk with NBD programs.
     pub fn uri(&self) -> String {
-        format!("nbd://{}:{}/{}", self.address, self.port, self.name)
+        format!("nbd://{}/{}", self.service(), self.name)
     }
 
     /// Two disks of `bytes` each and two echo services, begun on s1 and s2.
@@ -65,6 +76,7 @@ impl Device {
         Self {
             name: name.to_owned(),
             address: service_address(number),
+            version: Version::V4,
             port,
             server_port,
             kind,

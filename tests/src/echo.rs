@@ -6,7 +6,7 @@
 //! client's side is in `flows`.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::topology::GATEWAY_AT_SERVERS;
+use crate::topology::is_gateway;
 
 /// Serves on all `ports` until killed. The body of the hidden subcommand `echo-server`.
 ///
@@ -26,7 +26,8 @@ pub fn serve(server: &str, ports: &[u16]) -> Result<()> {
         let ids = Arc::new(AtomicU64::new(1));
         let mut loops = tokio::task::JoinSet::new();
         for &port in ports {
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+            // Of both families: what comes by IPv4 has an address that only looks like IPv6.
+            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await;
             let listener = listener.with_context(|| format!("listen on port {port}"))?;
             loops.spawn(accept(listener, port, server.to_owned(), Arc::clone(&ids)));
         }
@@ -45,6 +46,7 @@ async fn accept(
 ) -> Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         println!("accepted {peer} {port}");
         let id = ids.fetch_add(1, Ordering::Relaxed);
         let line = format!("{server} {id}\n");
@@ -77,7 +79,7 @@ pub fn accepted(log: &str, port: u16) -> Result<BTreeSet<SocketAddr>> {
             anyhow::bail!("an echo server printed {line:?}");
         };
         let peer: SocketAddr = peer.parse().with_context(|| format!("the peer in {line:?}"))?;
-        let is_client = !peer.ip().is_loopback() && peer.ip() != GATEWAY_AT_SERVERS;
+        let is_client = !peer.ip().is_loopback() && !is_gateway(peer.ip());
         if at.parse() == Ok(port) && is_client {
             peers.insert(peer);
         }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
+use crate::netns::run_quietly;
 use crate::wait;
 
 /// A way to die.
@@ -19,6 +20,9 @@ pub enum Fault {
     /// The whole machine hangs: its programs are stopped and nothing enters or leaves it, while its
     /// links stay up on both sides.
     Freeze,
+    /// Its kernel drops whatever comes in or would go out: a firewall gone wrong, a broken network
+    /// stack. Its links stay up and it still answers ARP.
+    Drop,
     /// Its programs are stopped, its kernel lives: it accepts connections, and nothing ever
     /// answers. A check that only connects cannot see this.
     Stop,
@@ -33,6 +37,7 @@ impl fmt::Display for Fault {
             Fault::Kill => "kill",
             Fault::Cut => "cut",
             Fault::Freeze => "freeze",
+            Fault::Drop => "drop",
             Fault::Stop => "stop",
         })
     }
@@ -47,6 +52,9 @@ impl Fault {
             Fault::Freeze => {
                 "its programs are stopped (SIGSTOP) and the switches pass nothing from or to it, \
                  links up"
+            }
+            Fault::Drop => {
+                "its kernel drops all IP packets, in and out (nftables); ARP is answered"
             }
             Fault::Stop => "its programs are stopped (SIGSTOP); its kernel accepts connections",
         }
@@ -72,6 +80,7 @@ impl Fault {
                 }
                 lab.server(server)?.signal(Signal::SIGSTOP)?;
             }
+            Fault::Drop => nft(lab, server, DROP_ALL)?,
             Fault::Stop => lab.server(server)?.signal(Signal::SIGSTOP)?,
         }
         Ok(began)
@@ -95,8 +104,24 @@ impl Fault {
                     lab.network.set_silent(server, network, false)?;
                 }
             }
+            Fault::Drop => nft(lab, server, "delete table inet lab_drop")?,
             Fault::Stop => lab.server(server)?.signal(Signal::SIGCONT)?,
         }
         Ok(())
     }
+}
+
+/// Rules that drop everything but a host's talk with itself.
+const DROP_ALL: &str = "
+    add table inet lab_drop
+    add chain inet lab_drop incoming { type filter hook input priority -300; }
+    add rule inet lab_drop incoming iifname != lo drop
+    add chain inet lab_drop outgoing { type filter hook output priority -300; }
+    add rule inet lab_drop outgoing oifname != lo drop
+";
+
+/// Gives nft's commands to a server's kernel, all in one step.
+fn nft(lab: &Lab, server: &str, commands: &str) -> Result<()> {
+    let mut nft = lab.network.host(server)?.command("nft");
+    run_quietly(nft.arg(commands)).context("nft (package nftables)").map(drop)
 }

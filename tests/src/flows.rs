@@ -37,6 +37,15 @@ pub enum End {
     Silent,
 }
 
+/// What a flow does after its greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It asks every 20 ms.
+    Asks,
+    /// It says nothing more and waits to be told something.
+    Waits,
+}
+
 /// One flow, as its client sees it.
 #[derive(Debug, Clone)]
 pub struct Flow {
@@ -52,10 +61,12 @@ pub struct Flow {
     pub strays: Vec<String>,
     /// How and when it ended, if it did by itself.
     pub end: Option<(End, Instant)>,
+    /// Its client was told to close it.
+    is_given_up: bool,
 }
 
 enum Request {
-    Open(SocketAddr, std_mpsc::Sender<Result<Flow>>),
+    Open(SocketAddr, Manner, std_mpsc::Sender<Result<Flow>>),
 }
 
 /// Flows of one client. Dropping this closes them.
@@ -102,11 +113,28 @@ impl Flows {
     /// # Errors
     /// When no server answers within 5 s.
     pub fn open(&self, address: SocketAddr) -> Result<Flow> {
+        self.open_as(address, Manner::Asks)
+    }
+
+    /// The same of a flow that behaves as it is told.
+    ///
+    /// # Errors
+    /// As [`Flows::open`].
+    pub fn open_as(&self, address: SocketAddr, manner: Manner) -> Result<Flow> {
         let (reply, answer) = std_mpsc::channel();
         self.requests
-            .send(Request::Open(address, reply))
+            .send(Request::Open(address, manner, reply))
             .map_err(|_| anyhow!("the thread of the flows has ended"))?;
         answer.recv().context("the thread of the flows has ended")?
+    }
+
+    /// Lets the client of a flow that asks close it, instead of its next question.
+    pub fn give_up(&self, flow: &Flow) {
+        let mut flows = lock(&self.flows);
+        let known = flows.iter_mut().rev().find(|known| known.local == flow.local);
+        if let Some(known) = known {
+            known.is_given_up = true;
+        }
     }
 
     /// All flows as they are now, in the order in which they were opened.
@@ -151,7 +179,7 @@ async fn serve_requests(
             _ = stopped.wait_for(|stopped| *stopped) => break,
             request = inbox.recv() => request,
         };
-        let Some(Request::Open(address, reply)) = request else { break };
+        let Some(Request::Open(address, manner, reply)) = request else { break };
         let flows = Arc::clone(&flows);
         let stopped = stopped.clone();
         tasks.spawn(async move {
@@ -163,7 +191,10 @@ async fn serve_requests(
                         flows.len() - 1
                     };
                     let _ = reply.send(Ok(flow));
-                    ask_on(stream, index, &flows, stopped).await;
+                    match manner {
+                        Manner::Asks => ask_on(stream, index, &flows, stopped).await,
+                        Manner::Waits => wait_on(stream, index, &flows, stopped).await,
+                    }
                 }
                 Err(error) => {
                     let _ = reply.send(Err(error));
@@ -189,7 +220,8 @@ async fn open(address: SocketAddr) -> Result<(Flow, Stream)> {
         if server.is_empty() {
             bail!("closed without a greeting");
         }
-        let flow = Flow { address, local, server, answers: 1, strays: vec![], end: None };
+        let (strays, end) = (Vec::new(), None);
+        let flow = Flow { address, local, server, answers: 1, strays, end, is_given_up: false };
         Ok((flow, stream))
     };
     match timeout(OPEN_WITHIN, opening).await {
@@ -212,6 +244,9 @@ async fn ask_on(
             _ = stopped.wait_for(|stopped| *stopped) => return,
             _ = beat.tick() => {}
         }
+        if lock(flows)[index].is_given_up {
+            return;
+        }
         let answer = timeout(ANSWER_WITHIN, ask(&mut stream)).await;
         let mut flows = lock(flows);
         let flow = &mut flows[index];
@@ -230,6 +265,31 @@ async fn ask_on(
         flow.end = Some((end, wait::now()));
         return;
     }
+}
+
+/// Listens until something is heard. A server that was asked nothing has nothing to say.
+async fn wait_on(
+    mut stream: Stream,
+    index: usize,
+    flows: &Mutex<Vec<Flow>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut heard = String::new();
+    let outcome = tokio::select! {
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+        outcome = stream.read_line(&mut heard) => outcome,
+    };
+    let mut flows = lock(flows);
+    let flow = &mut flows[index];
+    let end = match outcome {
+        Ok(0) => End::Closed,
+        Ok(_) => {
+            flow.strays.push(heard);
+            return;
+        }
+        Err(error) => End::Broken(error.to_string()),
+    };
+    flow.end = Some((end, wait::now()));
 }
 
 async fn ask(stream: &mut Stream) -> std::io::Result<String> {

@@ -2,12 +2,17 @@
 //! servers.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use redirector_common::wire::ABI_VERSION;
+use redirector_ctl::platform::store::State;
 
 use crate::api::Api;
+use crate::data_path::Version;
 use crate::device::{Device, Kind};
 use crate::io::BLOCK_BYTES;
 use crate::netns::{Connection, Namespace};
@@ -16,7 +21,7 @@ use crate::redirector::{Bpffs, Health, Redirector, config_text};
 use crate::run::Run;
 use crate::servers::Server;
 use crate::storage::Storage;
-use crate::topology::{GATEWAY_AT_SERVERS, Network, Topology};
+use crate::topology::{Network, Topology, is_gateway};
 use crate::wait::{self, Look};
 
 /// From starting a client's program to its first I/O.
@@ -83,7 +88,10 @@ impl Lab {
         let run = Run::new()?;
         let keeping = Keeping { log_dir: run.subdir("logs")?, life: plan.life };
         let bpffs = Bpffs::mount(&run)?;
-        let topology = Topology::standard(plan.clients_len, plan.servers_len);
+        let mut topology = Topology::standard(plan.clients_len, plan.servers_len);
+        if plan.devices.iter().any(|device| device.version == Version::V6) {
+            topology.speaks = Version::V6;
+        }
         let network = topology.build(&run)?;
         let gateway = topology.hosts.iter().find(|host| host.forwards);
         let gateway = gateway.context("a topology without a gateway")?;
@@ -173,6 +181,14 @@ impl Lab {
         Ok(self.keeping.launch(name, self.network.host(client)?))
     }
 
+    /// A launch of a program called `name` on the gateway.
+    ///
+    /// # Errors
+    /// When the lab has no gateway.
+    pub fn on_gateway<'a>(&'a self, name: &'a str) -> Result<Launch<'a>> {
+        Ok(self.keeping.launch(name, self.network.host("gateway")?))
+    }
+
     /// A client's namespace.
     ///
     /// # Errors
@@ -191,7 +207,7 @@ impl Lab {
         let mut connections = self.network.host(server)?.connections_at(port)?;
         connections.retain(|connection| {
             let from = connection.remote.ip();
-            from != GATEWAY_AT_SERVERS && !from.is_loopback()
+            !is_gateway(from) && !from.is_loopback()
         });
         Ok(connections)
     }
@@ -219,7 +235,7 @@ impl Lab {
     }
 
     /// The file behind a disk.
-    pub fn backing_file(&self, disk: &str) -> std::path::PathBuf {
+    pub fn backing_file(&self, disk: &str) -> PathBuf {
         self.storage.backing_file(disk)
     }
 
@@ -231,6 +247,21 @@ impl Lab {
     /// Its name and directory.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// The directory of the pinned tables.
+    pub fn pins(&self) -> PathBuf {
+        self.bpffs.dir().join("redirector").join(format!("abi-{ABI_VERSION}"))
+    }
+
+    /// What the daemon has on disk: its desired state.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is damaged.
+    pub fn state(&self) -> Result<State> {
+        let path = self.run.dir().join("state").join("state.json");
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("the state in {}", path.display()))
     }
 
     /// Its bpffs.

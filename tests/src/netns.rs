@@ -166,7 +166,9 @@ impl Connection {
     /// N is 0.
     fn from_ss(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
-        let remote = words.nth(3)?.parse().ok()?;
+        let remote: SocketAddr = words.nth(3)?.parse().ok()?;
+        // A socket of both families has its IPv4 peers in IPv6's form.
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         let received = words.find_map(|word| word.strip_prefix("bytes_received:"));
         let received_bytes = received.map_or(Some(0), |bytes| bytes.parse().ok())?;
         Some(Self { remote, received_bytes })

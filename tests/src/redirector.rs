@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,12 +14,13 @@ use nix::sys::signal::Signal;
 
 use crate::api::Api;
 use crate::cleanup::{self, Guard, Undo};
+use crate::data_path::Version;
 use crate::device::Device;
 use crate::netns::Namespace;
 use crate::process::{Ended, Keeping, Process, run_to_end};
 use crate::programs;
 use crate::run::Run;
-use crate::topology::{GATEWAY_CLIENT_SIDE, GATEWAY_SERVER_SIDE, server_address};
+use crate::topology::{GATEWAY_CLIENT_SIDE, GATEWAY_SERVER_SIDE, server_address, v6_beside};
 use crate::wait::{self, Look};
 
 /// Loading the program, on a busy machine.
@@ -41,6 +43,11 @@ pub struct Health {
     pub fall: u32,
     /// How often the packets' evidence is read, in ms; 0 for never.
     pub evidence_interval_ms: u64,
+}
+
+impl Health {
+    /// For servers whose death is to be known within 60 ms also while they are idle.
+    pub const FAST: Self = Self { interval_ms: 20, timeout_ms: 10, rise: 2, fall: 2 };
 }
 
 impl Default for Health {
@@ -88,7 +95,7 @@ pub struct Redirector {
     keeping: Keeping,
 }
 
-/// The configuration file of a lab with servers s1, s2, .. and these devices.
+/// The configuration file of a lab with servers s1, s2, .. and these devices, all of one family.
 pub fn config_text(
     dir: &Path,
     bpffs: &Path,
@@ -96,6 +103,7 @@ pub fn config_text(
     devices: &[Device],
     health: Health,
 ) -> String {
+    let is_v6 = devices.iter().any(|device| device.version == Version::V6);
     let mut text = format!(
         "[redirector]\nstate_dir = {state:?}\nbpffs_dir = {bpffs:?}\n\n\
          [api]\nunix_socket = {socket:?}\n\n\
@@ -116,15 +124,14 @@ pub fn config_text(
     );
     let names: Vec<String> = (1..=servers_len).map(|number| format!("s{number}")).collect();
     for (name, number) in names.iter().zip(1..) {
+        let address = server_address(number);
+        let address: IpAddr = if is_v6 { v6_beside(address).into() } else { address.into() };
         // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n[[server]]\nname = {name:?}\naddress = \"{}\"\n",
-            server_address(number)
-        );
+        let _ = write!(text, "\n[[server]]\nname = {name:?}\naddress = \"{address}\"\n");
     }
     for device in devices {
-        let Device { name, address, port, server_port, server, .. } = device;
+        let Device { name, port, server_port, server, .. } = device;
+        let address = device.ip();
         let _ = write!(
             text,
             "\n[[device]]\nname = {name:?}\naddress = \"{address}\"\nport = {port}\n\
@@ -256,6 +263,11 @@ impl Redirector {
         let launch = self.keeping.launch(name, gateway);
         let (program, path) = (self.program.to_string_lossy(), path.to_string_lossy());
         run_to_end(&launch, &[&program, "run", "--config", &path], START_WITHIN)
+    }
+
+    /// Lets another copy of the program be what is started from now on.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// The program.

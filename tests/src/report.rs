@@ -83,6 +83,11 @@ impl Row {
         }
     }
 
+    /// The row, unless it is one of no samples.
+    pub fn of_something(self) -> Option<Self> {
+        (self.runs != Some(0)).then_some(self)
+    }
+
     /// The row with a count of violations.
     pub fn with_violations(self, violations: u64) -> Self {
         Self { violations: Some(violations), ..self }

@@ -7,11 +7,12 @@
 //! [`build`]: Topology::build
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::data_path::Version;
 use crate::netns::{Namespace, run_quietly};
 use crate::run::Run;
 use crate::xdp_pass;
@@ -26,6 +27,8 @@ pub struct Topology {
     pub networks: Vec<String>,
     /// The hosts.
     pub hosts: Vec<Host>,
+    /// What the hosts speak: IPv4 alone, or IPv6 beside it.
+    pub speaks: Version,
 }
 
 /// A host: a network namespace with interfaces.
@@ -67,6 +70,17 @@ pub const GATEWAY_AT_SERVERS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
 /// The storage host's address.
 pub const STORAGE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 3, 1);
 
+/// The IPv6 address beside an IPv4 one: the same network and host, by their numbers.
+pub fn v6_beside(address: Ipv4Addr) -> Ipv6Addr {
+    let [_, _, network, host] = address.octets();
+    Ipv6Addr::new(0xfd00, 0, 0, network.into(), 0, 0, 0, host.into())
+}
+
+/// Whether an address is the gateway's among the servers: what comes from there is a check.
+pub fn is_gateway(address: IpAddr) -> bool {
+    address == GATEWAY_AT_SERVERS || address == v6_beside(GATEWAY_AT_SERVERS)
+}
+
 /// Address of client `number` (from 1).
 pub fn client_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 1, 10 + number)
@@ -84,7 +98,8 @@ pub fn service_address(number: u8) -> Ipv4Addr {
 
 impl Topology {
     /// Clients and gateway in one network, gateway and servers in a second, servers and storage in
-    /// a third that only they reach. At most 80 clients and 200 servers fit into the addresses.
+    /// a third that only they reach, in IPv4. At most 80 clients and 200 servers fit into the
+    /// addresses.
     pub fn standard(clients: u8, servers: u8) -> Self {
         let mut hosts = vec![
             Host {
@@ -118,7 +133,8 @@ impl Topology {
             default_route: Some(GATEWAY_AT_SERVERS),
             forwards: false,
         }));
-        Self { networks: ["clients", "servers", "storage"].map(String::from).to_vec(), hosts }
+        let networks = ["clients", "servers", "storage"].map(String::from).to_vec();
+        Self { networks, hosts, speaks: Version::V4 }
     }
 
     /// Makes every namespace, bridge, link, address and route.
@@ -141,12 +157,18 @@ impl Topology {
             // Before its interfaces are made, which copy the default.
             for scope in ["all", "default"] {
                 namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
+                if self.speaks == Version::V6 {
+                    namespace.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "0")?;
+                }
             }
             for link in &host.links {
                 let switch = network.switch(&link.network)?;
                 plug_in(host, link, &namespace, switch)?;
             }
             settle(host, &namespace)?;
+            if self.speaks == Version::V6 {
+                settle_v6(host, &namespace)?;
+            }
             network.hosts.insert(host.name.clone(), namespace);
         }
         Ok(network)
@@ -182,6 +204,20 @@ fn settle(host: &Host, namespace: &Namespace) -> Result<()> {
     if host.forwards {
         namespace.sysctl("net/ipv4/ip_forward", "1")?;
         namespace.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+    }
+    Ok(())
+}
+
+/// Gives a host an IPv6 address beside each IPv4 one, and the same ways. Nobody else is there, so
+/// that no address is tried out for being another's first.
+fn settle_v6(host: &Host, namespace: &Namespace) -> Result<()> {
+    let addresses = host.links.iter().map(|Link { interface, address, .. }| {
+        format!("address add {}/64 dev {interface} nodad", v6_beside(*address))
+    });
+    let way = host.default_route.map(|via| format!("route add default via {}", v6_beside(via)));
+    namespace.ip(&addresses.chain(way).collect::<Vec<_>>())?;
+    if host.forwards {
+        namespace.sysctl("net/ipv6/conf/all/forwarding", "1")?;
     }
     Ok(())
 }

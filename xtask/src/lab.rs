@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::harness;
+use crate::{harness, setup};
 
 /// Arguments of `cargo xtask lab`.
 #[derive(clap::Args)]
@@ -17,5 +17,34 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let peers = peers_of(&arguments.rest);
+    if !peers.is_empty() {
+        setup::ensure_ready_with(peers)?;
+    }
     match harness::become_harness("lab", arguments.rest.clone())? {}
+}
+
+/// Programs that are measured beside the product, of which no other command knows.
+fn peers_of(rest: &[OsString]) -> &'static [&'static str] {
+    let words = rest.iter().filter_map(|word| word.to_str());
+    let names_haproxy =
+        |word: &str| word.starts_with("haproxy") || matches!(word, "deaths" | "all");
+    if words.into_iter().any(names_haproxy) { &["haproxy"] } else { &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn haproxy_is_asked_for_by_the_scenarios_that_start_it_and_by_no_other() {
+        let peers =
+            |words: &str| peers_of(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for words in ["haproxy-default", "haproxy_tuned --runs 3", "--json x deaths", "all"] {
+            assert_eq!(peers(words), ["haproxy"], "{words}");
+        }
+        for words in ["failover", "death-idle --runs 30", "flood-syn"] {
+            assert_eq!(peers(words), <[&str; 0]>::default(), "{words}");
+        }
+    }
 }

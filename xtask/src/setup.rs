@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.check {
-        let machine = Machine::survey();
+        let machine = Machine::survey(&[]);
         print!("{machine}");
         let plan = plan::plan(&machine);
         if plan.is_empty() {
@@ -39,7 +39,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         println!("missing; `cargo xtask setup` would:\n{plan}");
         return Ok(ExitCode::FAILURE);
     }
-    let machine = complete()?;
+    let machine = complete(&[])?;
     print!("{machine}");
     println!("nothing is missing");
     Ok(ExitCode::SUCCESS)
@@ -47,15 +47,20 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Sets up what is missing for another command; says one line when nothing is.
 pub(crate) fn ensure_ready() -> Result<()> {
-    let machine = complete()?;
+    ensure_ready_with(&[])
+}
+
+/// The same for a command that needs programs of its own besides.
+pub(crate) fn ensure_ready_with(on_demand: &[&str]) -> Result<()> {
+    let machine = complete(on_demand)?;
     eprintln!("setup: nothing is missing ({})", machine.summary());
     Ok(())
 }
 
-fn complete() -> Result<Machine> {
+fn complete(on_demand: &[&str]) -> Result<Machine> {
     let mut package_lists_are_fresh = false;
     for _ in 0..ROUNDS_MAX {
-        let machine = Machine::survey();
+        let machine = Machine::survey(on_demand);
         let plan = plan::plan(&machine);
         if plan.is_empty() {
             return Ok(machine);
@@ -69,7 +74,7 @@ fn complete() -> Result<Machine> {
             apply::apply(step)?;
         }
     }
-    let plan = plan::plan(&Machine::survey());
+    let plan = plan::plan(&Machine::survey(on_demand));
     bail!("still missing after the installation, which reported no error:\n{plan}")
 }
 

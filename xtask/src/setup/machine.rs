@@ -74,6 +74,10 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("nft", "nftables", "what the kernel has for the same work, for the benchmark"),
 ];
 
+/// Programs that only some commands start: installed when one of these asks for them.
+pub(super) const ON_DEMAND: &[Tool] =
+    &[tool("haproxy", "haproxy", "a peer beside which servers die (its service may be disabled)")];
+
 /// A compiler that can build for BPF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Compiler {
@@ -105,7 +109,9 @@ pub(super) struct Machine {
     pub(super) debian: bool,
     /// The name the system gives itself.
     pub(super) system_name: String,
-    /// Programs of [`TOOLS`] that are not on PATH.
+    /// How many programs were asked for.
+    pub(super) tools_len: usize,
+    /// Those of them that are not on PATH.
     pub(super) missing_tools: BTreeSet<&'static str>,
     /// What the build script will use.
     pub(super) compiler: Option<Compiler>,
@@ -123,8 +129,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Looks around; takes a fraction of a second.
-    pub(super) fn survey() -> Self {
+    /// Looks around, for [`TOOLS`] and for those [`ON_DEMAND`] that are named; takes a fraction of
+    /// a second.
+    pub(super) fn survey(on_demand: &[&str]) -> Self {
+        let asked = ON_DEMAND.iter().filter(|tool| on_demand.contains(&tool.program));
+        let tools: Vec<&Tool> = TOOLS.iter().chain(asked).collect();
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let choice = env::var(TOOLCHAIN_VARIABLE).ok();
         let compiler = match &choice {
@@ -135,7 +144,8 @@ impl Machine {
             root: run::is_root(),
             debian: is_debian(&release) && run::find_in_path("apt-get").is_some(),
             system_name: os_release_field(&release, "PRETTY_NAME").unwrap_or("unknown").to_owned(),
-            missing_tools: TOOLS
+            tools_len: tools.len(),
+            missing_tools: tools
                 .iter()
                 .map(|tool| tool.program)
                 .filter(|program| run::find_in_path(program).is_none())
@@ -172,8 +182,8 @@ impl fmt::Display for Machine {
             None => writeln!(out, "  BPF compiler  none")?,
         }
         writeln!(out, "  bpf-linker    {}", self.linker)?;
-        let present_len = TOOLS.len() - self.missing_tools.len();
-        write!(out, "  programs      {present_len} of {}", TOOLS.len())?;
+        let present_len = self.tools_len.saturating_sub(self.missing_tools.len());
+        write!(out, "  programs      {present_len} of {}", self.tools_len)?;
         if !self.missing_tools.is_empty() {
             let names: Vec<_> = self.missing_tools.iter().copied().collect();
             write!(out, ", without {}", names.join(", "))?;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::machine::{LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, TOOLCHAIN_VARIABLE, TOOLS};
+use super::machine::{
+    LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, ON_DEMAND, TOOLCHAIN_VARIABLE, TOOLS,
+};
 
 /// Debian's compiler with a ready-made `core` for BPF. Debian builds it for its browsers and moves
 /// it to new releases as they need it, hence no version here.
@@ -46,6 +48,7 @@ impl Plan {
 pub(super) fn plan(machine: &Machine) -> Plan {
     let mut packages: BTreeMap<String, &'static str> = TOOLS
         .iter()
+        .chain(ON_DEMAND)
         .filter(|tool| machine.missing_tools.contains(tool.program))
         .map(|tool| (tool.package.to_owned(), tool.purpose))
         .collect();
@@ -178,6 +181,7 @@ mod tests {
             root: true,
             debian: true,
             system_name: "Debian".to_owned(),
+            tools_len: TOOLS.len(),
             missing_tools: BTreeSet::new(),
             compiler: Some(Compiler {
                 toolchain: LINKED_TOOLCHAIN.to_owned(),
@@ -221,6 +225,13 @@ mod tests {
              \x20 rustup toolchain redirector-bpf: a link to the compiler in /usr\n\
              \x20 then bpf-linker, with the development files of the LLVM that the compiler says\n"
         );
+    }
+
+    #[test]
+    fn a_program_for_some_commands_only_is_installed_when_it_was_asked_for_and_is_missing() {
+        let machine = Machine { missing_tools: BTreeSet::from(["haproxy"]), ..complete_machine() };
+        let text = plan(&machine).to_string();
+        assert!(text.starts_with("  package haproxy: a peer beside which servers die"), "{text}");
     }
 
     #[test]

@@ -177,9 +177,32 @@ fn is_progress(line: &str) -> bool {
 fn build(compiler: &Compiler) -> Result<()> {
     let root_dir = workspace_dir()?.join("redirector-ebpf");
     let root_dir = root_dir.to_str().context("the path of redirector-ebpf is not UTF-8")?;
+    share_target_dir()?;
     let package = Package { name: "redirector-ebpf", root_dir, ..Package::default() };
     aya_build::build_ebpf([package], Toolchain::Custom(&compiler.name))
         .with_context(|| format!("toolchain {}; if tools are missing, {REMEDY}", compiler.name))
+}
+
+/// Lets all builds of the workspace compile the BPF crates in one place, `target/bpf`.
+///
+/// Cargo gives this script another `OUT_DIR` for each profile and set of features, and aya-build
+/// compiles everything below it; the objects are the same each time. The inner cargo locks the
+/// place while it works there.
+fn share_target_dir() -> Result<()> {
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+    // target/<profile>/build/<package>/out
+    let Some(target_dir) = out_dir.ancestors().nth(4) else { return Ok(()) };
+    let (own, shared) = (out_dir.join("aya-build"), target_dir.join("bpf"));
+    fs::create_dir_all(&shared).with_context(|| format!("cannot make {}", shared.display()))?;
+    if own.is_dir() && !own.is_symlink() {
+        fs::remove_dir_all(&own).with_context(|| format!("cannot remove {}", own.display()))?;
+    }
+    match std::os::unix::fs::symlink(&shared, &own) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot link {}", own.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn bpf_target() -> &'static str {

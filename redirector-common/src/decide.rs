@@ -4,6 +4,7 @@
 //! verdict is written into a place that the caller has for it: in the kernel that is no stack.
 
 mod begin;
+mod entered;
 mod forward;
 mod proof;
 mod returning;
@@ -11,6 +12,7 @@ mod stateless;
 mod unrecorded;
 
 pub use begin::PORT_TRIES_MAX;
+pub use entered::entered;
 pub use unrecorded::{Unrecorded, unrecorded};
 
 use crate::family::Family;

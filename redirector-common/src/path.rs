@@ -5,7 +5,7 @@ use crate::family::Family;
 use crate::flow::Owner;
 use crate::order::{Be16, Words as _};
 use crate::verdict::{Action, Reason, Verdict};
-use crate::wire::Hop;
+use crate::wire::{DEVICE_NONE, Hop, SERVER_NONE};
 
 /// What packets of one kind are turned into, for as long as their flow may go on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,6 +38,25 @@ pub struct Path<F: Family> {
 }
 
 impl<F: Family> Path<F> {
+    /// A place for a path.
+    #[inline(always)]
+    pub fn nowhere() -> Self {
+        Self {
+            device: DEVICE_NONE,
+            server: SERVER_NONE,
+            epoch: 0,
+            incarnation: 0,
+            learnt: 0,
+            hop: Hop::UNKNOWN,
+            address: F::Address::default(),
+            other: F::Address::default(),
+            port: Be16::default(),
+            other_port: Be16::default(),
+            action: Action::Pass,
+            forwarding: 0,
+        }
+    }
+
     /// The path of packets that are treated as `verdict` says, learnt `now`.
     #[inline(always)]
     pub fn of(verdict: &Verdict<F>, hop: Hop, now: u64) -> Self {

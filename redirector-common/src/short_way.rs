@@ -14,6 +14,7 @@ use crate::frame::Frame;
 use crate::headers::Ethernet;
 use crate::nat::{self, Ends};
 use crate::parse::{self, Plain};
+use crate::path::Path;
 use crate::tables::Tables;
 use crate::tcp::{FIN, RST, SYN, Segment};
 use crate::verdict::{Account, Action, Reason};
@@ -53,15 +54,19 @@ pub fn take<F: Family, T: Tables<F>>(
     if plain.hops <= 1 {
         return false;
     }
-    if (from | to) & MARK_TRACKED != 0
-        && !plain.segment.has(SYN | FIN | RST)
-        && let Some(path) = tables.remembered(&plain.tuple)
-        && let Some(egress) = decide::open(tables, &path, Hop::new(plain.sender, ingress))
-    {
-        let (device, server) = (path.device, path.server);
-        let reason = decide::reason_along(&path);
-        taken.account = Account { action: path.action, reason, device, server };
-        return send(frame, &plain, tables, (&Ends::along(&path), egress), taken);
+    if (from | to) & MARK_TRACKED != 0 && !plain.segment.has(SYN | FIN | RST) {
+        let arrival = Hop::new(plain.sender, ingress);
+        if let Some(path) = tables.remembered(&plain.tuple)
+            && let Some(egress) = decide::open(tables, &path, arrival)
+        {
+            return follow(frame, &plain, tables, (&path, egress), taken);
+        }
+        let mut path = Path::nowhere();
+        let marks = (from, to, arrival);
+        if let Some(egress) = decide::entered(&plain, tables, marks, &mut path) {
+            tables.remember_path(&plain.tuple, &path);
+            return follow(frame, &plain, tables, (&path, egress), taken);
+        }
     }
     let Some(to) = decide::unrecorded(&plain, to, tables) else { return false };
     let (device, server, reason) = (to.device, to.id, to.reason);
@@ -69,6 +74,20 @@ pub fn take<F: Family, T: Tables<F>>(
     let address = F::address(&to.server.line.address);
     let ends = Ends::to_server(&address, to.port);
     send(frame, &plain, tables, (&ends, to.server.next_hop), taken)
+}
+
+/// Sends a packet along a path, if it may leave by `egress` as it is.
+#[inline(always)]
+fn follow<F: Family, T: Tables<F>>(
+    frame: &mut impl Frame,
+    plain: &Plain<F>,
+    tables: &T,
+    (path, egress): (&Path<F>, Hop),
+    taken: &mut Taken,
+) -> bool {
+    let (device, server, reason) = (path.device, path.server, decide::reason_along(path));
+    taken.account = Account { action: path.action, reason, device, server };
+    send(frame, plain, tables, (&Ends::along(path), egress), taken)
 }
 
 /// Sends a packet on, if it may leave by `egress` as it is; then it gets its new ends.

@@ -108,6 +108,8 @@ pub trait Tables<F: Family> {
     /// forgotten for it only when it is too old to be followed: where many more flows than there
     /// is room for come in turn, remembering them all would cost more than it spares.
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop);
+    /// The same with a path that is known already.
+    fn remember_path(&self, packet: &F::Tuple, path: &Path<F>);
     /// Forgets the path of packets like this, as far as this CPU has it.
     fn forget(&self, packet: &F::Tuple);
 

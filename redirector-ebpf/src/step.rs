@@ -123,7 +123,8 @@ fn used(context: *mut xdp_md) -> *mut xdp_md {
 }
 
 macro_rules! steps {
-    ($family:ty, $short:ident $($name:ident $function:ident($step:ident, $context:ident) $body:block)+) => {
+    ($family:ty, $short:ident
+     $($name:ident $function:ident($step:ident, $context:ident) $body:block)+) => {
         $(
             #[unsafe(no_mangle)]
             #[inline(never)]
@@ -162,8 +163,8 @@ const FAILED: u32 = 1;
 const DONE: u32 = 0;
 
 macro_rules! steps_of {
-    ($family:ty, $short:ident $meet:ident $to_service:ident $from_server:ident $carry_out:ident $answer:ident
-     $write:ident $write_error:ident $clamp:ident $leave:ident) => {
+    ($family:ty, $short:ident $meet:ident $to_service:ident $from_server:ident $carry_out:ident
+     $answer:ident $write:ident $write_error:ident $clamp:ident $leave:ident) => {
         steps! { $family, $short
             meet $meet(step, context) {
                 match step.parse(context) {
@@ -238,8 +239,10 @@ macro_rules! steps_of {
     };
 }
 
-steps_of!(V4, short4 meet4 to_service4 from_server4 carry_out4 answer4 write4 write_error4 clamp4 leave4);
-steps_of!(V6, short6 meet6 to_service6 from_server6 carry_out6 answer6 write6 write_error6 clamp6 leave6);
+steps_of!(V4, short4 meet4 to_service4 from_server4 carry_out4 answer4 write4 write_error4
+    clamp4 leave4);
+steps_of!(V6, short6 meet6 to_service6 from_server6 carry_out6 answer6 write6 write_error6
+    clamp6 leave6);
 
 /// Takes a packet of family `F` from its frame to its XDP action; `Err` with the number of the
 /// reason for which it passes untouched.

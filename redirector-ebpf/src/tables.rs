@@ -125,6 +125,14 @@ fn line<F: Maps>(tuple: &F::Tuple) -> Option<*mut Line<F>> {
     F::front().get_ptr_mut(index)
 }
 
+/// The same, if it may be written: no other tuple's path of this unit of the clock is in it.
+#[inline(always)]
+fn free_line<F: Maps>(tuple: &F::Tuple, now: u64) -> Option<&'static mut Line<F>> {
+    // SAFETY: this CPU's own line, and no other program runs on it meanwhile.
+    let line = unsafe { &mut *line::<F>(tuple)? };
+    (line.path.learnt != now as u32 || F::same(&line.tuple, tuple)).then_some(line)
+}
+
 impl<F: Maps> Tables<F> for KernelTables {
     type Entry<'a> = KernelEntry<'a>;
     type PathRef<'a> = &'a Path<F>;
@@ -287,15 +295,18 @@ impl<F: Maps> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop) {
-        if let Some(line) = line::<F>(packet) {
-            // SAFETY: as above.
-            let line = unsafe { &mut *line };
-            let now = clock::now();
-            if line.path.learnt == now as u32 && !F::same(&line.tuple, packet) {
-                return;
-            }
+        let now = clock::now();
+        if let Some(line) = free_line::<F>(packet, now) {
             line.tuple = *packet;
             line.path = Path::of(verdict, hop, now);
+        }
+    }
+
+    #[inline(always)]
+    fn remember_path(&self, packet: &F::Tuple, path: &Path<F>) {
+        if let Some(line) = free_line::<F>(packet, path.learnt.into()) {
+            line.tuple = *packet;
+            line.path = *path;
         }
     }
 

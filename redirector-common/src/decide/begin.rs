@@ -214,7 +214,7 @@ pub(super) fn keep_client<F: Family, T: Tables<F>>(
 }
 
 #[inline(always)]
-fn has_affinity<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> bool {
+pub(super) fn has_affinity<F: Family, T: Tables<F>>(tables: &T, owner: &Owner) -> bool {
     tables.device(owner.device).is_some_and(|line| line.flags & DEVICE_AFFINITY != 0)
 }
 

@@ -25,7 +25,7 @@ pub(super) fn back<F: Family, T: Tables<F>>(
         out.set(Action::Pass, Reason::NotConfigured);
         return true;
     };
-    let Some(service) = service_end(packet, line) else { return false };
+    let Some(service) = service_end::<F>(&packet.source(), line) else { return false };
     let holder = match marks & MARK_LOCAL {
         0 => None,
         _ => tables.port_holder(&packet.tuple),
@@ -88,13 +88,17 @@ fn origin<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> Option<Ori
 
 /// The service address's end of the conversation; None if the port is none of the device's.
 #[inline(always)]
-fn service_end<F: Family>(packet: &Packet<F>, line: &DeviceLine) -> Option<F::Endpoint> {
-    let distance = packet.source_port().get().wrapping_sub(line.server_port.get());
+pub(super) fn service_end<F: Family>(
+    source: &F::Endpoint,
+    line: &DeviceLine,
+) -> Option<F::Endpoint> {
+    let (_, source_port, protocol) = F::parts(source);
+    let distance = source_port.get().wrapping_sub(line.server_port.get());
     if distance > line.port_last.get().wrapping_sub(line.port.get()) {
         return None;
     }
     let service_port = Be16::new(line.port.get().wrapping_add(distance));
-    Some(F::endpoint(F::address(&line.address), service_port, packet.protocol))
+    Some(F::endpoint(F::address(&line.address), service_port, protocol))
 }
 
 /// Whether a server's packet may belong to a candidate: there is no proven flow, or a new

@@ -211,7 +211,7 @@ fn memlock(map: &MapData) -> Result<u64> {
 }
 
 /// Replaces the client's end of an IPv4 frame and mends the header's checksum.
-fn put_client(frame: &mut [u8], client: SocketAddr) {
+pub(super) fn put_client(frame: &mut [u8], client: SocketAddr) {
     let IpAddr::V4(address) = client.ip() else { return };
     frame[26..30].copy_from_slice(&address.octets());
     frame[34..36].copy_from_slice(&client.port().to_be_bytes());

@@ -64,6 +64,8 @@ pub struct Host {
     pub may_answer: Cell<bool>,
     /// Packets that could also have taken the short way, and were compared.
     pub short_len: Cell<u64>,
+    /// The short way is being tried: what it would remember, the long way is to find by itself.
+    trying: Cell<bool>,
 }
 
 /// What became of a packet, and for whom.
@@ -216,11 +218,18 @@ impl<F: HostFamily> Tables<F> for Host {
     }
 
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop) {
+        Tables::<F>::remember_path(self, packet, &Path::of(verdict, hop, self.now.get()));
+    }
+
+    fn remember_path(&self, packet: &F::Tuple, path: &Path<F>) {
+        if self.trying.get() {
+            return;
+        }
         if let Some(line) = self.line::<F>(packet) {
-            let (mut front, now) = (F::of(self).front.borrow_mut(), self.now.get());
-            let is_fresh = |(tuple, path): &Line<F>| path.learnt == now as u32 && tuple != packet;
-            if !front.get(&line).is_some_and(is_fresh) {
-                front.insert(line, (*packet, Rc::new(Path::of(verdict, hop, now))));
+            let mut front = F::of(self).front.borrow_mut();
+            let taken = |(of, by): &Line<F>| by.learnt == path.learnt && of != packet;
+            if !front.get(&line).is_some_and(taken) {
+                front.insert(line, (*packet, Rc::new(*path)));
             }
         }
     }
@@ -373,8 +382,10 @@ impl Host {
         let account = Account::of_nobody(Action::Pass, Reason::NotOurs);
         let segment = Segment::default();
         let mut taken = Taken { account, segment, exit: Exit::Pass, ifindex: 0 };
+        self.trying.set(true);
         let goes = link.tags == Tags::NONE
             && short_way::take::<F, _>(&mut frame, self, INGRESS, &mut taken);
+        self.trying.set(false);
         goes.then(|| Explained::new(frame, (taken.exit, taken.ifindex), &taken.account))
     }
 

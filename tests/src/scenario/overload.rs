@@ -40,7 +40,8 @@ const SECTIONS: &str = "[load]\ninterval_ms = 250\n\n[plan]\nmode = \"automatic\
                         interval_ms = 1000\nchurn_pct = 100\n";
 
 /// Checks with time enough: the servers are busy on purpose, and this is not about their death.
-const PATIENT: Health = Health { interval_ms: 1000, timeout_ms: 1000, rise: 2, fall: 3 };
+const PATIENT: Health =
+    Health { interval_ms: 1000, timeout_ms: 1000, rise: 2, fall: 3, evidence_interval_ms: 0 };
 
 /// Two disks, both begun on s1, and two servers.
 pub fn plan() -> Plan {

@@ -123,6 +123,7 @@ impl Moment<'_> {
         match (server.state, self.observed.server(name)) {
             (AdminState::Draining, _) => return refuses("it is draining"),
             (AdminState::Inactive, _) => return refuses("it is inactive"),
+            (AdminState::Failed, _) => return refuses("it is declared failed"),
             (AdminState::Active, _) if server.life_over => return refuses("it is dead"),
             (AdminState::Active, Health::Healthy) => {}
             (AdminState::Active, health) => {

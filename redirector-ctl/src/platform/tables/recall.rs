@@ -150,11 +150,10 @@ impl Frame for Bytes<'_> {
         T::ref_from_prefix(rest).map(|(header, _)| header).map_err(|_| Reason::Truncated)
     }
 
-    fn change<T: FromBytes + IntoBytes + KnownLayout + Immutable, R>(
+    fn header_mut<T: FromBytes + IntoBytes + KnownLayout + Immutable>(
         &mut self,
         _: usize,
-        _: impl FnOnce(&mut T) -> R,
-    ) -> Result<R, Reason> {
+    ) -> Result<&mut T, Reason> {
         Err(Reason::Truncated)
     }
 

@@ -3,11 +3,38 @@
 use anyhow::Result;
 use redirector_tests::fault::Fault;
 use redirector_tests::lab::{Lab, Plan};
-use redirector_tests::scenario::failover;
+use redirector_tests::redirector::Health;
+use redirector_tests::scenario::failover::{self, Case, DEATHS, Load};
+use redirector_tests::scenario::gate::Redirecting;
 
 fn dies_by(fault: Fault) -> Result<()> {
-    let mut lab = Lab::start(Plan::standard(1 << 20))?;
-    failover::run(&mut lab, fault, 1)?.expect_no_violation()
+    let case = Case { row: "failover", faults: &[fault], load: Load::OneFlow };
+    dies(Plan::standard(1 << 20), case)
+}
+
+fn dies(plan: Plan, case: Case<'_>) -> Result<()> {
+    let mut lab = Lab::start(plan)?;
+    failover::run(&mut lab, &Redirecting, case, 1)?.expect_no_violation()
+}
+
+#[test]
+fn the_clients_of_a_busy_server_are_served_by_another_and_told_whatever_it_dies_of() -> Result<()> {
+    let case = Case { row: "death_busy", faults: &DEATHS, load: Load::Busy };
+    dies(Plan::standard(1 << 20), case)
+}
+
+#[test]
+fn the_death_of_a_server_without_traffic_is_found_by_checks_alone() -> Result<()> {
+    let case = Case { row: "death_idle", faults: &[Fault::Freeze, Fault::Drop], load: Load::Idle };
+    dies(Plan::standard(1 << 20), case)
+}
+
+#[test]
+fn checks_may_be_as_fast_as_the_fast_scenario_has_them() -> Result<()> {
+    // Longer than a check of the scenario may take, so that a busy machine accuses nobody here.
+    let health = Health { timeout_ms: 20, ..Health::FAST };
+    let case = Case { row: "death_idle_fast", faults: &[Fault::Freeze], load: Load::Idle };
+    dies(Plan { health, ..Plan::standard(1 << 20) }, case)
 }
 
 #[test]

@@ -1,39 +1,84 @@
 //! `redirector-lab lab SCENARIO`: scenarios on fresh labs, often enough for figures, as one report.
 
+mod each;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Outcome, bulk_commit, daemon_kill, failover, flood, history_oracle, io_load, moves};
-use crate::fault::Fault;
-use crate::lab::{Lab, Plan};
+use crate::lab::Plan;
 use crate::report::Report;
+use crate::scenario::false_deaths;
+use each::{SMALL_DISK_BYTES, run_one};
 
-/// How long the daemon stays dead.
-const AWAY: Duration = Duration::from_secs(10);
-/// Disks of scenarios without I/O.
-const SMALL_DISK_BYTES: u64 = 1 << 20;
-
-/// A scenario by name.
+/// A scenario by name. Names may be written with `_` as in the rows of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// Random moves of devices with open flows under verified I/O.
     Moves,
     /// kill -9 of the daemon under I/O, 10 s without it, restart.
+    #[value(alias = "daemon_kill")]
     DaemonKill,
     /// Death of a server by kill, link cut, freeze and stop: ms until the survivor serves.
     Failover,
+    /// A busy server's programs are killed: ms until the survivor serves.
+    #[value(alias = "death_busy_kill")]
+    DeathBusyKill,
+    /// A busy server hangs, links up.
+    #[value(alias = "death_busy_freeze")]
+    DeathBusyFreeze,
+    /// A busy server's links are cut.
+    #[value(alias = "death_busy_cut")]
+    DeathBusyCut,
+    /// A busy server's kernel drops all packets.
+    #[value(alias = "death_busy_drop")]
+    DeathBusyDrop,
+    /// A server without any traffic dies in each of these ways, at default checks.
+    #[value(alias = "death_idle")]
+    DeathIdle,
+    /// The same at checks every 20 ms.
+    #[value(alias = "death_idle_fast")]
+    DeathIdleFast,
+    /// Deaths of a busy server behind HAProxy as it comes, in the place of the redirector.
+    #[value(alias = "haproxy_default")]
+    HaproxyDefault,
+    /// The same behind HAProxy tuned to be as fast as it can.
+    #[value(alias = "haproxy_tuned")]
+    HaproxyTuned,
+    /// All deaths of a busy server, with the redirector and with HAProxy in one report.
+    Deaths,
+    /// Clients of a dead server's flows that ask again and again are told: ms from the detection.
+    #[value(alias = "told_active")]
+    ToldActive,
+    /// The same of clients that only wait.
+    #[value(alias = "told_idle")]
+    ToldIdle,
+    /// Busy processors, servers that pause, packets that are lost: nobody may be declared dead.
+    #[value(alias = "false_deaths")]
+    FalseDeaths,
+    /// Moves under verified I/O while every echo device drains from eight earlier ones.
+    #[value(name = "moves-8-drains", alias = "moves_8_drains")]
+    Moves8Drains,
+    /// kill -9 of the daemon again and again while changes stream in over REST.
+    #[value(alias = "crash_loop")]
+    CrashLoop,
+    /// Daemon and program replaced under verified I/O; tables of another layout.
+    Upgrade,
     /// Bulk commits on one CPU against packets on the other: no packet sees a mixture.
+    #[value(alias = "bulk_commit")]
     BulkCommit,
     /// A flood of SYNs from ever new sources against proven flows.
+    #[value(alias = "flood_syn")]
     FloodSyn,
     /// The same of ACKs.
+    #[value(alias = "flood_ack")]
     FloodAck,
     /// The same of datagrams.
+    #[value(alias = "flood_udp")]
     FloodUdp,
     /// Random histories of moves, deaths and returns, judged by an oracle (G2, G3, G10).
+    #[value(alias = "history_oracle")]
     HistoryOracle,
     /// All of them.
     All,
@@ -47,11 +92,14 @@ pub struct Arguments {
     /// Write the report as JSON to this file instead of a table.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// How often: moves (default 100), kills of the daemon (default 1), deaths of each sort
-    /// (default 30), decisions during bulk commits and packets of a flood (default 10,000,000),
-    /// steps of histories (default 1,000,000).
+    /// How often: moves (default 100, while draining 1,000), kills of the daemon (default 1, in the
+    /// loop 200), deaths of each sort and upgrades (default 30), decisions during bulk commits and
+    /// packets of a flood (default 10,000,000), steps of histories (default 1,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
+    /// How long false-deaths watches.
+    #[arg(long, default_value_t = false_deaths::MINUTES)]
+    minutes: u64,
     /// Chooses moves and contents; the same seed makes the same choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -74,21 +122,8 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     report.condition("health_fall", health.fall);
     report.condition("xdp_mode", "native, veth");
 
-    let scenarios: &[Scenario] = match arguments.scenario {
-        Scenario::All => &[
-            Scenario::Moves,
-            Scenario::DaemonKill,
-            Scenario::Failover,
-            Scenario::BulkCommit,
-            Scenario::FloodSyn,
-            Scenario::FloodAck,
-            Scenario::FloodUdp,
-            Scenario::HistoryOracle,
-        ],
-        ref one => std::slice::from_ref(one),
-    };
     let mut violations = Vec::new();
-    for scenario in scenarios {
+    for scenario in arguments.scenario.parts() {
         for outcome in run_one(*scenario, arguments)? {
             outcome.notes.iter().for_each(|note| eprintln!("note: {note}"));
             report.rows.extend(outcome.rows);
@@ -102,52 +137,43 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(violations.is_empty())
 }
 
-fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<Outcome>> {
-    let seed = arguments.seed;
-    match scenario {
-        Scenario::Moves => {
-            let moves = arguments.runs.unwrap_or(100);
-            eprintln!("moves: {moves} random moves under verified I/O");
-            let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
-            Ok(vec![moves::run(&mut lab, moves, seed)?])
+impl Scenario {
+    /// What it consists of: itself, or those that it stands for.
+    fn parts(&self) -> &[Self] {
+        match self {
+            Self::Deaths => &[
+                Self::DeathBusyKill,
+                Self::DeathBusyFreeze,
+                Self::DeathBusyCut,
+                Self::DeathBusyDrop,
+                Self::HaproxyDefault,
+                Self::HaproxyTuned,
+            ],
+            Self::All => &[
+                Self::Moves,
+                Self::DaemonKill,
+                Self::Failover,
+                Self::DeathBusyKill,
+                Self::DeathBusyFreeze,
+                Self::DeathBusyCut,
+                Self::DeathBusyDrop,
+                Self::DeathIdle,
+                Self::DeathIdleFast,
+                Self::HaproxyDefault,
+                Self::HaproxyTuned,
+                Self::ToldActive,
+                Self::ToldIdle,
+                Self::FalseDeaths,
+                Self::Moves8Drains,
+                Self::CrashLoop,
+                Self::Upgrade,
+                Self::BulkCommit,
+                Self::FloodSyn,
+                Self::FloodAck,
+                Self::FloodUdp,
+                Self::HistoryOracle,
+            ],
+            one => std::slice::from_ref(one),
         }
-        Scenario::DaemonKill => {
-            let kills = arguments.runs.unwrap_or(1);
-            eprintln!("daemon-kill: {kills} times kill -9, {} s without a daemon", AWAY.as_secs());
-            let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
-            Ok(vec![daemon_kill::run(&mut lab, kills, AWAY, seed)?])
-        }
-        Scenario::Failover => {
-            let runs = arguments.runs.unwrap_or(30);
-            let mut lab = Lab::start(Plan::standard(SMALL_DISK_BYTES))?;
-            let mut outcomes = Vec::new();
-            for fault in [Fault::Kill, Fault::Cut, Fault::Freeze, Fault::Stop] {
-                eprintln!("failover: {runs} times {fault}: {}", fault.what());
-                outcomes.push(failover::run(&mut lab, fault, runs)?);
-            }
-            Ok(outcomes)
-        }
-        Scenario::BulkCommit => {
-            let decisions = arguments.runs.unwrap_or(bulk_commit::DECISIONS);
-            eprintln!("bulk-commit: {decisions} decisions");
-            Ok(vec![bulk_commit::run(decisions)?])
-        }
-        Scenario::FloodSyn => run_flood(flood::Sort::Syn, arguments),
-        Scenario::FloodAck => run_flood(flood::Sort::Ack, arguments),
-        Scenario::FloodUdp => run_flood(flood::Sort::Udp, arguments),
-        Scenario::HistoryOracle => {
-            let steps = arguments.runs.unwrap_or(history_oracle::STEPS);
-            eprintln!("history-oracle: {steps} steps");
-            Ok(vec![history_oracle::run(steps, seed)?])
-        }
-        Scenario::All => unreachable!("resolved into the others by the caller"),
     }
-}
-
-fn run_flood(sort: flood::Sort, arguments: &Arguments) -> Result<Vec<Outcome>> {
-    let default = flood::Size::LARGE;
-    let packets = arguments.runs.unwrap_or(default.packets);
-    let name = sort.name();
-    eprintln!("{name}: {packets} packets against {} flows", default.live);
-    Ok(vec![flood::run(sort, flood::Size { packets, ..default })?])
 }

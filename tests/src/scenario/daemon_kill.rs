@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use redirector_common::wire::ABI_VERSION;
 use serde_json::{Value, json};
 
 use super::io_load::IoLoad;
@@ -61,7 +60,7 @@ fn kill_and_restart(
     (flows, io): (&Flows, &mut IoLoad),
     violations: &mut Vec<String>,
 ) -> Result<f64> {
-    let pins = lab.bpffs().dir().join("redirector").join(format!("abi-{ABI_VERSION}"));
+    let pins = lab.pins();
     let desired = desired_state(&lab.api()?)?;
     let tables = Tables::read(&pins)?;
     lab.redirector.kill()?;

@@ -5,14 +5,22 @@
 
 pub mod bulk_commit;
 pub mod command;
+pub mod crash_loop;
 pub mod daemon_kill;
 pub mod failover;
+pub mod false_deaths;
 pub mod flood;
+pub mod gate;
+pub mod haproxy;
 pub mod history_oracle;
+pub mod image;
 pub mod io_load;
 pub mod ledger;
 pub mod moves;
 pub mod tables;
+pub mod told;
+pub mod tries;
+pub mod upgrade;
 
 use crate::report::Row;
 

@@ -2,15 +2,19 @@
 //! daemon that died and came back has changed any.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, Map, MapData};
 use redirector_common::family::{Endpoint4, Tuple4};
 use redirector_common::flow::Flow;
-use redirector_common::wire::{DeviceLine, Origin, ServerLine};
+use redirector_common::wire::{
+    Association, CONTROL_BANK, DeviceLine, Origin, ServerLine, ServerWord,
+};
 
 /// Tables that say where flows go. None of them may change by a restart.
+const CONTROL: &str = "CONTROL";
 const WORDS: &str = "ASSOCIATIONS";
 const SERVER_LINES: &str = "SERVERS";
 const DEVICE_LINES: &str = "DEVICES";
@@ -40,15 +44,22 @@ impl Tables {
         array::<{ size_of::<ServerLine>() }>(pins, SERVER_LINES, &mut tables.desired)?;
         array::<{ size_of::<DeviceLine>() }>(pins, DEVICE_LINES, &mut tables.desired)?;
         for (key, value) in hash::<ENDPOINT, 4>(pins, SERVICES)? {
-            tables.desired.insert(format!("{SERVICES} {key:02x?}"), value);
+            tables.desired.insert(service(&key), value);
         }
         for (key, value) in hash::<ENDPOINT, { size_of::<Origin>() }>(pins, ORIGINS)? {
-            tables.desired.insert(format!("{ORIGINS} {key:02x?}"), value);
+            tables.desired.insert(origin(&key), value);
         }
         tables.flows = hash::<{ size_of::<Tuple4>() }, { size_of::<Flow>() }>(pins, FLOWS)?
             .into_keys()
             .collect();
         Ok(tables)
+    }
+
+    /// Forgets the flows that go elsewhere than to one of these service addresses, because their
+    /// clients may end them at any time.
+    pub fn keep_flows_to(&mut self, services: &[Ipv4Addr]) {
+        // A tuple begins with the client's address, and the service's comes next.
+        self.flows.retain(|tuple| services.iter().any(|to| tuple[4..8] == to.octets()));
     }
 
     /// What differs from `before`, in words: any entry of the desired tables, and flows that are
@@ -71,6 +82,106 @@ impl Tables {
     }
 }
 
+/// What the entries are called: a word of the associations, two for each device.
+pub(super) fn association(index: u32) -> String {
+    line(WORDS, index)
+}
+
+/// A server's line.
+pub(super) fn server(id: u16) -> String {
+    line(SERVER_LINES, id.into())
+}
+
+/// A device's line.
+pub(super) fn device(id: u32) -> String {
+    line(DEVICE_LINES, id)
+}
+
+/// A service address.
+pub(super) fn service(key: &[u8]) -> String {
+    format!("{SERVICES} {key:02x?}")
+}
+
+/// A server's endpoint.
+pub(super) fn origin(key: &[u8]) -> String {
+    format!("{ORIGINS} {key:02x?}")
+}
+
+/// Index of a word of the associations, if that is what the name says.
+pub(super) fn index_of_association(name: &str) -> Option<u32> {
+    index_in(WORDS, name)
+}
+
+/// Id of a device, if that is what the name says.
+pub(super) fn index_of_device(name: &str) -> Option<u32> {
+    index_in(DEVICE_LINES, name)
+}
+
+/// Whether the name is of a server's line.
+pub(super) fn is_server(name: &str) -> bool {
+    index_in(SERVER_LINES, name).is_some()
+}
+
+fn line(table: &str, index: u32) -> String {
+    format!("{table}[{index}]")
+}
+
+fn index_in(table: &str, name: &str) -> Option<u32> {
+    name.strip_prefix(table)?.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// Those words of the tables that change when a server dies, for looking at often.
+pub struct Words {
+    control: Array<MapData, [u8; 8]>,
+    associations: Array<MapData, [u8; 8]>,
+    servers: Array<MapData, [u8; size_of::<ServerLine>()]>,
+}
+
+impl Words {
+    /// Opens the tables pinned below `pins`.
+    ///
+    /// # Errors
+    /// When a table is not there or has another layout than this reader knows.
+    pub fn open(pins: &Path) -> Result<Self> {
+        let array = |name| anyhow::Ok(Map::Array(open(pins, name)?));
+        Ok(Self {
+            control: array(CONTROL)?.try_into().context("the layout of the control words")?,
+            associations: array(WORDS)?.try_into().context("the layout of the associations")?,
+            servers: array(SERVER_LINES)?.try_into().context("the layout of the servers")?,
+        })
+    }
+
+    /// A server's state.
+    ///
+    /// # Errors
+    /// When there is no such line.
+    pub fn server(&self, id: u16) -> Result<ServerWord> {
+        let line = self.servers.get(&id.into(), 0).with_context(|| format!("read server {id}"))?;
+        let word = line.first_chunk().context("a line without a word")?;
+        Ok(ServerWord(u64::from_ne_bytes(*word)))
+    }
+
+    /// A device's association, from the bank in force.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn association(&self, device: u32) -> Result<Association> {
+        let index = device * 2 + self.bank()?;
+        let word = self.associations.get(&index, 0);
+        let word = word.with_context(|| format!("read device {device}"))?;
+        Ok(Association(u64::from_ne_bytes(word)))
+    }
+
+    /// The bank of associations in force.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn bank(&self) -> Result<u32> {
+        let word = self.control.get(&CONTROL_BANK, 0).context("read the bank in force")?;
+        Ok((u64::from_ne_bytes(word) & 1) as u32)
+    }
+}
+
 fn open(pins: &Path, name: &str) -> Result<MapData> {
     let path = pins.join(name);
     MapData::from_pin(&path).with_context(|| format!("open the table {}", path.display()))
@@ -88,7 +199,7 @@ fn array<const N: usize>(
     for index in 0..array.len() {
         let line = array.get(&index, 0).with_context(|| format!("read {name}"))?;
         if line.iter().any(|byte| *byte != 0) {
-            into.insert(format!("{name}[{index}]"), line.to_vec());
+            into.insert(self::line(name, index), line.to_vec());
         }
     }
     Ok(())

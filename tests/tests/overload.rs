@@ -59,8 +59,11 @@ fn a_plan_is_shown_with_its_reason_and_carried_out_at_a_word() -> Result<()> {
     let server: Value = lab.api()?.get("/v1/servers/s1")?;
     ensure!(server["load"]["signal"] == "cpu", "{server}");
     ensure!(server["load"]["forecast"]["p90"].as_f64().is_some(), "{server}");
-    let device: Value = lab.api()?.get("/v1/devices/disk-a")?;
-    ensure!(device["traffic"]["bytes_per_second"].as_f64().is_some_and(|b| b > 1e6), "{device}");
+    until(&lab, &mut io, "/v1/devices/disk-a", |device| {
+        let traffic = &device["traffic"];
+        traffic["bytes_per_second"].as_f64().is_some_and(|bytes| bytes > 1e6)
+            && traffic["forecast"]["p90"].as_f64().is_some_and(|bytes| bytes > 1e6)
+    })?;
 
     // The plan may be replaced between the look and the word: then it is said again.
     let api = lab.api()?;

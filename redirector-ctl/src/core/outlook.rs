@@ -23,7 +23,7 @@ pub use device::{DeviceOutlook, Rates, Totals};
 pub use history::{POINT_MS, Point};
 pub use server::ServerOutlook;
 
-/// Servers and devices of which a history is kept; those beyond have none. 18 KiB each.
+/// Servers and devices of which a history is kept; those beyond have none. 23 KiB each.
 const HISTORIES_MAX: usize = 2048;
 
 /// How figures are judged.

@@ -17,6 +17,7 @@ use crate::api::Api;
 use crate::device::Kind;
 use crate::lab::{Lab, Plan};
 use crate::loads::{self, Loads, Processor};
+use crate::redirector::Health;
 use crate::report::Row;
 use crate::wait::{self, Look, Pace};
 
@@ -38,10 +39,14 @@ const WATCHED_FOR: Duration = Duration::from_secs(8);
 const SECTIONS: &str = "[load]\ninterval_ms = 250\n\n[plan]\nmode = \"automatic\"\n\
                         interval_ms = 1000\nchurn_pct = 100\n";
 
+/// Checks with time enough: the servers are busy on purpose, and this is not about their death.
+const PATIENT: Health = Health { interval_ms: 1000, timeout_ms: 1000, rise: 2, fall: 3 };
+
 /// Two disks, both begun on s1, and two servers.
 pub fn plan() -> Plan {
     let mut plan = Plan::standard(io_load::DISK_BYTES);
     plan.servers_len = 2;
+    plan.health = PATIENT;
     plan.devices.retain(|device| matches!(device.kind, Kind::Disk { .. }));
     plan.devices.iter_mut().for_each(|device| device.server = "s1".to_owned());
     plan
@@ -131,7 +136,7 @@ fn run_once(seed: u64) -> Result<Once> {
     if all.len() != 1 {
         violations.push(format!("{} moves within the rest of the first: {all:?}", all.len()));
     }
-    let io = io.finish(&lab)?;
+    let io = io.finish(&lab).with_context(|| format!("events: {:?}", others(&api)))?;
     violations.extend(io.violations);
     let before = hottest(&needed).0 / cpus;
     Ok(Once { moved_ms, even_ms, before, after, bytes: io.verified_bytes, violations, why })
@@ -182,6 +187,13 @@ fn watch(lab: &Lab, io: &mut IoLoad) -> Result<()> {
         pace.beat();
     }
     Ok(())
+}
+
+/// What else has happened, to be told with a failure.
+fn others(api: &Api) -> Vec<String> {
+    let events = api.events(0).unwrap_or_default().into_iter();
+    let is_other = |kind: &str| !matches!(kind, "started" | "load" | "neighbour" | "link");
+    events.filter(|event| is_other(&event.kind)).map(|event| event.text).collect()
 }
 
 /// What was moved because of load, in the words of its events.

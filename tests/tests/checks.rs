@@ -39,7 +39,8 @@ fn asked(
     let pace = CheckPace { timeout_ms: Some(timeout_ms), ..CheckPace::default() };
     let target = Target { address, protocol, check, pace };
     let hour = Duration::from_secs(3600);
-    let timing = ProbeTiming { interval: hour, timeout: hour, jitter_pct: 0 };
+    let timing =
+        ProbeTiming { interval: hour, timeout: hour, confirm_timeout: hour, jitter_pct: 0 };
     peers.namespace().enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

@@ -8,8 +8,8 @@ use crate::tcp::{FIN, RST, SYN, Segment};
 use crate::verdict::{Account, Action, Reason};
 use crate::wire::ServerCount;
 
-/// Notes a packet that was carried to or from the server of `counts`: its TCP facts, and whether its
-/// verdict lasts, which is to say that it belongs to a proven flow.
+/// Notes a packet that was carried to or from the server of `counts`: its TCP facts, and whether
+/// its verdict lasts, which is to say that it belongs to a proven flow.
 #[inline(always)]
 pub fn note(counts: &mut ServerCount, account: &Account, segment: &Segment, lasting: bool) {
     if segment.has(SYN | FIN | RST) || matches!(account.reason, Reason::ErrorReturned) {

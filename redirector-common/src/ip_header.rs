@@ -1,4 +1,5 @@
-//! Network headers, as far as they are read at a glance or changed in place: alike in both families.
+//! Network headers, as far as they are read at a glance or changed in place: alike in both
+//! families.
 
 use crate::checksum::ChecksumDelta;
 use crate::headers::{

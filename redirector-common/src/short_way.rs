@@ -33,6 +33,19 @@ pub struct Taken {
     pub ifindex: u16,
 }
 
+impl Taken {
+    /// A place for what becomes of a packet.
+    #[inline(always)]
+    pub fn nothing() -> Self {
+        Self {
+            account: Account::of_nobody(Action::Pass, Reason::NotOurs),
+            segment: Segment::default(),
+            exit: Exit::Pass,
+            ifindex: 0,
+        }
+    }
+}
+
 /// Takes an untagged packet whose EtherType is that of family `F`, and which came in by interface
 /// `ingress`, along the short way. False if it cannot go there: then nothing has changed.
 #[inline(always)]

@@ -15,8 +15,7 @@ use redirector_common::headers::{Ethernet, Mac};
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
 use redirector_common::short_way::{self, Taken};
-use redirector_common::tcp::Segment;
-use redirector_common::verdict::{Account, Action, REASONS_LEN, Reason, Verdict};
+use redirector_common::verdict::{REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{Hop, Tags};
 
 use crate::frame::PacketMemory;
@@ -291,9 +290,7 @@ fn short<F: Maps>(context: *mut xdp_md) -> u32 {
     let tables = KernelTables::new(context);
     let mut frame = PacketMemory::new(context);
     let ingress = tables.ingress();
-    let account = Account::of_nobody(Action::Pass, Reason::NotOurs);
-    let segment = Segment::default();
-    let mut taken = Taken { account, segment, exit: Exit::Pass, ifindex: 0 };
+    let mut taken = Taken::nothing();
     if !short_way::take::<F, _>(&mut frame, &tables, ingress as u16, &mut taken) {
         return NOT_TAKEN;
     }

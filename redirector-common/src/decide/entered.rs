@@ -1,7 +1,7 @@
 //! Plain packets of proven flows, of which nothing need be known but their entry.
 //!
-//! The same is decided in the general way by [`super::forward`] and [`super::returning`]. What opens
-//! or ends a conversation, challenges it or is challenged by it, is left to those.
+//! The same is decided in the general way by [`super::forward`] and [`super::returning`]. What
+//! opens or ends a conversation, challenges it or is challenged by it, is left to those.
 
 use super::{begin, returning, standing};
 use crate::family::Family;

@@ -1,5 +1,5 @@
-//! The packet that most are, read at a glance: no tags, options, extension headers or fragments, all
-//! of it in the first buffer, and TCP or UDP.
+//! The packet that most are, read at a glance: no tags, options, extension headers or fragments,
+//! all of it in the first buffer, and TCP or UDP.
 //!
 //! What is not of this kind is no worse for it: it is read by [`super::packet`], which knows all
 //! kinds, and which reads the same of this one.

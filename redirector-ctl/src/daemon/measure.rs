@@ -252,6 +252,7 @@ impl<K: Kernel> Owner<K> {
         if began_at_ms < self.sweep_not_before_ms {
             return;
         }
+        self.sweep_soon = false;
         let flows = &self.settings.flows;
         let idle =
             IdleTimes { tcp_ms: flows.tcp_idle_timeout_ms, other_ms: flows.udp_idle_timeout_ms };

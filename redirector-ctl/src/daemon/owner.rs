@@ -146,7 +146,8 @@ impl<K: Kernel> Owner<K> {
                 _ = plans.tick() => self.balance().await,
                 () = wake => self.replan().await,
             }
-            if std::mem::take(&mut self.sweep_soon) {
+            // It may have to rest first; whatever comes next asks again.
+            if self.sweep_soon {
                 self.sweep().await;
             }
         }

@@ -18,8 +18,7 @@ use redirector_common::parse;
 use redirector_common::path::Path;
 use redirector_common::short_way::{self, Taken};
 use redirector_common::tables::{Interface, Route, Server, Tables};
-use redirector_common::tcp::Segment;
-use redirector_common::verdict::{Account, Action, Reason, Verdict};
+use redirector_common::verdict::{Account, Reason, Verdict};
 use redirector_common::wire::{
     Association, DeviceLine, Hop, LocalPorts, MARK_LOCAL, MARKS_LEN, Origin, ServerLine, Tags,
     mark_place,
@@ -379,9 +378,7 @@ impl Host {
     /// What becomes of a frame by the short way, if it can take that.
     fn short_way<F: HostFamily>(&self, frame: &[u8], link: &parse::Link) -> Option<Explained> {
         let mut frame = Bytes::behind(frame, self.headroom);
-        let account = Account::of_nobody(Action::Pass, Reason::NotOurs);
-        let segment = Segment::default();
-        let mut taken = Taken { account, segment, exit: Exit::Pass, ifindex: 0 };
+        let mut taken = Taken::nothing();
         self.trying.set(true);
         let goes = link.tags == Tags::NONE
             && short_way::take::<F, _>(&mut frame, self, INGRESS, &mut taken);

@@ -37,17 +37,11 @@ pub(super) fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<O
     let runs = |default| arguments.runs.unwrap_or(default);
     let outcome = match scenario {
         Scenario::Moves => {
-            let moves = runs(100);
-            eprintln!("moves: {moves} random moves under verified I/O");
-            let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
-            moves::run(&mut lab, Course { row: "moves", moves, seed, drains_min: 0 })?
+            move_about(Course { row: "moves", moves: runs(100), seed, drains_min: 0 })?
         }
         Scenario::Moves8Drains => {
-            let moves = runs(1000);
-            eprintln!("moves-8-drains: {moves} random moves, {DRAINS} drains of each echo device");
-            let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
-            let course = Course { row: "moves_8_drains", moves, seed, drains_min: DRAINS };
-            moves::run(&mut lab, course)?
+            let (row, moves) = ("moves_8_drains", runs(1000));
+            move_about(Course { row, moves, seed, drains_min: DRAINS })?
         }
         Scenario::DaemonKill => {
             let kills = runs(1);
@@ -105,6 +99,13 @@ pub(super) fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<O
         Scenario::Deaths | Scenario::All => unreachable!("resolved into others by the caller"),
     };
     Ok(vec![outcome])
+}
+
+fn move_about(course: Course) -> Result<Outcome> {
+    let Course { row, moves, drains_min, .. } = &course;
+    eprintln!("{row}: {moves} random moves under verified I/O, {drains_min} drains at once");
+    let mut lab = Lab::start(Plan::standard(io_load::DISK_BYTES))?;
+    moves::run(&mut lab, course)
 }
 
 fn run_failovers(runs: u64) -> Result<Vec<Outcome>> {

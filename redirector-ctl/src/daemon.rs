@@ -12,13 +12,17 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api;
 use crate::config::Config;
-use crate::core::change::Change;
+use crate::core::change::{Change, SpecError};
+use crate::core::plan::Plan;
+use crate::core::spec::Name;
 
 mod announce;
 mod events;
 mod handle;
+mod inspect;
 mod kernel;
 mod measure;
+mod own;
 mod owner;
 mod settle;
 mod show;
@@ -30,8 +34,15 @@ mod view;
 mod waking;
 mod ways;
 
+pub use crate::platform::bpf::{ExplainError, Explained, Leaves, Question, XdpAction};
+pub use crate::platform::tables::{
+    FlowEntry, FlowFilter, FlowKey, FlowPage, FlowPlace, TablesError,
+};
 pub use announce::withdraw;
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
+pub use inspect::FlowsAt;
+pub(crate) use inspect::Inspection;
+pub use own::{CheckCounts, Own, SPAN_BOUNDS_US, Spans};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 
 /// Questions waiting at most; then askers wait.
@@ -50,6 +61,14 @@ pub(crate) enum Request {
     Snapshot { answer: oneshot::Sender<Arc<Snapshot>> },
     /// Tell what happened.
     Events { after: u64, limit: usize, answer: oneshot::Sender<Vec<Event>> },
+    /// Tell when something happens: the last event's id, as it changes.
+    Follow { answer: oneshot::Sender<watch::Receiver<u64>> },
+    /// Something to be answered beside the loop.
+    Inspect(Inspection),
+    /// Close a flow; whether there was one.
+    CloseFlow { key: FlowKey, answer: oneshot::Sender<Result<Option<u32>, TablesError>> },
+    /// What would be done if a server died.
+    Death { server: Name, answer: oneshot::Sender<Result<Plan, SpecError>> },
 }
 
 /// Runs the daemon until `stop` resolves. Program, maps and links stay in the kernel when it ends:

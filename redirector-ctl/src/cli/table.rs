@@ -11,7 +11,7 @@ use crate::api::servers::{Server, ServerList};
 use crate::api::status::Status;
 use crate::api::wire::PortMap;
 
-type Shown = serde_json::Result<String>;
+pub(super) type Shown = serde_json::Result<String>;
 
 /// `redirector status`.
 pub(super) fn status(body: &[u8]) -> Shown {
@@ -214,12 +214,12 @@ fn draining(association: &Association) -> String {
     join(&drains.collect::<Vec<_>>())
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(body)
 }
 
 /// An empty table without lines, the columns `right` set to the right.
-fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
+pub(super) fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head);
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -231,12 +231,12 @@ fn table<const N: usize>(head: [&str; N], right: &[usize]) -> Table {
     table
 }
 
-fn text(table: &Table) -> String {
+pub(super) fn text(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// Names and values, one pair a line.
-fn pairs(pairs: &[(&str, String)]) -> String {
+pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }

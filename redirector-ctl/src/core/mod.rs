@@ -28,3 +28,4 @@ pub mod seed;
 pub mod service;
 pub mod spec;
 mod validate;
+pub mod whatif;

@@ -79,6 +79,9 @@ pub enum AdminState {
 }
 
 impl AdminState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Draining, Self::Inactive];
+
     /// The word for it in texts, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -157,7 +160,9 @@ pub enum FlowPolicy {
 }
 
 /// Why an association changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// An operator asked for it.
@@ -169,6 +174,9 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 3] = [Self::Planned, Self::Overload, Self::Failure];
+
     /// The word for it in texts, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

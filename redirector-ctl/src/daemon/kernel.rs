@@ -1,7 +1,7 @@
 //! What the owner needs of the kernel's tables, so that the loop can be tested without a kernel.
 
 use crate::core::op::Op;
-use crate::platform::tables::{Counters, FlowCensus, Sweep, Tables, TablesError};
+use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, Tables, TablesError};
 
 /// The kernel's tables. Calls block, but not for long; see [`super::measure`] for the sweep.
 pub(super) trait Kernel {
@@ -9,6 +9,8 @@ pub(super) trait Kernel {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError>;
     /// All counters.
     fn counters(&self) -> Result<Counters, TablesError>;
+    /// Closes a flow; gives its device, None when there is no such flow.
+    fn close_flow(&mut self, key: &FlowKey) -> Result<Option<u32>, TablesError>;
     /// Counts flows and takes away those that are over.
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError>;
 }
@@ -20,6 +22,10 @@ impl Kernel for Tables {
 
     fn counters(&self) -> Result<Counters, TablesError> {
         Self::counters(self)
+    }
+
+    fn close_flow(&mut self, key: &FlowKey) -> Result<Option<u32>, TablesError> {
+        Self::close_flow(self, key)
     }
 
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {

@@ -5,6 +5,7 @@
 //! long.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::events::About;
 use super::kernel::Kernel;
@@ -56,6 +57,7 @@ impl<K: Kernel> Owner<K> {
         if !self.prober.is_current(report) {
             return false;
         }
+        self.own.check(&report.path.0, &report.result);
         if let CheckResult::NotAsked(why) = &report.result {
             tracing::warn!(server = report.path.0, device = report.path.1, why, "no check");
         }
@@ -210,7 +212,7 @@ impl<K: Kernel> Owner<K> {
     /// Reads the counters, and tries again what could not be written.
     pub(super) async fn take_stats(&mut self) {
         match self.kernel.counters() {
-            Ok(counters) => self.shown.counters = counters,
+            Ok(counters) => self.shown.counters = Arc::new(counters),
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
         self.pay().await;
@@ -233,7 +235,9 @@ impl<K: Kernel> Owner<K> {
         };
         let watch = Stopwatch::start();
         let swept = self.kernel.sweep(&sweep);
-        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = watch.elapsed();
+        self.own.sweeps.add(took);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.sweep_not_before_ms = began_at_ms.saturating_add(took_ms.saturating_mul(SWEEP_REST));
         let census = match swept {
             Ok(census) => census,
@@ -247,7 +251,8 @@ impl<K: Kernel> Owner<K> {
             *counted.flows.entry((*device, *epoch)).or_default() += len;
         }
         self.waking.wake(&census.refused);
-        self.shown.census = census;
+        self.own.flows_reaped += census.reaped;
+        self.shown.census = Arc::new(census);
         self.observed.census = Some(counted);
         if self.spec.devices.values().any(|device| !device.association.drains.is_empty()) {
             self.replan().await;

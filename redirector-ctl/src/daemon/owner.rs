@@ -15,7 +15,7 @@ use super::events::Events;
 use super::kernel::Kernel;
 use super::waking::Waking;
 use super::ways::Ways;
-use super::{InterfaceStatus, Request};
+use super::{Inspection, InterfaceStatus, Own, Request};
 use crate::config::FlowsConfig;
 use crate::core::change::{Context, SpecLimits};
 use crate::core::health::{Health, Thresholds};
@@ -24,7 +24,8 @@ use crate::core::observed::Observed;
 use crate::core::plan::Blocked;
 use crate::core::seed::Seed;
 use crate::core::spec::{Name, Spec};
-use crate::platform::clock::Clock;
+use crate::core::whatif::death;
+use crate::platform::clock::{Clock, Stopwatch};
 use crate::platform::probe::{Prober, Report};
 use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus};
@@ -47,8 +48,10 @@ pub(super) struct Settings {
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     pub(super) interfaces: Vec<InterfaceStatus>,
-    pub(super) counters: Counters,
-    pub(super) census: FlowCensus,
+    pub(super) counters: Arc<Counters>,
+    pub(super) census: Arc<FlowCensus>,
+    /// The spec as it was last shown.
+    pub(super) spec: Option<Arc<Spec>>,
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
@@ -88,6 +91,9 @@ pub(super) struct Owner<K> {
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
     pub(super) sweep_soon: bool,
     pub(super) waking: Waking,
+    pub(super) own: Own,
+    /// Answers what needs no state.
+    pub(super) inspector: mpsc::Sender<Inspection>,
 }
 
 /// What comes in besides requests.
@@ -95,6 +101,17 @@ pub(super) struct Owner<K> {
 pub(super) struct Inputs {
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) ways: mpsc::Receiver<Ways>,
+}
+
+/// What one turn of the loop is about.
+enum Input {
+    Report(Report),
+    Ways(Ways),
+    Request(Request),
+    /// The counters are to be read; since when.
+    Stats(tokio::time::Instant),
+    Sweep,
+    Wake,
 }
 
 impl<K: Kernel> Owner<K> {
@@ -111,21 +128,37 @@ impl<K: Kernel> Owner<K> {
         loop {
             let wake = self.until_wake();
             // In this order: what may have died is looked at before anything else.
-            tokio::select! {
+            let input = tokio::select! {
                 biased;
                 () = &mut stop => return,
-                Some(report) = inputs.reports.recv() => {
-                    self.take_reports(report, &mut inputs.reports).await;
-                }
-                Some(ways) = inputs.ways.recv() => self.take_ways(ways).await,
-                Some(request) = requests.recv() => self.answer(request).await,
-                _ = stats.tick() => self.take_stats().await,
-                _ = sweeps.tick() => self.sweep().await,
-                () = wake => self.replan().await,
+                Some(report) = inputs.reports.recv() => Input::Report(report),
+                Some(ways) = inputs.ways.recv() => Input::Ways(ways),
+                Some(request) = requests.recv() => Input::Request(request),
+                due = stats.tick() => Input::Stats(due),
+                _ = sweeps.tick() => Input::Sweep,
+                () = wake => Input::Wake,
+            };
+            let watch = Stopwatch::start();
+            self.turn(input, &mut inputs.reports).await;
+            self.own.turns.add(watch.elapsed());
+        }
+    }
+
+    /// Takes in one thing and does all that follows from it.
+    async fn turn(&mut self, input: Input, reports: &mut mpsc::Receiver<Report>) {
+        match input {
+            Input::Report(report) => self.take_reports(report, reports).await,
+            Input::Ways(ways) => self.take_ways(ways).await,
+            Input::Request(request) => self.answer(request).await,
+            Input::Stats(due) => {
+                self.own.lag_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.take_stats().await;
             }
-            if std::mem::take(&mut self.sweep_soon) {
-                self.sweep().await;
-            }
+            Input::Sweep => self.sweep().await,
+            Input::Wake => self.replan().await,
+        }
+        if std::mem::take(&mut self.sweep_soon) {
+            self.sweep().await;
         }
     }
 
@@ -162,6 +195,22 @@ impl<K: Kernel> Owner<K> {
             }
             Request::Events { after, limit, answer } => {
                 let _ = answer.send(self.events.after(after, limit));
+            }
+            Request::Follow { answer } => {
+                let _ = answer.send(self.events.latest.subscribe());
+            }
+            // Beyond so many at a time they are dropped, which those who asked hear of.
+            Request::Inspect(inspection) => {
+                let _ = self.inspector.try_send(inspection);
+            }
+            Request::CloseFlow { key, answer } => {
+                let closed = self.kernel.close_flow(&key);
+                // A client that only waits has to be woken to hear of it.
+                self.sweep_soon |= matches!(closed, Ok(Some(_)));
+                let _ = answer.send(closed);
+            }
+            Request::Death { server, answer } => {
+                let _ = answer.send(death(&self.spec, &self.context(), &server));
             }
         }
     }

@@ -19,7 +19,7 @@ use super::kernel::Kernel;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
-use super::{EventKind, InterfaceStatus};
+use super::{EventKind, InterfaceStatus, Own, inspect};
 use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::image::{Image, ServerLine, diff};
@@ -55,8 +55,9 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let gateway = gateway(config, &links, &netlink).await?;
     let options = attach_options(config, &links, &all, gateway)?;
     tell_memory(&options.limits);
-    let (tables, log_reader) = bpf::attach(&options)?;
-    tokio::spawn(log_reader.run());
+    let (tables, attached) = bpf::attach(&options)?;
+    tokio::spawn(attached.log_reader.run());
+    let inspector = inspect::start(attached.flows, bpf::maps_dir(&options.bpffs_dir))?;
     let applied = image(tables.content()?);
     let begun = begin::begin(&settings, state, &applied)?;
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
@@ -68,7 +69,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let ports = links.iter().map(|link| link.index).collect();
     let mut watcher = Watcher::new(netlink, ports, watched);
     let seen = watcher.look().await?;
-    let attached = configured(config, &seen.links)?;
+    let links_now = configured(config, &seen.links)?;
     let owner = Owner {
         settings,
         kernel: tables,
@@ -81,12 +82,14 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         observed: Observed { next_hops: begun.next_hops, ..Observed::default() },
         applied,
         applied_generation: 0,
-        shown: Shown { interfaces: interfaces(&attached), ..Shown::default() },
+        shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
         owed: Owed::default(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,
         waking: Waking::new(),
+        own: Own::default(),
+        inspector,
     };
     let owner = owner.first(&begun.notes, seen).await?;
     let (ways_in, ways) = mpsc::channel(WAYS_MAX);

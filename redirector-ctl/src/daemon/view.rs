@@ -1,9 +1,12 @@
 //! What the daemon shows of itself: the read model of the API. Plain values, taken at one moment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Own;
+use crate::core::change::SpecLimits;
 use crate::core::health::Health;
 use crate::core::op::NextHop;
 use crate::core::plan::Blocked;
@@ -14,7 +17,7 @@ use crate::platform::tables::{Counters, FlowCensus};
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The intent in force.
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
     /// Health of each server.
     pub health: BTreeMap<Name, ServerHealth>,
     /// Server -> device -> health of that path: a server's process for one device can die alone.
@@ -25,9 +28,9 @@ pub struct Snapshot {
     /// of it).
     pub interfaces: Vec<InterfaceStatus>,
     /// The program's counters.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The flows at the last sweep.
-    pub census: FlowCensus,
+    pub census: Arc<FlowCensus>,
     /// When the daemon started: ms since the Unix epoch.
     pub started_at_ms: u64,
     /// Now: ms since the Unix epoch.
@@ -38,6 +41,12 @@ pub struct Snapshot {
     pub frozen: Option<String>,
     /// What should be changed but cannot, and what stands in the way.
     pub blocked: Vec<Blocked>,
+    /// What could not be written to disk or tables and is tried again; empty in the normal case.
+    pub owed: Vec<String>,
+    /// How much fits into the tables.
+    pub limits: SpecLimits,
+    /// What the daemon counts of itself.
+    pub own: Own,
 }
 
 /// What is known of a server's health.
@@ -90,7 +99,9 @@ pub struct Event {
 }
 
 /// What an event tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// The daemon started.
@@ -117,4 +128,41 @@ pub enum EventKind {
     Link,
     /// Something that should not be failed; the text says what to do.
     Error,
+}
+
+impl EventKind {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::Started,
+        Self::Change,
+        Self::Move,
+        Self::Failover,
+        Self::DrainEnded,
+        Self::ServerSuspect,
+        Self::ServerDead,
+        Self::ServerHealthy,
+        Self::Frozen,
+        Self::Neighbour,
+        Self::Link,
+        Self::Error,
+    ];
+
+    /// The word for it, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Change => "change",
+            Self::Move => "move",
+            Self::Failover => "failover",
+            Self::DrainEnded => "drain_ended",
+            Self::ServerSuspect => "server_suspect",
+            Self::ServerDead => "server_dead",
+            Self::ServerHealthy => "server_healthy",
+            Self::Frozen => "frozen",
+            Self::Neighbour => "neighbour",
+            Self::Link => "link",
+            Self::Error => "error",
+        }
+    }
 }

@@ -25,18 +25,22 @@ mod counters;
 mod error;
 mod flows;
 mod gateway;
+mod listing;
 mod per_family;
 mod raw;
 
 pub use content::Content;
-use convert::{WireFamily, address_bytes, device_line, wire_word};
+pub(super) use convert::WireFamily;
+use convert::{address_bytes, device_line, wire_word};
 pub use counters::{Count, Counters, DeviceCount};
 pub use error::TablesError;
 pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
 pub use gateway::{Gateway, GatewayInterface};
+pub use listing::{FlowEntry, FlowFilter, FlowKey, FlowPage, FlowPlace, FlowView};
 pub(super) use per_family::FamilyMaps;
 use per_family::FamilyTables;
-use raw::{MappedWords, Wire};
+use raw::MappedWords;
+pub(super) use raw::Wire;
 
 /// The maps by name, as the loader found them.
 pub(super) struct Maps {

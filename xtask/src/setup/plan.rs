@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::machine::{LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, TOOLCHAIN_VARIABLE, TOOLS};
+use super::machine::{
+    LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, SCHEMATHESIS_VERSION, TOOLCHAIN_VARIABLE, TOOLS,
+};
 
 /// Debian's compiler with a ready-made `core` for BPF. Debian builds it for its browsers and moves
 /// it to new releases as they need it, hence no version here.
@@ -22,6 +24,8 @@ pub(super) enum Step {
     BuildLinker { llvm_major: u32, why: &'static str },
     /// As above, once the compiler is there to say which LLVM.
     BuildLinkerLater,
+    /// Install schemathesis from PyPI into an environment of its own.
+    InstallSchemathesis,
 }
 
 /// Steps in the order in which they have to be taken.
@@ -51,10 +55,12 @@ pub(super) fn plan(machine: &Machine) -> Plan {
         .collect();
     let compiler_step = plan_compiler(machine, &mut packages);
     let linker_step = plan_linker(machine, &mut packages);
+    let schemathesis_step = plan_schemathesis(machine, &mut packages);
     let obstacle = find_obstacle(machine, &packages);
 
     let packages = (!packages.is_empty()).then_some(Step::Packages(packages));
-    let steps = packages.into_iter().chain(compiler_step).chain(linker_step).collect();
+    let steps = packages.into_iter().chain(compiler_step).chain(linker_step);
+    let steps = steps.chain(schemathesis_step).collect();
     Plan { steps, obstacle }
 }
 
@@ -104,6 +110,19 @@ fn plan_linker(machine: &Machine, packages: &mut BTreeMap<String, &'static str>)
         }
     }
     Some(Step::BuildLinker { llvm_major, why })
+}
+
+fn plan_schemathesis(
+    machine: &Machine,
+    packages: &mut BTreeMap<String, &'static str>,
+) -> Option<Step> {
+    if machine.schemathesis {
+        return None;
+    }
+    if machine.debian && !machine.has_venv {
+        packages.insert("python3-venv".to_owned(), "an environment for schemathesis");
+    }
+    Some(Step::InstallSchemathesis)
 }
 
 fn find_obstacle(machine: &Machine, packages: &BTreeMap<String, &'static str>) -> Option<String> {
@@ -158,6 +177,11 @@ impl fmt::Display for Step {
             Self::BuildLinker { llvm_major, why } => {
                 writeln!(out, "  bpf-linker built for LLVM {llvm_major}: {why}")
             }
+            Self::InstallSchemathesis => writeln!(
+                out,
+                "  schemathesis {SCHEMATHESIS_VERSION} from PyPI under target/tools: it checks the \
+                 API against its description"
+            ),
             Self::BuildLinkerLater => writeln!(
                 out,
                 "  then bpf-linker, with the development files of the LLVM that the compiler says"
@@ -187,6 +211,8 @@ mod tests {
             unusable_choice: None,
             distribution_core: true,
             linker: linker(Some(22)),
+            has_venv: true,
+            schemathesis: true,
             has_cxx: true,
             bpffs: true,
             btf: true,
@@ -243,6 +269,15 @@ mod tests {
         let machine = Machine { compiler: None, ..complete_machine() };
         assert_eq!(plan(&machine).steps, [Step::LinkToolchain]);
         assert!(!plan(&machine).needs_root());
+    }
+
+    #[test]
+    fn schemathesis_comes_into_an_environment_that_debian_must_be_able_to_make() {
+        let machine = Machine { schemathesis: false, has_venv: false, ..complete_machine() };
+        let steps = plan(&machine).steps;
+        let Some(Step::Packages(packages)) = steps.first() else { panic!("{steps:?}") };
+        assert!(packages.contains_key("python3-venv"), "{packages:?}");
+        assert_eq!(steps.last(), Some(&Step::InstallSchemathesis));
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub(crate) mod harness;
 mod listening;
 mod resources;
 mod slow;
+mod streams;
+mod supervision;
 
 use super::openapi_document;
 

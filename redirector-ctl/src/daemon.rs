@@ -12,16 +12,20 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api;
 use crate::config::Config;
-use crate::core::change::Change;
+use crate::core::change::{Change, SpecError};
+use crate::core::plan::Plan;
+use crate::core::spec::Name;
 
 mod announce;
 mod balance;
 mod events;
 mod evidence;
 mod handle;
+mod inspect;
 mod kernel;
 mod load;
 mod measure;
+mod own;
 mod owner;
 mod planned;
 mod settle;
@@ -34,11 +38,18 @@ mod view;
 mod waking;
 mod ways;
 
+pub use crate::platform::bpf::{ExplainError, Explained, Leaves, Question, XdpAction};
+pub use crate::platform::tables::{
+    FlowEntry, FlowFilter, FlowKey, FlowPage, FlowPlace, TablesError,
+};
 pub use announce::withdraw;
 pub use balance::PlanError;
 pub(crate) use balance::PlanRequest;
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
+pub use inspect::FlowsAt;
+pub(crate) use inspect::Inspection;
 pub use load::{DeviceLoad, HistoryOf, LoadView, ServerLoad};
+pub use own::{CheckCounts, Own, SPAN_BOUNDS_US, Spans};
 pub use planned::{PlanState, PlanView, PlannedMove};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 
@@ -60,6 +71,14 @@ pub(crate) enum Request {
     Events { after: u64, limit: usize, answer: oneshot::Sender<Vec<Event>> },
     /// About plans and loads.
     Plan(PlanRequest),
+    /// Tell when something happens: the last event's id, as it changes.
+    Follow { answer: oneshot::Sender<watch::Receiver<u64>> },
+    /// Something to be answered beside the loop.
+    Inspect(Inspection),
+    /// Close a flow; whether there was one.
+    CloseFlow { key: FlowKey, answer: oneshot::Sender<Result<Option<u32>, TablesError>> },
+    /// What would be done if a server died.
+    Death { server: Name, answer: oneshot::Sender<Result<Plan, SpecError>> },
 }
 
 /// Runs the daemon until `stop` resolves. Program, maps and links stay in the kernel when it ends:

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use redirector_ctl::cli::{self, Args, Command, Exit, Options};
 use redirector_ctl::config::{Config, ConfigError};
 use redirector_ctl::platform::bpf;
@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         Command::Check(file) => check(&file.config),
         Command::Detach(file) => detach(&file.config),
         Command::Openapi => print(&api::openapi_document()),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { dir } => man(dir.as_deref()),
         Command::Ask(ask) => ask_daemon(ask, &args.options),
     };
     done.unwrap_or_else(|error| {
@@ -80,6 +82,23 @@ fn detach(path: &Path) -> anyhow::Result<ExitCode> {
         return print(&format!("nothing is attached: {directory} holds nothing of ours\n"));
     }
     print(&removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "redirector", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+fn man(dir: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Args::command()).render(&mut page)?;
+        return print(&String::from_utf8_lossy(&page));
+    };
+    clap_mangen::generate_to(Args::command(), dir)
+        .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ask_daemon(ask: cli::Ask, options: &Options) -> anyhow::Result<ExitCode> {

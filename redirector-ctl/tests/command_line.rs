@@ -78,3 +78,18 @@ fn wrong_usage_exits_2_and_an_unreachable_daemon_3() {
     assert!(text(&output.stderr).contains("is it running"), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "");
 }
+
+#[test]
+fn completions_and_manual_pages_have_the_commands() {
+    let script = redirector(&["completions", "bash"]);
+    assert_eq!(script.status.code(), Some(0));
+    assert!(text(&script.stdout).contains("redirector__device__move"));
+    let page = redirector(&["man"]);
+    assert!(text(&page.stdout).starts_with(".ie") || text(&page.stdout).contains(".TH redirector"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = redirector(&["man", "--dir", path(directory.path())]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let page = directory.path().join("redirector-device-move.1");
+    let page = std::fs::read_to_string(page).expect("a page for each command");
+    assert!(page.contains("its new flows go to another server"), "{page}");
+}

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::extract::{Body, IfMatch, PathName};
+use super::caller::Asked;
+use super::extract::{Body, PathName};
 use super::flows::Flows;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -175,13 +176,13 @@ pub(super) async fn get_association(
 pub(super) async fn put_association(
     State(api): State<Api>,
     PathName(device): PathName,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     Body(body): Body<PutAssociation>,
 ) -> Result<Reply<Moved>, Problem> {
     let moves =
         vec![Move { device, server: body.server, policy: body.policy.map(|policy| policy.0) }];
     let own_field = |field: &str| field.strip_prefix("moves[0].").unwrap_or(field).to_owned();
-    associate(&api, moves, seen).await.map_err(|problem| problem.with_fields(own_field))
+    associate(&api, asked, moves).await.map_err(|problem| problem.with_fields(own_field))
 }
 
 /// Moves several devices in one step: every packet sees all of it or nothing.
@@ -191,7 +192,7 @@ pub(super) async fn put_association(
     responses((status = 200, body = Moved), ChangeProblems))]
 pub(super) async fn patch_associations(
     State(api): State<Api>,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     Body(body): Body<PatchAssociations>,
 ) -> Result<Reply<Moved>, Problem> {
     let moves = body.associations.into_iter().map(Move::from).collect();
@@ -199,7 +200,7 @@ pub(super) async fn patch_associations(
         Some(rest) => format!("associations{rest}"),
         None => field.to_owned(),
     };
-    associate(&api, moves, seen).await.map_err(|problem| problem.with_fields(own_field))
+    associate(&api, asked, moves).await.map_err(|problem| problem.with_fields(own_field))
 }
 
 impl From<MoveRequest> for Move {
@@ -212,14 +213,10 @@ impl From<MoveRequest> for Move {
     }
 }
 
-async fn associate(
-    api: &Api,
-    moves: Vec<Move>,
-    seen: Option<u64>,
-) -> Result<Reply<Moved>, Problem> {
+async fn associate(api: &Api, asked: Asked, moves: Vec<Move>) -> Result<Reply<Moved>, Problem> {
     let devices: Vec<String> = moves.iter().map(|wish| wish.device.clone()).collect();
     let change = Change::Associate { moves, cause: Cause::Planned };
-    let Applied { generation, events } = api.daemon.change(change, seen).await?;
+    let Applied { generation, events } = api.change(asked, change).await?;
     let snapshot = api.daemon.snapshot().await?;
     let associations = shown(&snapshot, &devices);
     let moved = Moved { generation, events, associations };

@@ -5,17 +5,19 @@ use std::net::IpAddr;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::associations::Association;
-use super::extract::{Body, IfMatch, OnlyNew, PathName};
+use super::caller::Asked;
+use super::extract::{Body, OnlyNew, PathName};
 use super::flows::Flows;
 use super::load::Traffic;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::wire::{self, Count, Policy, PolicyBody};
 use crate::config::DEFAULT_POLICY;
 use crate::core::change::{Change, DeviceSpec};
@@ -299,7 +301,7 @@ pub(super) async fn get_device(
 pub(super) async fn put_device(
     State(api): State<Api>,
     PathName(name): PathName,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     only_new: OnlyNew,
     Body(body): Body<PutDevice>,
 ) -> Result<Reply<Device>, Problem> {
@@ -307,10 +309,10 @@ pub(super) async fn put_device(
     let known = before.spec.devices.contains_key(&name);
     only_new.check("device", &name, known)?;
     // What was judged above must still be so when the change is made.
-    let seen = seen.or(only_new.0.then_some(before.spec.generation));
+    let asked = asked.or_on_top_of(only_new.0.then_some(before.spec.generation));
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     let change = Change::PutDevice { name: name.clone(), device: body.into() };
-    api.daemon.change(change, seen).await?;
+    api.change(asked, change).await?;
     show(&api, &name, status).await
 }
 
@@ -324,10 +326,10 @@ pub(super) async fn put_device(
 pub(super) async fn delete_device(
     State(api): State<Api>,
     PathName(name): PathName,
-    IfMatch(seen): IfMatch,
-) -> Result<StatusCode, Problem> {
-    api.daemon.change(Change::RemoveDevice { name }, seen).await?;
-    Ok(StatusCode::NO_CONTENT)
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let applied = api.change(asked, Change::RemoveDevice { name }).await?;
+    Ok(reply::gone(applied.generation))
 }
 
 async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Device>, Problem> {

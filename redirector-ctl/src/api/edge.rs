@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::limits::{REQUEST_ID_LEN_MAX, REQUEST_TIMEOUT};
+use super::limits::{REQUEST_ID_LEN_MAX, REQUEST_TIMEOUT, REQUESTS_PER_SECOND_MAX};
 use super::problem::{CONTENT_TYPE, Problem};
+use super::usage::Usage;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -20,15 +21,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// Surrounds every request: names it, limits its time, and writes the body of every problem.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(usage): State<Usage>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = if is_local(request.headers()) {
+    let response = if !is_local(request.headers()) {
+        not_local().into_response()
+    } else if !usage.may_ask() {
+        too_many().into_response()
+    } else {
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
         answer.unwrap_or_else(|_| too_slow().into_response())
-    } else {
-        not_local().into_response()
     };
+    usage.answered(response.status());
     log(&id, &method, &path, response.status());
     with_id(written(response, &id), &id)
 }
@@ -73,6 +77,14 @@ fn too_slow() -> Problem {
         REQUEST_TIMEOUT.as_secs()
     );
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
+}
+
+fn too_many() -> Problem {
+    let detail = format!(
+        "more than {REQUESTS_PER_SECOND_MAX} requests a second: ask less often, for lists instead \
+         of single things, or follow /v1/events"
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
 }
 
 /// A page in a browser could reach the loopback port through a name of its own that resolves to

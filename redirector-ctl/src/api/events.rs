@@ -1,6 +1,8 @@
 //! `/v1/events`: what happened, oldest first.
 
 use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -10,7 +12,7 @@ use super::limits::{EVENTS_DEFAULT, EVENTS_MAX};
 use super::openapi::ReadProblems;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::wire;
+use super::{stream, wire};
 use crate::core::spec::Cause;
 use crate::daemon::{self, EventKind};
 
@@ -50,26 +52,55 @@ pub(super) struct EventQuery {
     #[serde(default)]
     #[param(required = false)]
     after: u64,
-    /// At most so many, 1 to 1000; 100 when left out.
+    /// At most so many, 1 to 1000; 100 when left out. A stream has no limit.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
-/// Lists events.
-#[utoipa::path(get, path = "/v1/events", tag = "events", params(EventQuery),
-    responses((status = 200, body = EventList), ReadProblems))]
+/// Lists events, or follows them: with `accept: text/event-stream` the answer is a stream of
+/// server-sent events, first those that there are, then those to come. Each has an id, and a client
+/// that sends the last one as `last-event-id` goes on after it. An event named `lost` says that
+/// some were forgotten before they were read, one named `end` that the stream ends and why; both
+/// have `code` and `detail`. The others have no name and are items of the list. A client that takes
+/// nothing for ten seconds is cut off.
+#[utoipa::path(get, path = "/v1/events", tag = "events",
+    params(
+        EventQuery,
+        ("last-event-id" = Option<String>, Header, description = "Streams only: the last id seen"),
+    ),
+    responses(
+        (status = 200, content(
+            (EventList = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        ReadProblems
+    ))]
 pub(super) async fn list_events(
     State(api): State<Api>,
     Params(query): Params<EventQuery>,
-) -> Result<Reply<EventList>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let limit = query.limit.unwrap_or(EVENTS_DEFAULT);
     if !(1..=EVENTS_MAX).contains(&limit) {
         let detail = format!("limit {limit}: write 1 to {EVENTS_MAX}");
         return Err(Problem::malformed("bad_query", detail).in_field("limit"));
     }
+    if wants_stream(&headers) {
+        return stream::follow(&api, &headers, query.after).await;
+    }
     let snapshot = api.daemon.snapshot().await?;
     let events = api.daemon.events(query.after, limit).await?;
     let items = events.into_iter().map(Event::from).collect();
-    Ok(Reply::ok(snapshot.spec.generation, EventList { items }))
+    Ok(Reply::ok(snapshot.spec.generation, EventList { items }).into_response())
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(','));
+    kinds.any(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("text/event-stream")
+    })
 }
 
 impl From<daemon::Event> for Event {

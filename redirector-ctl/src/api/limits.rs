@@ -1,6 +1,12 @@
 //! How much the API takes, and what happens there.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+/// Requests in a second over all clients, and how many may come at once after a pause. More are
+/// refused with 429: each is a turn of the daemon's loop.
+pub(super) const REQUESTS_PER_SECOND_MAX: NonZeroU32 = NonZeroU32::new(1000).unwrap();
+pub(super) const REQUESTS_AT_ONCE_MAX: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 
 /// Longest body, in bytes. A longer one is refused with 413.
 pub(super) const BODY_LEN_MAX: usize = 1 << 20;
@@ -24,9 +30,34 @@ pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for a whole request. Then it is answered with 503.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Longest wait for a generation, in ms, and how long unless another time is asked for.
+pub(super) const WAIT_MAX_MS: u64 = 15_000;
+pub(super) const WAIT_DEFAULT_MS: u64 = 10_000;
+/// Time between two looks at whether a generation is there.
+pub(super) const WAIT_LOOK: Duration = Duration::from_millis(50);
+
+/// Longest wait for the daemon's loop before it counts as hanging.
+pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Longest life of a connection, so that a client that does not read its answer holds its place
 /// for a limited time only.
 pub(super) const CONNECTION_LIFE: Duration = Duration::from_secs(600);
+
+/// Most event streams at a time, so that they leave connections to others. More are refused with
+/// 503.
+pub(super) const STREAMS_MAX: usize = 32;
+
+/// Longest life of an event stream, which then says goodbye; shorter than its connection's.
+pub(super) const STREAM_LIFE: Duration = Duration::from_secs(540);
+
+/// A stream without events says so after this time, by which both ends see that the other lives.
+pub(super) const STREAM_PAUSE: Duration = Duration::from_secs(15);
+
+/// Events that a stream takes from the daemon at once, and the most that it holds.
+pub(super) const STREAM_BATCH_LEN: usize = 64;
+
+/// Longest time that a client may take nothing of its answer. Then its connection is cut.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for open requests when the daemon stops.
 pub(super) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +65,10 @@ pub(super) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most events in one answer, and how many there are unless fewer are asked for.
 pub(super) const EVENTS_MAX: usize = 1000;
 pub(super) const EVENTS_DEFAULT: usize = 100;
+
+/// Most flows on one page, and how many there are unless other numbers are asked for.
+pub(super) const FLOWS_MAX: usize = 1000;
+pub(super) const FLOWS_DEFAULT: usize = 100;
 
 /// Longest request id that is taken over from a client, in bytes.
 pub(super) const REQUEST_ID_LEN_MAX: usize = 64;

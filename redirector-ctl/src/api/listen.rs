@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::serve::Listener;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,9 +16,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 
+use super::caller::Peer;
 use super::limits::{
     CONNECTION_LIFE, CONNECTIONS_MAX, GOODBYE_TIMEOUT, HEAD_LEN_MAX, HEAD_TIMEOUT, HEADERS_MAX,
+    WRITE_TIMEOUT,
 };
 use crate::config::ApiConfig;
 
@@ -145,7 +148,7 @@ struct Acceptor {
     open: GracefulShutdown,
 }
 
-async fn accept_if<L: Listener>(listener: Option<L>, acceptor: Acceptor) {
+async fn accept_if<L: Listener<Io: Peer>>(listener: Option<L>, acceptor: Acceptor) {
     if let Some(listener) = listener {
         acceptor.accept(listener).await;
     }
@@ -153,7 +156,7 @@ async fn accept_if<L: Listener>(listener: Option<L>, acceptor: Acceptor) {
 
 impl Acceptor {
     /// Accepts connections until the daemon stops, then gives the open ones time to end.
-    async fn accept<L: Listener>(mut self, mut listener: L) {
+    async fn accept<L: Listener<Io: Peer>>(mut self, mut listener: L) {
         loop {
             let next = async {
                 let place = Arc::clone(&self.places).acquire_owned().await;
@@ -164,8 +167,12 @@ impl Acceptor {
                 next = next => next,
                 _ = self.stopped.changed() => break,
             };
-            let service = TowerToHyperService::new(self.router.clone());
-            let connection = http1_limits().serve_connection(TokioIo::new(stream), service);
+            let router = self.router.clone().layer(Extension(stream.caller()));
+            let service = TowerToHyperService::new(router);
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(WRITE_TIMEOUT));
+            let stream = TokioIo::new(Box::pin(stream));
+            let connection = http1_limits().serve_connection(stream, service);
             let connection = self.open.watch(connection);
             tokio::spawn(async move {
                 match timeout(CONNECTION_LIFE, connection).await {

@@ -6,24 +6,34 @@
 //! decides what may be changed, and nothing here touches a table.
 
 pub mod associations;
+mod caller;
 mod decode;
+pub mod desired;
 pub mod devices;
 mod edge;
 pub mod events;
+pub mod explain;
 mod extract;
 mod flows;
+pub mod health;
 pub mod history;
 mod limits;
 mod listen;
 pub mod load;
+mod metrics;
+mod names;
+pub mod open_flows;
 mod openapi;
 pub mod plan;
 pub mod problem;
 mod reply;
 pub mod servers;
 pub mod status;
+pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+mod usage;
+pub mod whatif;
 pub mod wire;
 
 use std::future::Future;
@@ -43,6 +53,13 @@ pub use openapi::document as openapi_document;
 #[derive(Debug, Clone)]
 struct Api {
     daemon: DaemonHandle,
+    usage: usage::Usage,
+}
+
+impl Api {
+    fn new(daemon: DaemonHandle) -> Self {
+        Self { daemon, usage: usage::Usage::default() }
+    }
 }
 
 /// Answers on `listeners` until `stop` resolves; then answers what is under way, for a few seconds
@@ -52,13 +69,14 @@ pub fn serve(
     listeners: Listeners,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
-    listen::serve(router(Api { daemon }), listeners, stop)
+    listen::serve(router(Api::new(daemon)), listeners, stop)
 }
 
 /// All routes, with what guards them.
 fn router(api: Api) -> Router {
     let (router, document) = openapi::routes().split_for_parts();
     let text: Arc<str> = openapi::to_json(&document).into();
+    let usage = api.usage.clone();
     router
         .route("/openapi.json", get(async move || openapi::answer(&text)))
         .fallback(edge::no_such_resource)
@@ -66,5 +84,5 @@ fn router(api: Api) -> Router {
         .with_state(api)
         .layer(DefaultBodyLimit::max(limits::BODY_LEN_MAX))
         .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(axum::middleware::from_fn(edge::guard))
+        .layer(axum::middleware::from_fn_with_state(usage, edge::guard))
 }

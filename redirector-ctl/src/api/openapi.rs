@@ -8,8 +8,11 @@ use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::problem::ProblemBody;
-use super::{Api, associations, devices, events, history, plan, servers, status};
+use super::problem::{Pending, ProblemBody};
+use super::{
+    Api, associations, devices, events, explain, health, history, metrics, open_flows, plan,
+    servers, status, whatif,
+};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -19,9 +22,10 @@ use super::{Api, associations, devices, events, history, plan, servers, status};
         description = "Servers, devices and through which server each device is reached.\n\n\
             Every answer carries the generation of the desired state as its `ETag`. Send it back \
             as `If-Match` with a change, and the change is refused with 412 if somebody else was \
-            faster. A change is on disk and in the packet path when it is answered. A refused \
-            change leaves everything as it was. Times are RFC 3339 in UTC; durations end in \
-            `_ms`.",
+            faster. A change is on disk and in the packet path when it is answered with 200, 201 \
+            or 204; with 202 it is accepted and not complete yet, and \
+            `/v1/status?wait_generation=` waits for it. A refused change leaves everything as it \
+            was. Times are RFC 3339 in UTC; durations end in `_ms`.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
@@ -31,6 +35,8 @@ use super::{Api, associations, devices, events, history, plan, servers, status};
         (name = "associations", description = "Through which server each device is reached"),
         (name = "plan", description = "Loads, and what is to be moved for them"),
         (name = "events", description = "What happened"),
+        (name = "flows", description = "Open flows, one by one"),
+        (name = "explain", description = "What becomes of a packet, and what if a server died"),
     )
 )]
 struct Document;
@@ -45,7 +51,40 @@ pub(super) enum ReadProblems {
     /// There is no such thing.
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(ProblemBody),
+    /// More requests come than are taken.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(ProblemBody),
     /// The daemon is stopping or does not answer.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody),
+}
+
+/// Problems that a question with a body may meet with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) enum AskProblems {
+    /// The request makes no sense.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody),
+    /// There is no such thing.
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(ProblemBody),
+    /// The body did not arrive in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(ProblemBody),
+    /// The body is longer than 1 MiB.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemBody),
+    /// The body is not declared as JSON.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(ProblemBody),
+    /// It is well-formed, but there is no answer to it.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Refused(ProblemBody),
+    /// More requests come than are taken.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(ProblemBody),
+    /// The daemon is stopping, is asked too much, or the kernel refuses.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemBody),
 }
@@ -54,6 +93,9 @@ pub(super) enum ReadProblems {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its derived description is used")]
 pub(super) enum ChangeProblems {
+    /// It is made, but not yet in the packet path or not yet safe on disk; the daemon keeps trying.
+    #[response(status = 202)]
+    Pending(Pending),
     /// The request makes no sense.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(ProblemBody),
@@ -78,6 +120,9 @@ pub(super) enum ChangeProblems {
     /// It is well-formed, but it cannot be done.
     #[response(status = 422, content_type = "application/problem+json")]
     Refused(ProblemBody),
+    /// More requests come than are taken.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(ProblemBody),
     /// The daemon is stopping or cannot write.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemBody),
@@ -87,6 +132,9 @@ pub(super) enum ChangeProblems {
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status::get_status))
+        .routes(routes!(health::get_health))
+        .routes(routes!(health::get_ready))
+        .routes(routes!(metrics::get_metrics))
         .routes(routes!(servers::list_servers))
         .routes(routes!(
             servers::get_server,
@@ -103,6 +151,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(plan::apply_plan))
         .routes(routes!(plan::discard_plan))
         .routes(routes!(history::get_history))
+        .routes(routes!(open_flows::list_flows))
+        .routes(routes!(open_flows::close_flow))
+        .routes(routes!(explain::explain))
+        .routes(routes!(whatif::explain_death))
 }
 
 /// The OpenAPI document as text; `openapi.json` in the crate's directory is this.

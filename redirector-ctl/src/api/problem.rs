@@ -1,5 +1,6 @@
 //! Errors on the wire: RFC 9457 problems that name the field and say what to do.
 
+use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::reply::etag;
 use crate::core::change::{ProblemKind, SpecError, SpecProblem};
-use crate::daemon::{ChangeError, PlanError, Unavailable};
+use crate::daemon::{ChangeError, ExplainError, PlanError, TablesError, Unavailable};
 
 /// Media type of a problem (RFC 9457, section 3).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -64,6 +65,24 @@ pub(super) struct Problem {
     generation: Option<u64>,
 }
 
+/// A change that is accepted, but not yet in the packet path or not yet safe on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pending {
+    /// Generation that holds the change.
+    pub generation: u64,
+    /// What is missing; the daemon keeps trying.
+    pub detail: String,
+    /// Where to wait for it; also in the header `location`.
+    #[schema(example = "/v1/status?wait_generation=12")]
+    pub wait: String,
+}
+
+impl Pending {
+    fn of(generation: u64, detail: String) -> Self {
+        Self { generation, detail, wait: format!("/v1/status?wait_generation={generation}") }
+    }
+}
+
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
@@ -116,15 +135,31 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
+        if self.status == StatusCode::ACCEPTED {
+            return accepted(self);
+        }
         if let Some(generation) = self.generation {
             response.headers_mut().insert(header::ETAG, etag(generation));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let later = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+        if later.contains(&self.status) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// Not a problem after all, only not complete.
+fn accepted(problem: Problem) -> Response {
+    let pending = Pending::of(problem.generation.unwrap_or_default(), problem.detail);
+    let mut response = (StatusCode::ACCEPTED, Json(&pending)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, etag(pending.generation));
+    if let Ok(wait) = HeaderValue::try_from(&pending.wait) {
+        headers.insert(header::LOCATION, wait);
+    }
+    response
 }
 
 impl From<SpecError> for Problem {
@@ -164,8 +199,39 @@ impl From<ChangeError> for Problem {
             ChangeError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
             }
-            ChangeError::NotApplied(_) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_applied", detail)
+            ChangeError::NotApplied { generation, .. } => Self {
+                generation: Some(generation),
+                ..Self::new(StatusCode::ACCEPTED, "not_applied", detail)
+            },
+        }
+    }
+}
+
+impl From<TablesError> for Problem {
+    fn from(error: TablesError) -> Self {
+        tracing::error!(error = in_full(&error), "the tables");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "tables", in_full(&error))
+    }
+}
+
+impl From<ExplainError> for Problem {
+    fn from(error: ExplainError) -> Self {
+        let detail = in_full(&error);
+        let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+        match error {
+            ExplainError::NotAttached(_) => {
+                Self::new(unprocessable, "not_attached", detail).in_field("interface")
+            }
+            ExplainError::Families => {
+                Self::new(unprocessable, "family_mismatch", detail).in_field("client")
+            }
+            ExplainError::Load(_)
+            | ExplainError::NotLoaded
+            | ExplainError::Map { .. }
+            | ExplainError::Run(_)
+            | ExplainError::Unclear(_) => {
+                tracing::error!(error = detail, "no explanation");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_explanation", detail)
             }
         }
     }
@@ -183,6 +249,12 @@ impl From<PlanError> for Problem {
             PlanError::Change(error) => error.into(),
         }
     }
+}
+
+/// An error with its causes in one line.
+fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<Unavailable> for Problem {

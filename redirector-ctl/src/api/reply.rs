@@ -30,6 +30,11 @@ impl<T: Serialize> IntoResponse for Reply<T> {
     }
 }
 
+/// 204: it is gone, and with it this generation began.
+pub(super) fn gone(generation: u64) -> Response {
+    (StatusCode::NO_CONTENT, [(header::ETAG, etag(generation))]).into_response()
+}
+
 /// The entity tag of a generation: `"12"`.
 pub(super) fn etag(generation: u64) -> HeaderValue {
     HeaderValue::try_from(format!("\"{generation}\"")).expect("quotes and digits are visible ASCII")

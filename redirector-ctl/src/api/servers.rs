@@ -5,16 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::extract::{Body, IfMatch, OnlyNew, PathName};
+use super::caller::Asked;
+use super::extract::{Body, OnlyNew, PathName};
 use super::flows::Flows;
 use super::load::Load;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::wire;
 use crate::core::change::Change;
 use crate::core::health::Health;
@@ -153,7 +155,7 @@ pub(super) async fn get_server(
 pub(super) async fn put_server(
     State(api): State<Api>,
     PathName(name): PathName,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     only_new: OnlyNew,
     Body(body): Body<PutServer>,
 ) -> Result<Reply<Server>, Problem> {
@@ -161,7 +163,7 @@ pub(super) async fn put_server(
     let known = before.spec.servers.get(&name);
     only_new.check("server", &name, known.is_some())?;
     // What was judged above must still be so when the change is made.
-    let seen = seen.or(only_new.0.then_some(before.spec.generation));
+    let asked = asked.or_on_top_of(only_new.0.then_some(before.spec.generation));
     let state = body.state.or(known.map(|server| server.state)).unwrap_or_default();
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let load = LoadSources {
@@ -170,7 +172,7 @@ pub(super) async fn put_server(
         bytes_per_second_max: body.bytes_per_second_max,
     };
     let change = Change::PutServer { name: name.clone(), address: body.address, state, load };
-    api.daemon.change(change, seen).await?;
+    api.change(asked, change).await?;
     show(&api, &name, status).await
 }
 
@@ -185,11 +187,11 @@ pub(super) async fn put_server(
 pub(super) async fn patch_server(
     State(api): State<Api>,
     PathName(name): PathName,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     Body(body): Body<PatchServer>,
 ) -> Result<Reply<Server>, Problem> {
     let change = Change::SetServerState { name: name.clone(), state: body.state };
-    api.daemon.change(change, seen).await?;
+    api.change(asked, change).await?;
     show(&api, &name, StatusCode::OK).await
 }
 
@@ -203,10 +205,10 @@ pub(super) async fn patch_server(
 pub(super) async fn delete_server(
     State(api): State<Api>,
     PathName(name): PathName,
-    IfMatch(seen): IfMatch,
-) -> Result<StatusCode, Problem> {
-    api.daemon.change(Change::RemoveServer { name }, seen).await?;
-    Ok(StatusCode::NO_CONTENT)
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let applied = api.change(asked, Change::RemoveServer { name }).await?;
+    Ok(reply::gone(applied.generation))
 }
 
 async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Server>, Problem> {

@@ -1,10 +1,15 @@
 //! `/v1/status`: the daemon and the packet path as a whole.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::extract::Params;
+use super::limits::{WAIT_DEFAULT_MS, WAIT_LOOK, WAIT_MAX_MS};
 use super::openapi::ReadProblems;
 use super::problem::Problem;
 use super::reply::Reply;
@@ -84,12 +89,39 @@ pub struct ReasonCount {
     pub bytes: u64,
 }
 
-/// Shows the daemon and the packet path.
-#[utoipa::path(get, path = "/v1/status", tag = "status",
+/// What to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StatusQuery {
+    /// Answer only when the kernel's tables hold this generation or a later one.
+    wait_generation: Option<u64>,
+    /// At most so long, in ms, 1 to 15000; 10000 when left out. Then the answer is what holds.
+    #[param(minimum = 1, maximum = 15_000)]
+    wait_ms: Option<u64>,
+}
+
+/// Shows the daemon and the packet path, at once or when they hold a generation.
+#[utoipa::path(get, path = "/v1/status", tag = "status", params(StatusQuery),
     responses((status = 200, body = Status), ReadProblems))]
-pub(super) async fn get_status(State(api): State<Api>) -> Result<Reply<Status>, Problem> {
-    let snapshot = api.daemon.snapshot().await?;
-    Ok(Reply::ok(snapshot.spec.generation, Status::of(&snapshot)))
+pub(super) async fn get_status(
+    State(api): State<Api>,
+    Params(query): Params<StatusQuery>,
+) -> Result<Reply<Status>, Problem> {
+    let wait_ms = query.wait_ms.unwrap_or(WAIT_DEFAULT_MS);
+    if !(1..=WAIT_MAX_MS).contains(&wait_ms) {
+        let detail = format!("wait_ms {wait_ms}: write 1 to {WAIT_MAX_MS}");
+        return Err(Problem::malformed("bad_query", detail).in_field("wait_ms"));
+    }
+    let wanted = query.wait_generation.unwrap_or_default();
+    let ends_at = Instant::now() + Duration::from_millis(wait_ms);
+    loop {
+        let snapshot = api.daemon.snapshot().await?;
+        if snapshot.applied_generation >= wanted || Instant::now() >= ends_at {
+            return Ok(Reply::ok(snapshot.spec.generation, Status::of(&snapshot)));
+        }
+        tokio::time::sleep(WAIT_LOOK).await;
+    }
 }
 
 impl Status {

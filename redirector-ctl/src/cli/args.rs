@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 use super::check_args::CheckArgs;
+use super::flow_args::{ExplainCommand, FlowCommand};
 use super::plan::{PlanCommand, SourceArgs};
 use super::service_args::ServiceArgs;
 use crate::api::wire::{AdminState, Policy, PolicyBody, PolicyKind};
@@ -23,6 +24,9 @@ Examples:
   redirector device move disk-a --to s2              new flows to s2, open flows drain
   redirector association set disk-a=s2 disk-b=s3     two moves in one step
   redirector plan                                    what load asks for, and why
+  redirector flow list --device disk-a               its open flows
+  redirector explain packet --client 10.0.1.11 --device disk-a
+  redirector events --follow                         what happens, as it happens
   redirector --output json device show disk-a        what the API answers
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.";
@@ -49,6 +53,9 @@ pub struct Options {
     /// A table for people, or the body of the API's answer, unchanged
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+    /// After a change, wait until it is in the packet path and what it made drain has drained
+    #[arg(long, global = true)]
+    pub wait: bool,
 }
 
 /// Where the daemon answers.
@@ -104,6 +111,19 @@ pub enum Command {
     Detach(ConfigFile),
     /// Print the OpenAPI document
     Openapi,
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  redirector completions bash > \
+                            /usr/share/bash-completion/completions/redirector")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command
+    Man {
+        /// Directory for the pages
+        #[arg(long, value_name = "DIRECTORY")]
+        dir: Option<PathBuf>,
+    },
     /// A question or wish for the daemon.
     #[command(flatten)]
     Ask(Ask),
@@ -137,6 +157,27 @@ pub enum Ask {
         #[command(subcommand)]
         command: Option<PlanCommand>,
     },
+    /// Open flows, one by one
+    #[command(subcommand)]
+    Flow(FlowCommand),
+    /// What becomes of a packet and why, and what if a server died
+    #[command(subcommand)]
+    Explain(ExplainCommand),
+    /// Print servers and devices as a file that `apply` takes
+    Export,
+    /// Make servers and devices what a file says, showing the difference first
+    #[command(after_help = "Example:\n  redirector export > site.toml\n  redirector apply \
+                            site.toml          what would change\n  redirector apply site.toml \
+                            --yes\n\nServers and devices that the file does not have are removed. \
+                            It is not one change but several; it stops at the first that is \
+                            refused, or when somebody else changes something meanwhile.")]
+    Apply {
+        /// TOML, or JSON if its name ends in .json
+        file: PathBuf,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Show what happened, oldest first
     Events {
         /// Only events after this one
@@ -145,6 +186,9 @@ pub enum Ask {
         /// At most so many, 1 to 1000
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u64,
+        /// Go on with those to come, also over restarts of the daemon, until interrupted
+        #[arg(long, conflicts_with = "limit")]
+        follow: bool,
     },
 }
 

@@ -13,6 +13,8 @@ use crate::api::problem::ProblemBody;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait until somebody takes the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence on a stream; the daemon says something more often.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +64,21 @@ fn in_words(problem: &ProblemBody) -> String {
     }
 }
 
-/// Sends a request; the body of a good answer.
-pub(super) async fn send(address: &Address, request: &Request) -> Result<Vec<u8>, AskError> {
+/// A good answer.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    /// The generation that it is of, where it says so.
+    pub generation: Option<u64>,
+    pub body: Vec<u8>,
+}
+
+/// Sends a request; gives a good answer.
+pub(super) async fn send(address: &Address, request: &Request) -> Result<Answer, AskError> {
     let failed = |error: reqwest::Error| AskError::Unreachable {
         address: address.to_string(),
         reason: innermost(&error),
     };
-    let client = client(address).map_err(failed)?;
+    let client = client(address).timeout(TIMEOUT).build().map_err(failed)?;
     let mut call = client.request(request.method.clone(), url(address, request));
     if let Some(body) = &request.body {
         call = call.json(body);
@@ -76,31 +86,70 @@ pub(super) async fn send(address: &Address, request: &Request) -> Result<Vec<u8>
     if request.only_new {
         call = call.header(header::IF_NONE_MATCH, "*");
     }
-    if let Some(generation) = request.if_match {
+    if let Some(generation) = request.seen {
         call = call.header(header::IF_MATCH, format!("\"{generation}\""));
     }
     let answer = call.send().await.map_err(failed)?;
     let status = answer.status();
+    let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let generation = tag.and_then(|tag| tag.trim_matches('"').parse().ok());
     let body = answer.bytes().await.map_err(failed)?.to_vec();
     if status.is_success() {
-        return Ok(body);
+        return Ok(Answer { status, generation, body });
     }
+    Err(refusal(address, status, body))
+}
+
+fn refusal(address: &Address, status: StatusCode, body: Vec<u8>) -> AskError {
     match serde_json::from_slice(&body) {
-        Ok(problem) => Err(AskError::Refused { problem: Box::new(problem), body }),
-        Err(_) => Err(AskError::Strange { address: address.to_string(), status }),
+        Ok(problem) => AskError::Refused { problem: Box::new(problem), body },
+        Err(_) => AskError::Strange { address: address.to_string(), status },
     }
 }
 
+/// An answer that comes bit by bit.
+pub(super) struct Stream(reqwest::Response);
+
+impl Stream {
+    /// The next bytes; None at the end.
+    pub async fn next(&mut self) -> reqwest::Result<Option<Vec<u8>>> {
+        Ok(self.0.chunk().await?.map(Into::into))
+    }
+}
+
+/// Opens the stream of events after number `after`, or after the one with the id `last_id`.
+pub(super) async fn stream(
+    address: &Address,
+    after: u64,
+    last_id: Option<&str>,
+) -> Result<Stream, AskError> {
+    let failed = |error: reqwest::Error| AskError::Unreachable {
+        address: address.to_string(),
+        reason: innermost(&error),
+    };
+    let client = client(address).read_timeout(STREAM_TIMEOUT).build().map_err(failed)?;
+    let request = Request::stream(after);
+    let mut call = client.get(url(address, &request)).header(header::ACCEPT, "text/event-stream");
+    if let Some(id) = last_id {
+        call = call.header("last-event-id", id);
+    }
+    let answer = call.send().await.map_err(failed)?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(Stream(answer));
+    }
+    Err(refusal(address, status, answer.bytes().await.map_err(failed)?.to_vec()))
+}
+
 /// The daemon is on this machine: no proxy of the environment is asked, no redirect followed.
-fn client(address: &Address) -> reqwest::Result<reqwest::Client> {
+fn client(address: &Address) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT);
     match address {
-        Address::Unix(path) => builder.unix_socket(path.as_path()).build(),
-        Address::Http(_) => builder.build(),
+        Address::Unix(path) => builder.unix_socket(path.as_path()),
+        Address::Http(_) => builder,
     }
 }
 

@@ -4,12 +4,17 @@
 mod args;
 mod check_args;
 mod client;
+mod declare;
+mod flow_args;
+mod flow_table;
+mod follow;
 mod plan;
 mod request;
 mod service_args;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wait;
 mod words;
 
 use std::io::{self, Write};
@@ -17,6 +22,9 @@ use std::process::ExitCode;
 
 pub use args::{Address, Args, Ask, Command, ConfigFile, Options, Output};
 pub use client::AskError;
+use reqwest::{Method, StatusCode};
+
+use crate::api::problem::Pending;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +55,14 @@ pub async fn ask(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<Exit> {
+    if let Ask::Events { after, follow: true, .. } = ask {
+        return follow::follow(after, options, out, err).await;
+    }
+    match ask {
+        Ask::Export => return declare::export(options, out, err).await,
+        Ask::Apply { file, yes } => return declare::apply(&file, yes, options, out, err).await,
+        _ => {}
+    }
     let request = match request::of(ask) {
         Ok(request) => request,
         Err(mistake) => {
@@ -55,18 +71,40 @@ pub async fn ask(
         }
     };
     match client::send(&options.api, &request).await {
-        Ok(body) => print(&body, &request.show, options.output, out, err),
+        Ok(answer) => {
+            let exit = if answer.status == StatusCode::ACCEPTED {
+                pending(&answer.body, err)?
+            } else {
+                print(&answer.body, &request.show, options.output, out, err)?
+            };
+            match (exit, options.wait && request.method != Method::GET) {
+                (Exit::Done, true) => {
+                    wait::wait(answer.generation, &request.drains, options, err).await
+                }
+                _ => Ok(exit),
+            }
+        }
         Err(AskError::Refused { body, .. }) if options.output == Output::Json => {
             err.write_all(&body)?;
             writeln!(err)?;
             Ok(Exit::Failed)
         }
-        Err(error) => {
-            writeln!(err, "redirector: {error}")?;
-            let unreachable = matches!(error, AskError::Unreachable { .. });
-            Ok(if unreachable { Exit::Unreachable } else { Exit::Failed })
-        }
+        Err(error) => complain(&error, err),
     }
+}
+
+/// Says why there is no good answer.
+fn complain(error: &AskError, err: &mut impl Write) -> io::Result<Exit> {
+    writeln!(err, "redirector: {error}")?;
+    let unreachable = matches!(error, AskError::Unreachable { .. });
+    Ok(if unreachable { Exit::Unreachable } else { Exit::Failed })
+}
+
+/// Says of a change that is accepted what it still lacks.
+fn pending(body: &[u8], err: &mut impl Write) -> io::Result<Exit> {
+    let detail = serde_json::from_slice::<Pending>(body).map(|pending| pending.detail);
+    writeln!(err, "redirector: {}", detail.unwrap_or_else(|_| "accepted".to_owned()))?;
+    Ok(Exit::Done)
 }
 
 fn print(

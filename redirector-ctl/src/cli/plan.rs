@@ -55,7 +55,7 @@ pub(super) fn request(command: PlanCommand) -> Request {
 
 fn word_for(what: &str, seen: Seen) -> Request {
     let request = Request::new(Method::POST, &["plan", what], Show::Body(plan));
-    Request { if_match: seen.generation, ..request.with(&Word {}) }
+    Request { seen: seen.generation, ..request.with(&Word {}) }
 }
 
 /// A plan as people read it.

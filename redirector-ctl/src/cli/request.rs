@@ -5,9 +5,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::args::{AddDevice, Ask, AssociationCommand, DeviceCommand, PolicyArgs, ServerCommand};
-use super::{plan, table};
+use super::flow_args::{ExplainCommand, FlowCommand};
+use super::{flow_table, plan, table};
 use crate::api::associations::{MoveRequest, PatchAssociations, PutAssociation};
 use crate::api::devices::PutDevice;
+use crate::api::explain::Explain;
 use crate::api::servers::{PatchServer, PutServer};
 use crate::api::wire::AdminState;
 
@@ -21,9 +23,19 @@ pub(super) struct Request {
     pub body: Option<Value>,
     /// Create, but do not replace (`If-None-Match: *`).
     pub only_new: bool,
-    /// Only if the state is at this generation (`If-Match`).
-    pub if_match: Option<u64>,
+    /// Only on top of this generation (`If-Match`).
+    pub seen: Option<u64>,
+    /// What may have to drain after it.
+    pub drains: Drains,
     pub show: Show,
+}
+
+/// What `--wait` waits for besides the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Drains {
+    Nothing,
+    Devices(Vec<String>),
+    Server(String),
 }
 
 /// How people see the answer.
@@ -40,9 +52,44 @@ impl Request {
         Self::new(Method::GET, path, Show::Body(show))
     }
 
+    /// Something, for a program.
+    pub fn show(path: &[&str]) -> Self {
+        Self::new(Method::GET, path, Show::Text(String::new()))
+    }
+
+    /// All of a kind, for a program.
+    pub fn list(what: &str) -> Self {
+        Self::show(&[what])
+    }
+
+    /// The status, when the tables hold a generation.
+    pub fn status_of(generation: u64) -> Self {
+        let query = vec![("wait_generation", generation.to_string())];
+        Self { query, ..Self::show(&["status"]) }
+    }
+
+    /// A change of one thing on top of a generation.
+    pub fn change(
+        method: Method,
+        kind: &str,
+        name: &str,
+        body: Option<Value>,
+        seen: Option<u64>,
+    ) -> Self {
+        Self { body, seen, ..Self::new(method, &[kind, name], Show::Text(String::new())) }
+    }
+
+    /// The events after number `after`, as a stream.
+    pub fn stream(after: u64) -> Self {
+        let query = vec![("after", after.to_string())];
+        Self { query, ..Self::get(&["events"], table::events) }
+    }
+
     pub(super) fn new(method: Method, path: &[&str], show: Show) -> Self {
         let path = ["v1"].iter().chain(path).map(|piece| (*piece).to_owned()).collect();
-        Self { method, path, query: Vec::new(), body: None, only_new: false, if_match: None, show }
+        let (query, body, only_new, seen, drains) =
+            (Vec::new(), None, false, None, Drains::Nothing);
+        Self { method, path, query, body, only_new, seen, drains, show }
     }
 
     pub(super) fn with(mut self, body: &impl Serialize) -> Self {
@@ -58,6 +105,7 @@ impl Request {
 /// Arguments that do not fit together, in words.
 pub(super) fn of(ask: Ask) -> Result<Request, String> {
     match ask {
+        Ask::Export | Ask::Apply { .. } => Err("this asks more than one question".to_owned()),
         Ask::Status => Ok(Request::get(&["status"], table::status)),
         Ask::Server(command) => Ok(server(command)),
         Ask::Device(command) => device(command),
@@ -66,9 +114,45 @@ pub(super) fn of(ask: Ask) -> Result<Request, String> {
         }
         Ask::Association(AssociationCommand::Set { moves, policy }) => set(moves, policy),
         Ask::Plan { command } => Ok(plan::request(command.unwrap_or_default())),
-        Ask::Events { after, limit } => {
+        Ask::Flow(command) => Ok(flow(command)),
+        Ask::Explain(command) => Ok(explain(command)),
+        Ask::Events { after, limit, .. } => {
             let query = vec![("after", after.to_string()), ("limit", limit.to_string())];
             Ok(Request { query, ..Request::get(&["events"], table::events) })
+        }
+    }
+}
+
+fn flow(command: FlowCommand) -> Request {
+    match command {
+        FlowCommand::List(list) => {
+            let client = list.client.map(|client| client.to_string());
+            let wishes = [
+                ("device", list.device),
+                ("server", list.server),
+                ("client", client),
+                ("cursor", list.cursor),
+            ];
+            let mut query = vec![("limit", list.limit.to_string())];
+            query.extend(wishes.into_iter().filter_map(|(name, wish)| Some((name, wish?))));
+            Request { query, ..Request::get(&["flows"], flow_table::flows) }
+        }
+        FlowCommand::Close { id } => {
+            let show = Show::Text(format!("flow {id} is closed\n"));
+            Request::new(Method::DELETE, &["flows", &id], show)
+        }
+    }
+}
+
+fn explain(command: ExplainCommand) -> Request {
+    match command {
+        ExplainCommand::Packet(packet) => {
+            let show = Show::Body(flow_table::explanation);
+            Request::new(Method::POST, &["explain"], show).with(&Explain::from(packet))
+        }
+        ExplainCommand::Death { server } => {
+            let query = vec![("server", server)];
+            Request { query, ..Request::get(&["explain", "death"], flow_table::death) }
         }
     }
 }
@@ -102,7 +186,12 @@ fn server(command: ServerCommand) -> Request {
 
 fn state(name: &str, state: AdminState) -> Request {
     let show = Show::Body(table::server_state);
-    Request::new(Method::PATCH, &["servers", name], show).with(&PatchServer { state })
+    let request = Request::new(Method::PATCH, &["servers", name], show);
+    let drains = match state {
+        AdminState::Active | AdminState::Failed => Drains::Nothing,
+        AdminState::Draining | AdminState::Inactive => Drains::Server(name.to_owned()),
+    };
+    Request { drains, ..request.with(&PatchServer { state }) }
 }
 
 fn device(command: DeviceCommand) -> Result<Request, String> {
@@ -112,7 +201,8 @@ fn device(command: DeviceCommand) -> Result<Request, String> {
         DeviceCommand::Move { name, to, policy } => {
             let body = PutAssociation { server: to, policy: policy.policy()? };
             let show = Show::Body(table::moved);
-            Ok(Request::new(Method::PUT, &["associations", &name], show).with(&body))
+            let request = Request::new(Method::PUT, &["associations", &name], show).with(&body);
+            Ok(Request { drains: Drains::Devices(vec![name]), ..request })
         }
         DeviceCommand::Add(device) => add(*device),
         DeviceCommand::Remove(device) => {
@@ -156,10 +246,12 @@ fn add(device: AddDevice) -> Result<Request, String> {
 
 fn set(moves: Vec<(String, String)>, policy: PolicyArgs) -> Result<Request, String> {
     let policy = policy.policy()?;
+    let devices = moves.iter().map(|(device, _)| device.clone()).collect();
     let moves = moves.into_iter();
     let associations =
         moves.map(|(device, server)| MoveRequest { device, server, policy }).collect();
     let show = Show::Body(table::moved);
-    Ok(Request::new(Method::PATCH, &["associations"], show)
-        .with(&PatchAssociations { associations }))
+    let request = Request::new(Method::PATCH, &["associations"], show);
+    let drains = Drains::Devices(devices);
+    Ok(Request { drains, ..request.with(&PatchAssociations { associations }) })
 }

@@ -236,6 +236,88 @@ async fn json_output_is_the_body_of_the_api_unchanged() {
 }
 
 #[tokio::test]
+async fn what_is_exported_differs_in_nothing_when_it_is_applied() {
+    let (directory, socket) = Lab::on_socket().await;
+    let exported = run(&socket, "export").await;
+    assert_eq!((exported.exit, exported.err.as_str()), (Exit::Done, ""));
+    assert!(
+        exported.out.contains("[devices.disk-a]\naddress = \"10.0.1.100\"\n"),
+        "{}",
+        exported.out
+    );
+    let file = directory.path().join("site.toml");
+    std::fs::write(&file, &exported.out).expect("a file");
+    let applied = run(&socket, &format!("apply {} --yes", file.display())).await;
+    assert_eq!((applied.out.as_str(), applied.err.as_str()), ("", "nothing differs\n"));
+    let exported = run(&socket, "--output json export").await;
+    let file = directory.path().join("site.json");
+    std::fs::write(&file, &exported.out).expect("a file");
+    let applied = run(&socket, &format!("apply {} --yes", file.display())).await;
+    assert_eq!((applied.out.as_str(), applied.err.as_str()), ("", "nothing differs\n"));
+}
+
+#[tokio::test]
+async fn apply_shows_the_difference_and_makes_it_only_when_told_to() {
+    let (directory, socket) = Lab::on_socket().await;
+    let file = directory.path().join("site.toml");
+    let site = "[servers.s1]\naddress = \"10.0.2.11\"\nstate = \"draining\"\n\
+                [servers.s4]\naddress = \"10.0.2.14\"\n\
+                [devices.disk-c]\naddress = \"10.0.1.102\"\nport = 3260\nservers = [\"s4\"]\n";
+    std::fs::write(&file, site).expect("a file");
+    let shown = run(&socket, &format!("apply {}", file.display())).await;
+    let lines: Vec<&str> = shown.out.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(
+        lines,
+        [
+            "- device disk-a",
+            "- device disk-b",
+            "~ server s1",
+            "+ server s4",
+            "+ device disk-c",
+            "- server s2",
+            "- server s3"
+        ],
+        "{}",
+        shown.out
+    );
+    assert!(shown.out.contains("    state: \"active\" -> \"draining\"\n"), "{}", shown.out);
+    assert_eq!(shown.err, "nothing is changed yet: repeat it with --yes\n");
+    assert!(run(&socket, "device show disk-a").await.exit == Exit::Done, "it only showed");
+    let done = run(&socket, &format!("apply {} --yes", file.display())).await;
+    assert_eq!((done.exit, done.err.as_str()), (Exit::Done, "7 steps are done\n"));
+    let again = run(&socket, &format!("apply {} --yes", file.display())).await;
+    assert_eq!(again.err, "nothing differs\n");
+    std::fs::write(&file, "[servers.s9]\ncolour = 1\n").expect("a file");
+    let wrong = run(&socket, &format!("apply {}", file.display())).await;
+    assert_eq!(wrong.exit, Exit::Failed);
+    assert!(wrong.err.contains("unknown field `colour`"), "{}", wrong.err);
+}
+
+#[tokio::test]
+async fn wait_ends_when_nothing_drains_any_more() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let moved = run(&socket, "--wait device move disk-a --to s2 --policy reset").await;
+    assert_eq!((moved.exit, moved.err.as_str()), (Exit::Done, ""));
+    let words = "--wait device move disk-a --to s3 --deadline-ms 60000";
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(1500), run(&socket, words));
+    assert!(waiting.await.is_err(), "three flows drain in this lab for ever");
+}
+
+#[tokio::test]
+async fn a_question_about_a_death_says_what_would_move() {
+    let (_directory, socket) = Lab::on_socket().await;
+    let death = run(&socket, "explain death s1").await;
+    assert_eq!(death.exit, Exit::Done, "{}", death.err);
+    assert!(death.out.starts_with("if s1 died, 3 open flows would be reset\n"), "{}", death.out);
+    let unknown = run(&socket, "explain death s9").await;
+    assert!(unknown.err.contains("there is no server s9"), "{}", unknown.err);
+    let closed = run(&socket, "flow close tcp-10.0.1.11-1-10.0.1.100-10809").await;
+    assert!(closed.err.contains("there is no open flow"), "{}", closed.err);
+    let closed = run(&socket, "flow close nonsense").await;
+    assert!(closed.err.contains("looks like tcp-10.0.1.11"), "{}", closed.err);
+}
+
+#[tokio::test]
 async fn a_daemon_that_is_not_there_exits_3_and_says_where_it_was_sought() {
     let ran = run(Path::new("/nonexistent/api.sock"), "status").await;
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""));

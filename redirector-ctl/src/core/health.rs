@@ -35,6 +35,9 @@ pub enum Health {
 }
 
 impl Health {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Suspect, Self::Dead, Self::Unknown];
+
     /// The word for it in texts, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

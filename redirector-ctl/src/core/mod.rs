@@ -32,3 +32,4 @@ pub mod service;
 pub mod spec;
 pub mod suspicion;
 mod validate;
+pub mod whatif;

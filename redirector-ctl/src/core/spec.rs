@@ -86,6 +86,9 @@ pub enum AdminState {
 }
 
 impl AdminState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Draining, Self::Inactive];
+
     /// The word for it in texts, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -185,7 +188,9 @@ pub enum FlowPolicy {
 }
 
 /// Why an association changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// An operator asked for it.
@@ -197,6 +202,9 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 3] = [Self::Planned, Self::Overload, Self::Failure];
+
     /// The word for it in texts, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

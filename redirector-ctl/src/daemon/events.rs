@@ -1,6 +1,8 @@
 //! The last things that happened, in a ring, and in the log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use tokio::sync::watch;
 
 use super::{Event, EventKind};
 use crate::core::spec::{Cause, Name};
@@ -26,7 +28,13 @@ impl About {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     last_id: u64,
+    /// The same, for those who wait for the next one.
+    pub(super) latest: watch::Sender<u64>,
     ring: VecDeque<Event>,
+    /// How many of each kind there were.
+    pub(super) kinds: BTreeMap<EventKind, u64>,
+    /// How many moves and failovers of each cause there were.
+    pub(super) moves: BTreeMap<Cause, u64>,
 }
 
 impl Events {
@@ -47,11 +55,16 @@ impl Events {
             _ => tracing::info!("{text}"),
         }
         self.last_id += 1;
+        *self.kinds.entry(kind).or_default() += 1;
+        if let (EventKind::Move | EventKind::Failover, Some(cause)) = (kind, about.cause) {
+            *self.moves.entry(cause).or_default() += 1;
+        }
         if self.ring.len() >= EVENTS_MAX {
             self.ring.pop_front();
         }
         let About { device, server, cause } = about;
         self.ring.push_back(Event { id: self.last_id, at_ms, kind, device, server, cause, text });
+        self.latest.send_replace(self.last_id);
         self.last_id
     }
 

@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::balance::{PlanError, PlanRequest};
-use super::{Event, HistoryOf, PlanView, Request, Snapshot};
+use super::{Event, FlowsAt, HistoryOf, Inspection, PlanView, Request, Snapshot};
 use crate::core::change::{Change, SpecError};
 use crate::core::outlook::Point;
+use crate::core::plan::Plan;
+use crate::core::spec::Name;
+use crate::platform::bpf::{ExplainError, Explained, Question};
+use crate::platform::tables::{FlowFilter, FlowKey, FlowPlace, TablesError};
 
 /// A way to the daemon's owner task. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,8 +45,13 @@ pub enum ChangeError {
     #[error("the daemon cannot take changes: {0}")]
     Unavailable(String),
     /// Made, but not yet in the kernel's tables, or not yet safe on disk; the daemon keeps trying.
-    #[error("the change is made but not complete yet, the daemon keeps trying: {0}")]
-    NotApplied(String),
+    #[error("the change is made but not complete yet, the daemon keeps trying: {what}")]
+    NotApplied {
+        /// Generation of the spec that holds it.
+        generation: u64,
+        /// What is not complete.
+        what: String,
+    },
 }
 
 /// The daemon is stopping.
@@ -136,6 +145,70 @@ impl DaemonHandle {
         let (answer, wait) = oneshot::channel();
         let request = Request::Events { after, limit, answer };
         self.requests.send(request).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// About `limit` flows from `place` on; the loop is not held up by it.
+    ///
+    /// # Errors
+    /// When the daemon is stopping or too many ask; inside, when the kernel refuses.
+    pub async fn flows(
+        &self,
+        filter: FlowFilter,
+        place: FlowPlace,
+        limit: usize,
+    ) -> Result<Result<FlowsAt, TablesError>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        let asked = Request::Inspect(Inspection::Flows { filter, place, limit, answer });
+        self.requests.send(asked).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// What the program would do with a packet; neither the loop nor the tables feel it.
+    ///
+    /// # Errors
+    /// When the daemon is stopping or too many ask; inside, when the kernel refuses.
+    pub async fn explain(
+        &self,
+        question: Question,
+    ) -> Result<Result<Explained, ExplainError>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        let asked = Request::Inspect(Inspection::Explain { question, answer });
+        self.requests.send(asked).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// Closes a flow; gives its device's id, None when there is no such flow.
+    ///
+    /// # Errors
+    /// When the daemon is stopping; inside, when the kernel refuses.
+    pub async fn close_flow(
+        &self,
+        key: FlowKey,
+    ) -> Result<Result<Option<u32>, TablesError>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        let request = Request::CloseFlow { key, answer };
+        self.requests.send(request).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// What would be done if a server died now.
+    ///
+    /// # Errors
+    /// When the daemon is stopping; inside, when there is no such server.
+    pub async fn death(&self, server: Name) -> Result<Result<Plan, SpecError>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        self.requests.send(Request::Death { server, answer }).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// The last event's id, as it changes. Closed when the daemon stops.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn follow(&self) -> Result<watch::Receiver<u64>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        self.requests.send(Request::Follow { answer }).await.map_err(|_| Unavailable)?;
         wait.await.map_err(|_| Unavailable)
     }
 }

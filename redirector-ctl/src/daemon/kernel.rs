@@ -3,7 +3,7 @@
 use crate::core::op::Op;
 use crate::core::suspicion::Signs;
 use crate::platform::clock::monotonic_ns;
-use crate::platform::tables::{Counters, FlowCensus, Sweep, Tables, TablesError};
+use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, Tables, TablesError};
 
 /// The kernel's tables. Calls block, but not for long; see [`super::measure`] for the sweep.
 pub(super) trait Kernel {
@@ -16,6 +16,8 @@ pub(super) trait Kernel {
     /// Sends SYNs that went to these servers within so many ms, and were not answered, to whoever
     /// serves now; gives how many.
     fn recall(&self, servers: &[u16], within_ms: u64) -> Result<usize, TablesError>;
+    /// Closes a flow; gives its device, None when there is no such flow.
+    fn close_flow(&mut self, key: &FlowKey) -> Result<Option<u32>, TablesError>;
     /// Counts flows and takes away those that are over.
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError>;
 }
@@ -35,6 +37,10 @@ impl Kernel for Tables {
 
     fn recall(&self, servers: &[u16], within_ms: u64) -> Result<usize, TablesError> {
         Self::recall(self, servers, (monotonic_ns(), within_ms.saturating_mul(1_000_000)))
+    }
+
+    fn close_flow(&mut self, key: &FlowKey) -> Result<Option<u32>, TablesError> {
+        Self::close_flow(self, key)
     }
 
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {

@@ -5,6 +5,7 @@
 //! long.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::events::About;
 use super::kernel::Kernel;
@@ -65,6 +66,7 @@ impl<K: Kernel> Owner<K> {
         if !self.prober.is_current(report) {
             return false;
         }
+        self.own.check(&report.path.0, &report.result);
         if let CheckResult::NotAsked(why) = &report.result {
             tracing::warn!(server = report.path.0, device = report.path.1, why, "no check");
         }
@@ -238,7 +240,7 @@ impl<K: Kernel> Owner<K> {
     pub(super) async fn take_stats(&mut self) {
         match self.kernel.counters() {
             Ok(counters) => {
-                self.shown.counters = counters;
+                self.shown.counters = Arc::new(counters);
                 self.take_totals();
             }
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
@@ -265,7 +267,9 @@ impl<K: Kernel> Owner<K> {
         };
         let watch = Stopwatch::start();
         let swept = self.kernel.sweep(&sweep);
-        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = watch.elapsed();
+        self.own.sweeps.add(took);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.sweep_not_before_ms = began_at_ms.saturating_add(took_ms.saturating_mul(SWEEP_REST));
         let census = match swept {
             Ok(census) => census,
@@ -279,7 +283,8 @@ impl<K: Kernel> Owner<K> {
             *counted.flows.entry((*device, *epoch)).or_default() += len;
         }
         self.waking.wake(&census.refused);
-        self.shown.census = census;
+        self.own.flows_reaped += census.reaped;
+        self.shown.census = Arc::new(census);
         self.observed.census = Some(counted);
         if self.spec.devices.values().any(|device| !device.association.drains.is_empty()) {
             self.replan().await;

@@ -18,7 +18,7 @@ use super::kernel::Kernel;
 use super::load::Loads;
 use super::waking::Waking;
 use super::ways::Ways;
-use super::{InterfaceStatus, Request};
+use super::{Inspection, InterfaceStatus, Own, Request};
 use crate::config::FlowsConfig;
 use crate::core::change::{Context, SpecLimits};
 use crate::core::health::{Health, Thresholds};
@@ -29,7 +29,8 @@ use crate::core::plan::Blocked;
 use crate::core::seed::Seed;
 use crate::core::spec::{Name, Spec};
 use crate::core::suspicion::Watch;
-use crate::platform::clock::Clock;
+use crate::core::whatif::death;
+use crate::platform::clock::{Clock, Stopwatch};
 use crate::platform::probe::{Prober, Report};
 use crate::platform::scrape::Sample;
 use crate::platform::store::Store;
@@ -55,8 +56,10 @@ pub(super) struct Settings {
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     pub(super) interfaces: Vec<InterfaceStatus>,
-    pub(super) counters: Counters,
-    pub(super) census: FlowCensus,
+    pub(super) counters: Arc<Counters>,
+    pub(super) census: Arc<FlowCensus>,
+    /// The spec as it was last shown.
+    pub(super) spec: Option<Arc<Spec>>,
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
@@ -105,6 +108,9 @@ pub(super) struct Owner<K> {
     pub(super) evidence_not_before_ms: u64,
     /// How long the last look keeps the next one away.
     pub(super) evidence_rest_ms: u64,
+    pub(super) own: Own,
+    /// Answers what needs no state.
+    pub(super) inspector: mpsc::Sender<Inspection>,
 }
 
 /// What comes in besides requests.
@@ -113,6 +119,20 @@ pub(super) struct Inputs {
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) ways: mpsc::Receiver<Ways>,
     pub(super) samples: mpsc::Receiver<Sample>,
+}
+
+/// What one turn of the loop is about.
+enum Input {
+    Report(Report),
+    Evidence,
+    Ways(Ways),
+    Request(Request),
+    Sample(Sample),
+    Balance,
+    /// The counters are to be read; since when.
+    Stats(tokio::time::Instant),
+    Sweep,
+    Wake,
 }
 
 impl<K: Kernel> Owner<K> {
@@ -131,25 +151,44 @@ impl<K: Kernel> Owner<K> {
         loop {
             let wake = self.until_wake();
             // In this order: what may have died is looked at before anything else.
-            tokio::select! {
+            let input = tokio::select! {
                 biased;
                 () = &mut stop => return,
-                Some(report) = inputs.reports.recv() => {
-                    self.take_reports(report, &mut inputs.reports).await;
-                }
-                () = next(&mut evidence) => self.take_evidence(),
-                Some(ways) = inputs.ways.recv() => self.take_ways(ways).await,
-                Some(request) = requests.recv() => self.answer(request).await,
-                Some(sample) = inputs.samples.recv() => self.take_sample(&sample),
-                _ = stats.tick() => self.take_stats().await,
-                _ = sweeps.tick() => self.sweep().await,
-                _ = plans.tick() => self.balance().await,
-                () = wake => self.replan().await,
+                Some(report) = inputs.reports.recv() => Input::Report(report),
+                () = next(&mut evidence) => Input::Evidence,
+                Some(ways) = inputs.ways.recv() => Input::Ways(ways),
+                Some(request) = requests.recv() => Input::Request(request),
+                Some(sample) = inputs.samples.recv() => Input::Sample(sample),
+                due = stats.tick() => Input::Stats(due),
+                _ = sweeps.tick() => Input::Sweep,
+                _ = plans.tick() => Input::Balance,
+                () = wake => Input::Wake,
+            };
+            let watch = Stopwatch::start();
+            self.turn(input, &mut inputs.reports).await;
+            self.own.turns.add(watch.elapsed());
+        }
+    }
+
+    /// Takes in one thing and does all that follows from it.
+    async fn turn(&mut self, input: Input, reports: &mut mpsc::Receiver<Report>) {
+        match input {
+            Input::Report(report) => self.take_reports(report, reports).await,
+            Input::Evidence => self.take_evidence(),
+            Input::Ways(ways) => self.take_ways(ways).await,
+            Input::Request(request) => self.answer(request).await,
+            Input::Sample(sample) => self.take_sample(&sample),
+            Input::Balance => self.balance().await,
+            Input::Stats(due) => {
+                self.own.lag_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.take_stats().await;
             }
-            // It may have to rest first; whatever comes next asks again.
-            if self.sweep_soon {
-                self.sweep().await;
-            }
+            Input::Sweep => self.sweep().await,
+            Input::Wake => self.replan().await,
+        }
+        // It may have to rest first; whatever comes next asks again.
+        if self.sweep_soon {
+            self.sweep().await;
         }
     }
 
@@ -188,6 +227,22 @@ impl<K: Kernel> Owner<K> {
                 let _ = answer.send(self.events.after(after, limit));
             }
             Request::Plan(request) => self.answer_plan(request).await,
+            Request::Follow { answer } => {
+                let _ = answer.send(self.events.latest.subscribe());
+            }
+            // Beyond so many at a time they are dropped, which those who asked hear of.
+            Request::Inspect(inspection) => {
+                let _ = self.inspector.try_send(inspection);
+            }
+            Request::CloseFlow { key, answer } => {
+                let closed = self.kernel.close_flow(&key);
+                // A client that only waits has to be woken to hear of it.
+                self.sweep_soon |= matches!(closed, Ok(Some(_)));
+                let _ = answer.send(closed);
+            }
+            Request::Death { server, answer } => {
+                let _ = answer.send(death(&self.spec, &self.context(), &server));
+            }
         }
     }
 

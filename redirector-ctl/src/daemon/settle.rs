@@ -61,7 +61,10 @@ impl<K: Kernel> Owner<K> {
     /// or what is owed.
     fn outcome(&self, events: Vec<u64>) -> Result<Applied, ChangeError> {
         match self.owed.tables.as_ref().or(self.owed.journal.as_ref()) {
-            Some(what) => Err(ChangeError::NotApplied(what.clone())),
+            Some(what) => {
+                let (generation, what) = (self.spec.generation, what.clone());
+                Err(ChangeError::NotApplied { generation, what })
+            }
             None => Ok(Applied { generation: self.spec.generation, events }),
         }
     }
@@ -271,6 +274,7 @@ impl<K: Kernel> Owner<K> {
         self.shown.health.retain(|name, _| spec.servers.contains_key(name));
         self.observed.held_down.retain(|name, _| spec.servers.contains_key(name));
         self.fallen.retain(|name| spec.servers.contains_key(name));
+        self.own.checks.retain(|name, _| spec.servers.contains_key(name));
         // A way belongs to an address: a server that has moved must be found anew.
         let applied = &self.applied;
         self.observed.next_hops.retain(|name, _| {

@@ -1,15 +1,17 @@
 //! The snapshot: everything there is to show, copied at one moment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::kernel::Kernel;
 use super::owner::Owner;
-use super::{ServerHealth, Snapshot};
+use super::{Own, ServerHealth, Snapshot};
 use crate::core::health::{Health, PathHealth};
-use crate::core::spec::Name;
+use crate::core::spec::{Name, Spec};
 
 impl<K: Kernel> Owner<K> {
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let spec = self.shown_spec();
         let clock = &self.settings.clock;
         let health = |name: &Name| (name.clone(), self.server_health(name));
         let path_health = |of: &BTreeMap<Name, PathHealth>| {
@@ -17,7 +19,7 @@ impl<K: Kernel> Owner<K> {
         };
         let paths = self.observed.paths.iter();
         Snapshot {
-            spec: self.spec.clone(),
+            spec,
             health: self.spec.servers.keys().map(health).collect(),
             paths: paths.map(|(server, of)| (server.clone(), path_health(of))).collect(),
             next_hops: self.observed.next_hops.clone(),
@@ -30,6 +32,21 @@ impl<K: Kernel> Owner<K> {
             frozen: self.shown.frozen.clone(),
             blocked: self.shown.blocked.clone(),
             loads: self.loads.view(clock.now_ms()),
+            owed: [&self.owed.journal, &self.owed.tables].into_iter().flatten().cloned().collect(),
+            limits: self.settings.limits,
+            own: Own {
+                events: self.events.kinds.clone(),
+                moves: self.events.moves.clone(),
+                ..self.own.clone()
+            },
+        }
+    }
+
+    /// The spec, copied once in each generation: with many devices a copy takes long.
+    fn shown_spec(&mut self) -> Arc<Spec> {
+        match &self.shown.spec {
+            Some(spec) if spec.generation == self.spec.generation => Arc::clone(spec),
+            _ => Arc::clone(self.shown.spec.insert(Arc::new(self.spec.clone()))),
         }
     }
 

@@ -22,7 +22,7 @@ use super::load::Loads;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
-use super::{EventKind, InterfaceStatus};
+use super::{EventKind, InterfaceStatus, Own, inspect};
 use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::hold_down::{Fallen, HoldDown};
@@ -64,8 +64,9 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let gateway = gateway(config, &links, &netlink).await?;
     let options = attach_options(config, &links, &all, gateway)?;
     tell_memory(&options.limits);
-    let (tables, log_reader) = bpf::attach(&options)?;
-    tokio::spawn(log_reader.run());
+    let (tables, attached) = bpf::attach(&options)?;
+    tokio::spawn(attached.log_reader.run());
+    let inspector = inspect::start(attached.flows, bpf::maps_dir(&options.bpffs_dir))?;
     let applied = image(tables.content()?);
     let begun = begin::begin(&settings, state, &applied)?;
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
@@ -79,7 +80,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let ports = links.iter().map(|link| link.index).collect();
     let mut watcher = Watcher::new(netlink, ports, watched);
     let seen = watcher.look().await?;
-    let attached = configured(config, &seen.links)?;
+    let links_now = configured(config, &seen.links)?;
     let owner = Owner {
         settings,
         kernel: tables,
@@ -99,7 +100,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         },
         applied,
         applied_generation: 0,
-        shown: Shown { interfaces: interfaces(&attached), ..Shown::default() },
+        shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
         owed: Owed::default(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
@@ -111,6 +112,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         watches: BTreeMap::new(),
         evidence_not_before_ms: 0,
         evidence_rest_ms: 0,
+        own: Own::default(),
+        inspector,
     };
     let owner = owner.first(&begun.notes, seen).await?;
     let (ways_in, ways) = mpsc::channel(WAYS_MAX);

@@ -15,7 +15,7 @@ use super::kernel::Kernel;
 use super::owner::{Owed, Owner, Settings, Shown};
 use super::waking::Waking;
 use super::ways::Ways;
-use super::{ChangeError, EventKind};
+use super::{ChangeError, EventKind, Own};
 use crate::config::FlowsConfig;
 use crate::core::change::{Change, Move, SpecError};
 use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
@@ -31,7 +31,7 @@ use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
 use crate::platform::store::Store;
-use crate::platform::tables::{Counters, FlowCensus, Sweep, TablesError};
+use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
 
 mod balance;
 
@@ -70,6 +70,10 @@ impl Kernel for Model {
 
     fn recall(&self, _: &[u16], _: u64) -> Result<usize, TablesError> {
         Ok(0)
+    }
+
+    fn close_flow(&mut self, _: &FlowKey) -> Result<Option<u32>, TablesError> {
+        Ok(None)
     }
 
     fn sweep(&mut self, _: &Sweep) -> Result<FlowCensus, TablesError> {
@@ -129,6 +133,8 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         watches: BTreeMap::new(),
         evidence_not_before_ms: 0,
         evidence_rest_ms: 0,
+        own: Own::default(),
+        inspector: tokio::sync::mpsc::channel(1).0,
     };
     let mut owner = owner.first(&[], Ways::default()).await.unwrap();
     for server in ["s1", "s2", "s3"] {
@@ -279,10 +285,10 @@ async fn a_write_that_fails_is_told_and_tried_again() {
     let (mut owner, _dir) = at_rest().await;
     owner.kernel.broken = true;
     let result = owner.change(&move_d1("s2"), None).await;
-    assert!(matches!(result, Err(ChangeError::NotApplied(_))), "{result:?}");
+    assert!(matches!(result, Err(ChangeError::NotApplied { .. })), "{result:?}");
     assert!(owner.applied_generation < owner.spec.generation);
     let again = owner.change(&move_d1("s2"), None).await;
-    assert!(matches!(again, Err(ChangeError::NotApplied(_))), "asked again: {again:?}");
+    assert!(matches!(again, Err(ChangeError::NotApplied { .. })), "asked again: {again:?}");
     owner.take_stats().await;
     owner.take_stats().await;
     let errors = kinds(&owner).iter().filter(|kind| **kind == EventKind::Error).count();
@@ -306,7 +312,10 @@ async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
     assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
     let known = owner.change(&move_d1("s2"), None).await;
-    assert!(matches!(known, Err(ChangeError::NotApplied(_))), "in force, not on disk: {known:?}");
+    assert!(
+        matches!(known, Err(ChangeError::NotApplied { .. })),
+        "in force, not on disk: {known:?}"
+    );
     std::fs::create_dir_all(dir.path()).unwrap();
     owner.take_stats().await;
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
@@ -319,7 +328,7 @@ async fn a_change_that_a_loss_of_power_may_undo_is_made_and_not_called_done() {
     let broken = |_: &std::path::Path| Err(std::io::Error::other("an error of the disk"));
     owner.store = Arc::new(Store::open(dir.path()).unwrap().syncing(broken));
     let change = owner.change(&move_d1("s2"), None).await;
-    assert!(matches!(change, Err(ChangeError::NotApplied(_))), "{change:?}");
+    assert!(matches!(change, Err(ChangeError::NotApplied { .. })), "{change:?}");
     assert_eq!(owner.spec.devices["d1"].association.server, "s2", "as a start would find it");
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
     drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));

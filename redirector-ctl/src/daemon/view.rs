@@ -1,10 +1,13 @@
 //! What the daemon shows of itself: the read model of the API. Plain values, taken at one moment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Own;
 use super::load::LoadView;
+use crate::core::change::SpecLimits;
 use crate::core::health::Health;
 use crate::core::op::NextHop;
 use crate::core::plan::Blocked;
@@ -15,7 +18,7 @@ use crate::platform::tables::{Counters, FlowCensus};
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The intent in force.
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
     /// Health of each server.
     pub health: BTreeMap<Name, ServerHealth>,
     /// Server -> device -> health of that path: a server's process for one device can die alone.
@@ -26,9 +29,9 @@ pub struct Snapshot {
     /// of it).
     pub interfaces: Vec<InterfaceStatus>,
     /// The program's counters.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The flows at the last sweep.
-    pub census: FlowCensus,
+    pub census: Arc<FlowCensus>,
     /// When the daemon started: ms since the Unix epoch.
     pub started_at_ms: u64,
     /// Now: ms since the Unix epoch.
@@ -41,6 +44,12 @@ pub struct Snapshot {
     pub blocked: Vec<Blocked>,
     /// Loads of servers and devices.
     pub loads: LoadView,
+    /// What could not be written to disk or tables and is tried again; empty in the normal case.
+    pub owed: Vec<String>,
+    /// How much fits into the tables.
+    pub limits: SpecLimits,
+    /// What the daemon counts of itself.
+    pub own: Own,
 }
 
 /// What is known of a server's health.
@@ -93,7 +102,9 @@ pub struct Event {
 }
 
 /// What an event tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// The daemon started.
@@ -124,4 +135,45 @@ pub enum EventKind {
     Plan,
     /// Something that should not be failed; the text says what to do.
     Error,
+}
+
+impl EventKind {
+    /// All kinds.
+    pub const ALL: [Self; 14] = [
+        Self::Started,
+        Self::Change,
+        Self::Move,
+        Self::Failover,
+        Self::DrainEnded,
+        Self::ServerSuspect,
+        Self::ServerDead,
+        Self::ServerHealthy,
+        Self::Frozen,
+        Self::Neighbour,
+        Self::Link,
+        Self::Load,
+        Self::Plan,
+        Self::Error,
+    ];
+
+    /// The word for it, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Change => "change",
+            Self::Move => "move",
+            Self::Failover => "failover",
+            Self::DrainEnded => "drain_ended",
+            Self::ServerSuspect => "server_suspect",
+            Self::ServerDead => "server_dead",
+            Self::ServerHealthy => "server_healthy",
+            Self::Frozen => "frozen",
+            Self::Neighbour => "neighbour",
+            Self::Link => "link",
+            Self::Load => "load",
+            Self::Plan => "plan",
+            Self::Error => "error",
+        }
+    }
 }

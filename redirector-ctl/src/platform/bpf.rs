@@ -14,15 +14,19 @@ use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, ORIGINS_PER_DEVICE, SERVER_ID_MAX};
 
-use super::tables::{FamilyMaps, Gateway, Maps, Tables};
+use super::tables::{FamilyMaps, FlowView, Gateway, Maps, Tables};
 
 mod error;
+mod explain;
+mod explain_frame;
 mod limits;
 mod log_reader;
 mod pins;
 
 pub use error::AttachError;
 use error::{attach_detail, chain, load_error};
+pub use explain::{ExplainError, Explained, Explainer, Question, XdpAction};
+pub use explain_frame::Leaves;
 pub use limits::TableLimits;
 pub use log_reader::LogReader;
 pub use pins::detach;
@@ -117,6 +121,14 @@ pub struct AttachOptions {
     pub gateway: Gateway,
 }
 
+/// What comes with the tables of a program that is attached.
+pub struct Attached {
+    /// Reads what the program has to tell.
+    pub log_reader: LogReader,
+    /// Reads flows beside the daemon.
+    pub flows: FlowView,
+}
+
 /// Loads the program, takes over pinned maps, attaches to or replaces the program on each
 /// interface.
 ///
@@ -126,9 +138,9 @@ pub struct AttachOptions {
 /// # Errors
 ///
 /// As of [`AttachError`]; each says what to do.
-pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachError> {
+pub fn attach(options: &AttachOptions) -> Result<(Tables, Attached), AttachError> {
     check(options)?;
-    let maps_dir = options.bpffs_dir.join(format!("abi-{ABI_VERSION}"));
+    let maps_dir = maps_dir(&options.bpffs_dir);
     let links_dir = options.bpffs_dir.join("links");
     make_directories(&options.bpffs_dir, &maps_dir, &links_dir)?;
     check_links(&links_dir, &options.interfaces)?;
@@ -136,7 +148,9 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     let program: &mut Xdp = program_of(&mut ebpf)?;
     program.load().map_err(|error| load_error(&error))?;
     let log_reader = LogReader::new(&mut ebpf);
-    let mut tables = Tables::new(take_maps(&mut ebpf)?)?;
+    let maps = take_maps(&mut ebpf)?;
+    let flows = FlowView::new(&maps)?;
+    let mut tables = Tables::new(maps)?;
     check_sizes(&tables.sizes(), &options.limits)?;
     let program: &mut Xdp = program_of(&mut ebpf)?;
     for interface in &options.interfaces {
@@ -148,7 +162,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, LogReader), AttachErro
     tables.set_gateway(&options.gateway)?;
     detach_others(&links_dir, &options.interfaces)?;
     tables.set_program(ebpf);
-    Ok((tables, log_reader))
+    Ok((tables, Attached { log_reader, flows }))
 }
 
 /// Loads the program and its tables without attaching or pinning anything: for running packets
@@ -162,6 +176,12 @@ pub fn load_only(limits: &TableLimits) -> Result<(Ebpf, Tables), AttachError> {
     program_of(&mut ebpf)?.load().map_err(|error| load_error(&error))?;
     let tables = Tables::new(take_maps(&mut ebpf)?)?;
     Ok((ebpf, tables))
+}
+
+/// Where the tables of this layout are pinned.
+#[must_use]
+pub fn maps_dir(bpffs_dir: &Path) -> PathBuf {
+    bpffs_dir.join(format!("abi-{ABI_VERSION}"))
 }
 
 fn check(options: &AttachOptions) -> Result<(), AttachError> {

@@ -25,11 +25,13 @@ mod counters;
 mod error;
 mod flows;
 mod gateway;
+mod listing;
 mod per_family;
 mod raw;
 mod recall;
 
 pub use content::Content;
+pub(super) use convert::WireFamily;
 use convert::wire_word;
 pub use convert::{address_bytes, device_line};
 pub use counters::{Count, Counters, DeviceCount};
@@ -37,9 +39,11 @@ pub use error::TablesError;
 use flows::owner;
 pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
 pub use gateway::{Gateway, GatewayInterface};
+pub use listing::{FlowEntry, FlowFilter, FlowKey, FlowPage, FlowPlace, FlowView};
 pub(super) use per_family::FamilyMaps;
 use per_family::FamilyTables;
-use raw::{MappedWords, Wire};
+use raw::MappedWords;
+pub(super) use raw::Wire;
 use recall::Recall;
 
 /// The maps by name, as the loader found them.

@@ -6,7 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::machine::{DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY};
+use super::machine::{
+    DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY, PYTHON, SCHEMATHESIS_VERSION, schemathesis_dir,
+};
 use super::plan::Step;
 use crate::run;
 
@@ -38,7 +40,18 @@ pub(super) fn apply(step: &Step) -> Result<()> {
         ])),
         Step::BuildLinker { llvm_major, .. } => build_linker(*llvm_major),
         Step::BuildLinkerLater => Ok(()),
+        Step::InstallSchemathesis => install_schemathesis(),
     }
+}
+
+fn install_schemathesis() -> Result<()> {
+    let dir = schemathesis_dir();
+    run::run(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&dir))
+        .context("cannot make a Python environment: is python3-venv there?")?;
+    let mut install = Command::new(dir.join("bin/pip"));
+    install.args(["install", "--quiet", "--disable-pip-version-check"]);
+    run::run(install.arg(format!("schemathesis=={SCHEMATHESIS_VERSION}")))
+        .context("cannot install schemathesis: can PyPI be reached?")
 }
 
 fn build_linker(llvm_major: u32) -> Result<()> {

@@ -17,6 +17,10 @@ pub(super) const NIGHTLY: &str = "nightly";
 pub(super) const TOOLCHAIN_VARIABLE: &str = "REDIRECTOR_BPF_TOOLCHAIN";
 /// Where a distribution puts its own compiler.
 pub(super) const DISTRIBUTION_PREFIX: &str = "/usr";
+/// The system's Python: one of the user's may be of any version.
+pub(super) const PYTHON: &str = "/usr/bin/python3";
+/// From PyPI; a later one may find more.
+pub(super) const SCHEMATHESIS_VERSION: &str = "4.32.5";
 const BPF_TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
@@ -72,6 +76,11 @@ pub(super) const TOOLS: &[Tool] = &[
         "the servers' figures about their load (its service may be disabled)",
     ),
     tool("nft", "nftables", "what the kernel has for the same work, for the benchmark"),
+    tool(
+        "promtool",
+        "prometheus",
+        "checks of metrics and alert rules (its service may be disabled)",
+    ),
 ];
 
 /// Programs that only some commands start: installed when one of these asks for them.
@@ -120,6 +129,10 @@ pub(super) struct Machine {
     /// The distribution's compiler has a core for BPF, linked into rustup or not.
     pub(super) distribution_core: bool,
     pub(super) linker: Linker,
+    /// Python can make environments of its own, which Debian has in a package apart.
+    pub(super) has_venv: bool,
+    /// The program that checks answers against the API's description, in an environment of its own.
+    pub(super) schemathesis: bool,
     /// `c++` is there: bpf-linker needs its run-time library to link.
     pub(super) has_cxx: bool,
     /// The kernel knows bpffs, where programs and tables are pinned.
@@ -155,6 +168,8 @@ impl Machine {
             distribution_core: has_bpf_core(Path::new(DISTRIBUTION_PREFIX))
                 && Path::new(DISTRIBUTION_PREFIX).join("bin/rustc").exists(),
             linker: inspect_linker(),
+            has_venv: run::ask(Command::new(PYTHON).args(["-c", "import ensurepip"])).is_some(),
+            schemathesis: has_schemathesis(),
             has_cxx: run::find_in_path("c++").is_some(),
             bpffs: fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|list| list.lines().any(|line| line.ends_with("\tbpf"))),
@@ -188,6 +203,7 @@ impl fmt::Display for Machine {
             let names: Vec<_> = self.missing_tools.iter().copied().collect();
             write!(out, ", without {}", names.join(", "))?;
         }
+        write!(out, "\n  schemathesis  {}", yes_or_no(self.schemathesis))?;
         writeln!(
             out,
             "\n  kernel        bpffs {}, BTF {}",
@@ -265,6 +281,17 @@ fn parse_llvm_library(libraries: &str) -> Option<u32> {
     let name = libraries.split_whitespace().find(|word| word.starts_with("libLLVM"))?;
     let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
     digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Whether the pinned version is there and starts.
+fn has_schemathesis() -> bool {
+    let said = run::ask(Command::new(schemathesis_dir().join("bin/schemathesis")).arg("--version"));
+    said.is_some_and(|said| said.trim_end().ends_with(SCHEMATHESIS_VERSION))
+}
+
+/// The environment that has it.
+pub(super) fn schemathesis_dir() -> PathBuf {
+    run::workspace_dir().join("target/tools/schemathesis")
 }
 
 fn is_debian(os_release: &str) -> bool {

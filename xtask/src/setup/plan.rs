@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::machine::{
-    LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, ON_DEMAND, TOOLCHAIN_VARIABLE, TOOLS,
+    LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, ON_DEMAND, SCHEMATHESIS_VERSION,
+    TOOLCHAIN_VARIABLE, TOOLS,
 };
 
 /// Debian's compiler with a ready-made `core` for BPF. Debian builds it for its browsers and moves
@@ -24,6 +25,8 @@ pub(super) enum Step {
     BuildLinker { llvm_major: u32, why: &'static str },
     /// As above, once the compiler is there to say which LLVM.
     BuildLinkerLater,
+    /// Install schemathesis from PyPI into an environment of its own.
+    InstallSchemathesis,
 }
 
 /// Steps in the order in which they have to be taken.
@@ -54,10 +57,12 @@ pub(super) fn plan(machine: &Machine) -> Plan {
         .collect();
     let compiler_step = plan_compiler(machine, &mut packages);
     let linker_step = plan_linker(machine, &mut packages);
+    let schemathesis_step = plan_schemathesis(machine, &mut packages);
     let obstacle = find_obstacle(machine, &packages);
 
     let packages = (!packages.is_empty()).then_some(Step::Packages(packages));
-    let steps = packages.into_iter().chain(compiler_step).chain(linker_step).collect();
+    let steps = packages.into_iter().chain(compiler_step).chain(linker_step);
+    let steps = steps.chain(schemathesis_step).collect();
     Plan { steps, obstacle }
 }
 
@@ -107,6 +112,19 @@ fn plan_linker(machine: &Machine, packages: &mut BTreeMap<String, &'static str>)
         }
     }
     Some(Step::BuildLinker { llvm_major, why })
+}
+
+fn plan_schemathesis(
+    machine: &Machine,
+    packages: &mut BTreeMap<String, &'static str>,
+) -> Option<Step> {
+    if machine.schemathesis {
+        return None;
+    }
+    if machine.debian && !machine.has_venv {
+        packages.insert("python3-venv".to_owned(), "an environment for schemathesis");
+    }
+    Some(Step::InstallSchemathesis)
 }
 
 fn find_obstacle(machine: &Machine, packages: &BTreeMap<String, &'static str>) -> Option<String> {
@@ -161,6 +179,11 @@ impl fmt::Display for Step {
             Self::BuildLinker { llvm_major, why } => {
                 writeln!(out, "  bpf-linker built for LLVM {llvm_major}: {why}")
             }
+            Self::InstallSchemathesis => writeln!(
+                out,
+                "  schemathesis {SCHEMATHESIS_VERSION} from PyPI under target/tools: it checks the \
+                 API against its description"
+            ),
             Self::BuildLinkerLater => writeln!(
                 out,
                 "  then bpf-linker, with the development files of the LLVM that the compiler says"
@@ -191,6 +214,8 @@ mod tests {
             unusable_choice: None,
             distribution_core: true,
             linker: linker(Some(22)),
+            has_venv: true,
+            schemathesis: true,
             has_cxx: true,
             bpffs: true,
             btf: true,
@@ -254,6 +279,15 @@ mod tests {
         let machine = Machine { compiler: None, ..complete_machine() };
         assert_eq!(plan(&machine).steps, [Step::LinkToolchain]);
         assert!(!plan(&machine).needs_root());
+    }
+
+    #[test]
+    fn schemathesis_comes_into_an_environment_that_debian_must_be_able_to_make() {
+        let machine = Machine { schemathesis: false, has_venv: false, ..complete_machine() };
+        let steps = plan(&machine).steps;
+        let Some(Step::Packages(packages)) = steps.first() else { panic!("{steps:?}") };
+        assert!(packages.contains_key("python3-venv"), "{packages:?}");
+        assert_eq!(steps.last(), Some(&Step::InstallSchemathesis));
     }
 
     #[test]

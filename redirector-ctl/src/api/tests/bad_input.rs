@@ -219,7 +219,7 @@ async fn a_request_for_another_host_is_refused() {
 async fn a_daemon_that_is_gone_is_a_problem_and_not_a_panic() {
     let (daemon, requests) = DaemonHandle::new(1);
     drop(requests);
-    let router = router(Api { daemon: daemon.clone() });
+    let router = router(Api::new(daemon.clone()));
     let lab = Lab { router, daemon };
     let answer = lab.get("/v1/status").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -299,6 +299,9 @@ fn any_path() -> impl Strategy<Value = String> {
             "associations",
             "status",
             "events",
+            "flows",
+            "health",
+            "metrics",
             "s1",
             "disk-a",
             "openapi.json",

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
 use super::super::{Api, listen, router};
@@ -20,8 +20,9 @@ use crate::core::health::Health;
 use crate::core::observed::Observed;
 use crate::core::op::NextHop;
 use crate::core::spec::Spec;
+use crate::core::whatif::death;
 use crate::daemon::{
-    self, Applied, ChangeError, DaemonHandle, Event, EventKind, InterfaceStatus, ServerHealth,
+    self, Applied, ChangeError, DaemonHandle, Event, EventKind, InterfaceStatus, Own, ServerHealth,
     Snapshot,
 };
 use crate::platform::tables::{Count, Counters, DeviceCount, FlowCensus};
@@ -78,7 +79,7 @@ impl Lab {
         let owner = Owner::new(&config);
         let (daemon, requests) = DaemonHandle::new(16);
         tokio::spawn(owner.run(requests));
-        let router = router(Api { daemon: daemon.clone() });
+        let router = router(Api::new(daemon.clone()));
         Self { router, daemon }
     }
 
@@ -117,7 +118,7 @@ impl Lab {
 
     /// Everything that is wanted now.
     pub async fn spec(&self) -> Spec {
-        self.daemon.snapshot().await.expect("the daemon runs").spec.clone()
+        Spec::clone(&self.daemon.snapshot().await.expect("the daemon runs").spec)
     }
 }
 
@@ -132,6 +133,7 @@ struct Owner {
     limits: SpecLimits,
     events: Vec<Event>,
     plan: plans::Shelf,
+    latest: watch::Sender<u64>,
 }
 
 impl Owner {
@@ -139,7 +141,13 @@ impl Owner {
         let (limits, observed) = (config.spec_limits(), Observed::default());
         let ctx = Context { now_ms: NOW_MS, limits, observed: &observed };
         let spec = config.seed().spec(&Spec::default(), &ctx).expect("the example is valid");
-        Self { spec, limits, events: Vec::new(), plan: plans::Shelf::new() }
+        Self {
+            spec,
+            limits,
+            events: Vec::new(),
+            plan: plans::Shelf::new(),
+            latest: watch::Sender::default(),
+        }
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<daemon::Request>) {
@@ -156,6 +164,22 @@ impl Owner {
                     let _ = answer.send(events.take(limit).cloned().collect());
                 }
                 daemon::Request::Plan(request) => self.plan.answer(request, &self.spec),
+                daemon::Request::Follow { answer } => {
+                    let _ = answer.send(self.latest.subscribe());
+                }
+                // What only the kernel's tables can answer is asked in vain here.
+                daemon::Request::Inspect(daemon::Inspection::Explain { .. }) => {}
+                daemon::Request::Inspect(daemon::Inspection::Flows { answer, .. }) => {
+                    let _ = answer.send(Ok(Default::default()));
+                }
+                daemon::Request::CloseFlow { answer, .. } => {
+                    let _ = answer.send(Ok(None));
+                }
+                daemon::Request::Death { server, answer } => {
+                    let observed = Observed::default();
+                    let ctx = Context { now_ms: NOW_MS, limits: self.limits, observed: &observed };
+                    let _ = answer.send(death(&self.spec, &ctx, &server));
+                }
             }
         }
     }
@@ -178,6 +202,7 @@ impl Owner {
             cause: None,
             text: format!("{change:?}"),
         });
+        self.latest.send_replace(id);
         Ok(Applied { generation: self.spec.generation, events: vec![id] })
     }
 
@@ -195,15 +220,18 @@ impl Owner {
             paths: BTreeMap::new(),
             next_hops: servers.keys().map(|name| (name.clone(), next_hop)).collect(),
             interfaces: vec![interface("clients0", 2), interface("servers0", 3)],
-            counters: self.counters(),
-            census: self.census(),
+            counters: Arc::new(self.counters()),
+            census: Arc::new(self.census()),
             started_at_ms: NOW_MS - 5000,
             now_ms: NOW_MS,
             applied_generation: self.spec.generation,
             frozen: None,
             blocked: Vec::new(),
             loads: plans::loads(),
-            spec: self.spec.clone(),
+            spec: Arc::new(self.spec.clone()),
+            owed: Vec::new(),
+            limits: self.limits,
+            own: Own::default(),
         }
     }
 

@@ -6,6 +6,8 @@ mod listening;
 mod plans;
 mod resources;
 mod slow;
+mod streams;
+mod supervision;
 
 use super::openapi_document;
 

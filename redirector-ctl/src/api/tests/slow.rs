@@ -12,6 +12,8 @@ use tokio::net::UnixStream;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::super::limits::WRITE_TIMEOUT;
+use super::super::usage::Usage;
 use super::super::{Api, edge, router};
 use super::harness::{Lab, request};
 use crate::daemon::DaemonHandle;
@@ -19,7 +21,7 @@ use crate::daemon::DaemonHandle;
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_does_not_answer_is_a_problem_after_the_time_limit() {
     let (daemon, _unread) = DaemonHandle::new(1);
-    let router = router(Api { daemon: daemon.clone() });
+    let router = router(Api::new(daemon.clone()));
     let answer = Lab { router, daemon }.get("/v1/status").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.problem()["code"], "timeout");
@@ -52,7 +54,7 @@ async fn a_panic_in_a_handler_is_a_problem_and_the_next_request_is_served() {
         .route("/bad", get(handler))
         .route("/good", get(async || "well"))
         .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(axum::middleware::from_fn(edge::guard));
+        .layer(axum::middleware::from_fn_with_state(Usage::default(), edge::guard));
     let ask = async |path: &str| {
         let asked = Request::get(path).body(Body::empty()).expect("a good request");
         let Ok(answer) = router.clone().oneshot(asked).await;
@@ -78,4 +80,20 @@ async fn a_client_that_says_nothing_more_is_closed() {
         let _ = stream.read_to_end(&mut answer).await;
         assert!(begin.elapsed().as_secs() <= 12, "{said:?} held its place: {:?}", begin.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
+    const ASKED: usize = 20;
+    let (_directory, path) = Lab::on_socket().await;
+    tokio::time::pause();
+    let mut stream = UnixStream::connect(&path).await.expect("it listens");
+    let asked = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(ASKED);
+    stream.write_all(asked.as_bytes()).await.expect("it reads");
+    // The first answers fill the socket; the next one does not get out.
+    tokio::time::sleep(WRITE_TIMEOUT * 2).await;
+    let mut answers = Vec::new();
+    let _ = stream.read_to_end(&mut answers).await;
+    let answered = String::from_utf8_lossy(&answers).matches("HTTP/1.1 200").count();
+    assert!((1..ASKED).contains(&answered), "{answered} of {ASKED} answers came");
 }

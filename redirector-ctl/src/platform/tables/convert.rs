@@ -16,7 +16,7 @@ pub(super) fn wire_word(word: &AssociationWord) -> Association {
 }
 
 /// A family as the daemon needs it: keys as bytes, addresses as the standard library has them.
-pub(super) trait WireFamily:
+pub(in crate::platform) trait WireFamily:
     Family<
         Endpoint: FromBytes + IntoBytes + Copy + 'static,
         Tuple: FromBytes + IntoBytes + Immutable + Copy + 'static,

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use redirector_common::headers::PROTOCOL_TCP;
-use redirector_common::wire::{Association, SERVER_STATE_WORD};
+use redirector_common::wire::{
+    Association, CONTROL_BANK, SERVER_NONE, SERVER_STATE_WORD, SERVER_WORDS,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::convert::WireFamily;
 use super::per_family::FamilyTables;
-use super::raw::BatchReader;
+use super::raw::{BatchReader, MappedWords};
 use super::{CLOCK_SHIFT, FLOW_CLOSING, Flow, ServerWord, Tables, TablesError, Wire};
 use super::{HashMap, Map, gone, map_error};
 
@@ -295,22 +297,30 @@ fn read<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy>(
 impl Tables {
     /// The packet path's own rule (`decide::standing`), read from the same words.
     fn may_go_on(&self, flow: &Flow) -> bool {
-        let (device, epoch, server) = owner(flow);
-        let Ok(base) = self.server_base(server) else { return false };
-        let state = ServerWord(self.servers.load(base + SERVER_STATE_WORD));
-        let incarnation = flow.word_at(1) as u32;
-        if !state.is_alive() || state.incarnation() != incarnation {
-            return false;
-        }
-        if self.check_device(device).is_err() {
-            return false;
-        }
-        let word = Association(self.associations.load(device as usize * 2 + self.bank()));
-        word.accepts(epoch)
+        may_go_on((&self.control, &self.associations, &self.servers), flow)
     }
 }
 
-fn is_closing(flow: &Flow) -> bool {
+/// Whether a flow may go on, by the words of the control table, the associations and the servers.
+pub(super) fn may_go_on(
+    (control, associations, servers): (&MappedWords, &MappedWords, &MappedWords),
+    flow: &Flow,
+) -> bool {
+    let (device, epoch, server) = owner(flow);
+    let at = usize::from(server) * SERVER_WORDS + SERVER_STATE_WORD;
+    if server == SERVER_NONE || at >= servers.words_len() {
+        return false;
+    }
+    let state = ServerWord(servers.load(at));
+    if !state.is_alive() || state.incarnation() != flow.word_at(1) as u32 {
+        return false;
+    }
+    let bank = (control.load(CONTROL_BANK as usize) & 1) as usize;
+    let word = device as usize * 2 + bank;
+    word < associations.words_len() && Association(associations.load(word)).accepts(epoch)
+}
+
+pub(super) fn is_closing(flow: &Flow) -> bool {
     flow.word_at(3) >> 32 & u64::from(FLOW_CLOSING) != 0
 }
 

@@ -148,6 +148,15 @@ struct BatchAttr {
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 
+/// What one reading gave.
+#[derive(Debug)]
+pub enum Batch<K, V> {
+    /// The next entries.
+    Entries(Vec<(K, V)>),
+    /// Those that the kernel keeps together do not fit into the room.
+    NoRoom,
+}
+
 /// Reads a hash map batch by batch; entries that come or go meanwhile may be met or not.
 #[derive(Debug)]
 pub struct BatchReader<K, V> {
@@ -160,7 +169,46 @@ pub struct BatchReader<K, V> {
 impl<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy> BatchReader<K, V> {
     /// A reader at the map's beginning.
     pub fn from_beginning() -> Self {
-        Self { position: None, done: false, entries: PhantomData }
+        Self::from_position(None)
+    }
+
+    /// A reader that goes on where another one was; None for the beginning. A position beyond the
+    /// map's end is its end.
+    pub fn from_position(position: Option<u32>) -> Self {
+        Self { position, done: false, entries: PhantomData }
+    }
+
+    /// Where it is; None at the beginning.
+    pub fn position(&self) -> Option<u32> {
+        self.position
+    }
+
+    /// Whether it is at the end.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Reads the next entries, at most `room` of them.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn batch(&mut self, map: &MapData, room: u32) -> io::Result<Batch<K, V>> {
+        let mut keys = vec![K::new_zeroed(); room as usize];
+        let mut values = vec![V::new_zeroed(); room as usize];
+        let before = self.position;
+        let (error, count) = self.read(map, &mut keys, &mut values);
+        match error.as_ref().and_then(io::Error::raw_os_error) {
+            Some(libc::ENOSPC) => {
+                self.position = before;
+                Ok(Batch::NoRoom)
+            }
+            None | Some(libc::ENOENT) => {
+                self.done = error.is_some();
+                Ok(Batch::Entries(keys.into_iter().zip(values).take(count as usize).collect()))
+            }
+            Some(code) => Err(io::Error::from_raw_os_error(code)),
+        }
     }
 
     /// Reads the next entries, about `batch_len` of them; None at the end.
@@ -171,17 +219,9 @@ impl<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy> BatchRead
     pub fn next(&mut self, map: &MapData, batch_len: u32) -> io::Result<Option<Vec<(K, V)>>> {
         let mut room = batch_len.max(64);
         while !self.done {
-            let mut keys = vec![K::new_zeroed(); room as usize];
-            let mut values = vec![V::new_zeroed(); room as usize];
-            let (error, count) = self.read(map, &mut keys, &mut values);
-            match error.as_ref().and_then(io::Error::raw_os_error) {
-                Some(libc::ENOSPC) => room *= 2,
-                None | Some(libc::ENOENT) => {
-                    self.done = error.is_some();
-                    let entries = keys.into_iter().zip(values).take(count as usize).collect();
-                    return Ok(Some(entries));
-                }
-                Some(code) => return Err(io::Error::from_raw_os_error(code)),
+            match self.batch(map, room)? {
+                Batch::NoRoom => room *= 2,
+                Batch::Entries(entries) => return Ok(Some(entries)),
             }
         }
         Ok(None)

@@ -1,0 +1,123 @@
+//! Who asks, as far as the kernel tells, and the audit line of what was asked.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Api;
+use super::extract::IfMatch;
+use super::problem::Problem;
+use crate::core::change::Change;
+use crate::daemon::{Applied, ChangeError};
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A process of this machine, by the unix socket.
+    Process {
+        /// Its user.
+        uid: u32,
+        /// Its id, where the kernel tells it.
+        pid: Option<i32>,
+    },
+    /// Somebody at this address.
+    Address(SocketAddr),
+    /// The kernel does not tell.
+    Unknown,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { uid, pid: Some(pid) } => write!(f, "uid {uid} pid {pid}"),
+            Self::Process { uid, pid: None } => write!(f, "uid {uid}"),
+            Self::Address(address) => address.fmt(f),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// A connection whose other end is known.
+pub(super) trait Peer {
+    /// Who is there.
+    fn caller(&self) -> Caller;
+}
+
+impl Peer for TcpStream {
+    fn caller(&self) -> Caller {
+        self.peer_addr().map_or(Caller::Unknown, Caller::Address)
+    }
+}
+
+impl Peer for UnixStream {
+    fn caller(&self) -> Caller {
+        let process =
+            |peer: tokio::net::unix::UCred| Caller::Process { uid: peer.uid(), pid: peer.pid() };
+        self.peer_cred().map_or(Caller::Unknown, process)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self::Unknown))
+    }
+}
+
+/// Who asks for a change, and on top of which generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Who.
+    pub caller: Caller,
+    /// The generation that he has seen; None for any.
+    pub seen: Option<u64>,
+}
+
+impl Asked {
+    /// The same, on top of this generation unless he named one himself.
+    pub fn or_on_top_of(self, generation: Option<u64>) -> Self {
+        Self { seen: self.seen.or(generation), ..self }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let IfMatch(seen) = IfMatch::from_request_parts(parts, state).await?;
+        let Ok(caller) = Caller::from_request_parts(parts, state).await;
+        Ok(Self { caller, seen })
+    }
+}
+
+impl Api {
+    /// Makes a change, and leaves a line of it in the log, target `audit`, whatever came of it.
+    pub(super) async fn change(
+        &self,
+        asked: Asked,
+        change: Change,
+    ) -> Result<Applied, ChangeError> {
+        let (caller, what) = (asked.caller, change.to_string());
+        let done = self.daemon.change(change, asked.seen).await;
+        match &done {
+            Ok(Applied { generation, .. }) => audit(caller, &what, Some(*generation), "done"),
+            Err(ChangeError::NotApplied { generation, .. }) => {
+                audit(caller, &what, Some(*generation), "accepted");
+            }
+            Err(ChangeError::Stale { current }) => audit(caller, &what, Some(*current), "stale"),
+            Err(ChangeError::Refused(_)) => audit(caller, &what, None, "refused"),
+            Err(ChangeError::Unavailable(_)) => audit(caller, &what, None, "failed"),
+        }
+        done
+    }
+}
+
+/// An audit line: who, what, under which generation, and what came of it.
+pub(super) fn audit(caller: Caller, what: &str, generation: Option<u64>, outcome: &str) {
+    tracing::info!(target: "audit", %caller, what, generation, outcome, "change");
+}

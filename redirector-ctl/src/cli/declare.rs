@@ -1,0 +1,221 @@
+//! `redirector export` and `redirector apply`: servers and devices as a file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::args::{Options, Output};
+use super::client::{self, AskError};
+use super::request::Request;
+use super::{Exit, complain};
+use crate::api::desired::Desired;
+use crate::api::devices::{Device, DeviceList, PutDevice};
+use crate::api::servers::{PutServer, Server, ServerList};
+
+/// Prints what there is, in the form that [`apply`] takes.
+///
+/// # Errors
+/// When `out` or `err` cannot be written.
+pub(super) async fn export(
+    options: &Options,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<Exit> {
+    let present = match Present::ask(options).await {
+        Ok(present) => present,
+        Err(error) => return complain(&error, err),
+    };
+    let desired = present.desired();
+    let text = match options.output {
+        Output::Json => serde_json::to_string_pretty(&desired).map_err(io::Error::other)? + "\n",
+        Output::Table => toml::to_string_pretty(&desired).map_err(io::Error::other)?,
+    };
+    out.write_all(text.as_bytes()).map(|()| Exit::Done)
+}
+
+/// Shows the difference between a file and what there is, and makes it go away if `yes`.
+///
+/// # Errors
+/// When `out` or `err` cannot be written.
+pub(super) async fn apply(
+    file: &Path,
+    yes: bool,
+    options: &Options,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<Exit> {
+    let desired = match read(file) {
+        Ok(desired) => desired,
+        Err(mistake) => {
+            writeln!(err, "redirector: {}: {mistake}", file.display())?;
+            return Ok(Exit::Failed);
+        }
+    };
+    let present = match Present::ask(options).await {
+        Ok(present) => present,
+        Err(error) => return complain(&error, err),
+    };
+    let steps = steps(&desired, &present);
+    for step in &steps {
+        match options.output {
+            Output::Json => writeln!(out, "{}", serde_json::to_string(step)?)?,
+            Output::Table => write!(out, "{}", step.shown())?,
+        }
+    }
+    match (steps.is_empty(), yes) {
+        (true, _) => writeln!(err, "nothing differs")?,
+        (false, false) => writeln!(err, "nothing is changed yet: repeat it with --yes")?,
+        (false, true) => return carry_out(&steps, present.generation, options, err).await,
+    }
+    Ok(Exit::Done)
+}
+
+fn read(file: &Path) -> Result<Desired, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let is_json = file.extension().is_some_and(|extension| extension == "json");
+    if is_json {
+        return serde_json::from_str(&text).map_err(|error| error.to_string());
+    }
+    toml::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// What there is.
+struct Present {
+    generation: Option<u64>,
+    servers: BTreeMap<String, Server>,
+    devices: BTreeMap<String, Device>,
+}
+
+impl Present {
+    async fn ask(options: &Options) -> Result<Self, AskError> {
+        let (servers, _) = list::<ServerList>("servers", options).await?;
+        let (devices, generation) = list::<DeviceList>("devices", options).await?;
+        let servers = servers.items.into_iter().map(|one| (one.name.clone(), one));
+        let devices = devices.items.into_iter().map(|one| (one.name.clone(), one));
+        Ok(Self { generation, servers: servers.collect(), devices: devices.collect() })
+    }
+
+    fn desired(&self) -> Desired {
+        let servers = self.servers.iter().map(|(name, one)| (name.clone(), one.into()));
+        let devices = self.devices.iter().map(|(name, one)| (name.clone(), one.into()));
+        Desired { servers: servers.collect(), devices: devices.collect() }
+    }
+}
+
+async fn list<T: DeserializeOwned>(
+    what: &str,
+    options: &Options,
+) -> Result<(T, Option<u64>), AskError> {
+    let answer = client::send(&options.api, &Request::list(what)).await?;
+    let address = options.api.to_string();
+    let strange = |_| AskError::Strange { address, status: answer.status };
+    Ok((serde_json::from_slice(&answer.body).map_err(strange)?, answer.generation))
+}
+
+/// One change on the way from what there is to what is desired.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Step {
+    /// `servers` or `devices`.
+    kind: &'static str,
+    name: String,
+    /// What it is to be; None: it is to go.
+    to: Option<Value>,
+    /// Field -> what it is and what it is to be; of something new all, of something that goes none.
+    fields: BTreeMap<String, (Value, Value)>,
+    is_new: bool,
+}
+
+impl Step {
+    fn shown(&self) -> String {
+        let kind = self.kind.trim_end_matches('s');
+        let sign = match (&self.to, self.is_new) {
+            (None, _) => '-',
+            (Some(_), true) => '+',
+            (Some(_), false) => '~',
+        };
+        let mut text = format!("{sign} {kind} {}\n", self.name);
+        for (field, (from, to)) in &self.fields {
+            text += &match self.is_new {
+                true => format!("    {field} = {to}\n"),
+                false => format!("    {field}: {from} -> {to}\n"),
+            };
+        }
+        text
+    }
+}
+
+/// Devices that go, servers, devices, and last the servers that nobody lists any more.
+fn steps(desired: &Desired, present: &Present) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let gone = |name: &&String| !desired.devices.contains_key(*name);
+    steps.extend(present.devices.keys().filter(gone).map(|name| goes("devices", name)));
+    for (name, wish) in &desired.servers {
+        let known = present.servers.get(name).map(PutServer::from);
+        let wish = wish.clone().in_full(known.as_ref());
+        steps.extend(differs("servers", name, known.as_ref(), &wish));
+    }
+    for (name, wish) in &desired.devices {
+        let known = present.devices.get(name).map(|device| PutDevice {
+            // Only where the file names a server is another one a difference.
+            server: wish.server.as_ref().map(|_| device.association.server.clone()),
+            ..PutDevice::from(device)
+        });
+        steps.extend(differs("devices", name, known.as_ref(), &wish.clone().in_full()));
+    }
+    let gone = |name: &&String| !desired.servers.contains_key(*name);
+    steps.extend(present.servers.keys().filter(gone).map(|name| goes("servers", name)));
+    steps
+}
+
+fn goes(kind: &'static str, name: &str) -> Step {
+    Step { kind, name: name.to_owned(), to: None, fields: BTreeMap::new(), is_new: false }
+}
+
+fn differs<T: Serialize>(
+    kind: &'static str,
+    name: &str,
+    known: Option<&T>,
+    wish: &T,
+) -> Option<Step> {
+    let value = |of: &T| serde_json::to_value(of).expect("wire types are always JSON");
+    let (from, to) = (known.map(value).unwrap_or_default(), value(wish));
+    let names = [&from, &to].into_iter().filter_map(Value::as_object).flat_map(|of| of.keys());
+    let mut fields = BTreeMap::new();
+    for field in names {
+        let (was, is) = (from[field.as_str()].clone(), to[field.as_str()].clone());
+        if was != is {
+            fields.insert(field.clone(), (was, is));
+        }
+    }
+    let name = name.to_owned();
+    (!fields.is_empty()).then(|| Step { kind, name, to: Some(to), fields, is_new: known.is_none() })
+}
+
+/// Takes the steps, each only if nobody else has changed anything since the one before.
+async fn carry_out(
+    steps: &[Step],
+    generation: Option<u64>,
+    options: &Options,
+    err: &mut impl Write,
+) -> io::Result<Exit> {
+    let mut generation = generation;
+    for (done_len, step) in steps.iter().enumerate() {
+        let method = if step.to.is_some() { Method::PUT } else { Method::DELETE };
+        let request = Request::change(method, step.kind, &step.name, step.to.clone(), generation);
+        match client::send(&options.api, &request).await {
+            Ok(answer) => generation = answer.generation,
+            Err(error) => {
+                let (kind, name) = (step.kind.trim_end_matches('s'), &step.name);
+                writeln!(err, "{done_len} of {} steps are done; {kind} {name}:", steps.len())?;
+                return complain(&error, err);
+            }
+        }
+    }
+    writeln!(err, "{} steps are done", steps.len())?;
+    Ok(Exit::Done)
+}

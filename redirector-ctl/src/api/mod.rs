@@ -21,6 +21,7 @@ pub mod servers;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod ui;
 pub mod wire;
 
 use std::future::Future;
@@ -56,7 +57,7 @@ pub fn serve(
 fn router(api: Api) -> Router {
     let (router, document) = openapi::routes().split_for_parts();
     let text: Arc<str> = openapi::to_json(&document).into();
-    router
+    ui::routes(router)
         .route("/openapi.json", get(async move || openapi::answer(&text)))
         .fallback(edge::no_such_resource)
         .method_not_allowed_fallback(edge::no_such_method)

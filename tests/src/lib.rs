@@ -15,6 +15,7 @@ pub mod end_host;
 pub mod fault;
 pub mod flows;
 pub mod gateway;
+pub mod greeters;
 pub mod io;
 pub mod lab;
 pub mod leftovers;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::machine::{DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY};
+use super::machine::{BROWSER_TESTS, DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY};
 use super::plan::Step;
 use crate::run;
 
@@ -38,7 +38,16 @@ pub(super) fn apply(step: &Step) -> Result<()> {
         ])),
         Step::BuildLinker { llvm_major, .. } => build_linker(*llvm_major),
         Step::BuildLinkerLater => Ok(()),
+        Step::InstallPlaywright => install_playwright(),
     }
+}
+
+/// Exactly what the lock file says, and nothing of it is run at the installation.
+fn install_playwright() -> Result<()> {
+    let mut install = Command::new("npm");
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    run::run(install.current_dir(run::workspace_dir().join(BROWSER_TESTS)))
+        .context("cannot install playwright-core: can npm's registry be reached?")
 }
 
 fn build_linker(llvm_major: u32) -> Result<()> {

@@ -17,6 +17,8 @@ pub(super) const NIGHTLY: &str = "nightly";
 pub(super) const TOOLCHAIN_VARIABLE: &str = "REDIRECTOR_BPF_TOOLCHAIN";
 /// Where a distribution puts its own compiler.
 pub(super) const DISTRIBUTION_PREFIX: &str = "/usr";
+/// Where the tests of the dashboard and their npm lock file are.
+pub(super) const BROWSER_TESTS: &str = "tests/ui";
 const BPF_TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
@@ -67,6 +69,9 @@ pub(super) const TOOLS: &[Tool] = &[
     tool("nft", "nftables", "connection tracking on the way of a RST"),
     tool("python3", "python3", "an HTTP server for checks"),
     tool("nft", "nftables", "what the kernel has for the same work, for the benchmark"),
+    tool("chromium", "chromium", "the browser that looks at the dashboard"),
+    tool("node", "nodejs", "drives the browser"),
+    tool("npm", "npm", "brings what drives the browser"),
 ];
 
 /// A compiler that can build for BPF.
@@ -109,6 +114,8 @@ pub(super) struct Machine {
     /// The distribution's compiler has a core for BPF, linked into rustup or not.
     pub(super) distribution_core: bool,
     pub(super) linker: Linker,
+    /// The library that drives a browser, as [`BROWSER_TESTS`] locks it.
+    pub(super) playwright: bool,
     /// `c++` is there: bpf-linker needs its run-time library to link.
     pub(super) has_cxx: bool,
     /// The kernel knows bpffs, where programs and tables are pinned.
@@ -140,6 +147,7 @@ impl Machine {
             distribution_core: has_bpf_core(Path::new(DISTRIBUTION_PREFIX))
                 && Path::new(DISTRIBUTION_PREFIX).join("bin/rustc").exists(),
             linker: inspect_linker(),
+            playwright: has_playwright(),
             has_cxx: run::find_in_path("c++").is_some(),
             bpffs: fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|list| list.lines().any(|line| line.ends_with("\tbpf"))),
@@ -173,6 +181,7 @@ impl fmt::Display for Machine {
             let names: Vec<_> = self.missing_tools.iter().copied().collect();
             write!(out, ", without {}", names.join(", "))?;
         }
+        write!(out, "\n  playwright    {}", yes_or_no(self.playwright))?;
         writeln!(
             out,
             "\n  kernel        bpffs {}, BTF {}",
@@ -250,6 +259,18 @@ fn parse_llvm_library(libraries: &str) -> Option<u32> {
     let name = libraries.split_whitespace().find(|word| word.starts_with("libLLVM"))?;
     let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
     digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Whether npm has installed what the lock file says: it keeps a copy of what it installed.
+fn has_playwright() -> bool {
+    let dir = run::workspace_dir().join(BROWSER_TESTS);
+    let version = |file: &str| {
+        let text = fs::read_to_string(dir.join(file)).ok()?;
+        let (_, package) = text.split_once("\"node_modules/playwright-core\": {")?;
+        Some(package.lines().find(|line| line.contains("\"integrity\""))?.trim().to_owned())
+    };
+    let wanted = version("package-lock.json");
+    wanted.is_some() && wanted == version("node_modules/.package-lock.json")
 }
 
 fn is_debian(os_release: &str) -> bool {

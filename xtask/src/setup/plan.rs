@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::machine::{LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, TOOLCHAIN_VARIABLE, TOOLS};
+use super::machine::{
+    BROWSER_TESTS, LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, TOOLCHAIN_VARIABLE, TOOLS,
+};
 
 /// Debian's compiler with a ready-made `core` for BPF. Debian builds it for its browsers and moves
 /// it to new releases as they need it, hence no version here.
@@ -22,6 +24,8 @@ pub(super) enum Step {
     BuildLinker { llvm_major: u32, why: &'static str },
     /// As above, once the compiler is there to say which LLVM.
     BuildLinkerLater,
+    /// Install the library that drives a browser, from npm, as its lock file says.
+    InstallPlaywright,
 }
 
 /// Steps in the order in which they have to be taken.
@@ -54,7 +58,9 @@ pub(super) fn plan(machine: &Machine) -> Plan {
     let obstacle = find_obstacle(machine, &packages);
 
     let packages = (!packages.is_empty()).then_some(Step::Packages(packages));
-    let steps = packages.into_iter().chain(compiler_step).chain(linker_step).collect();
+    let playwright_step = (!machine.playwright).then_some(Step::InstallPlaywright);
+    let steps = packages.into_iter().chain(compiler_step).chain(linker_step);
+    let steps = steps.chain(playwright_step).collect();
     Plan { steps, obstacle }
 }
 
@@ -158,6 +164,12 @@ impl fmt::Display for Step {
             Self::BuildLinker { llvm_major, why } => {
                 writeln!(out, "  bpf-linker built for LLVM {llvm_major}: {why}")
             }
+            Self::InstallPlaywright => {
+                writeln!(
+                    out,
+                    "  playwright-core from npm in {BROWSER_TESTS}: it drives the browser"
+                )
+            }
             Self::BuildLinkerLater => writeln!(
                 out,
                 "  then bpf-linker, with the development files of the LLVM that the compiler says"
@@ -187,6 +199,7 @@ mod tests {
             unusable_choice: None,
             distribution_core: true,
             linker: linker(Some(22)),
+            playwright: true,
             has_cxx: true,
             bpffs: true,
             btf: true,
@@ -242,6 +255,13 @@ mod tests {
     fn a_compiler_that_is_there_but_unknown_to_rustup_is_only_linked() {
         let machine = Machine { compiler: None, ..complete_machine() };
         assert_eq!(plan(&machine).steps, [Step::LinkToolchain]);
+        assert!(!plan(&machine).needs_root());
+    }
+
+    #[test]
+    fn the_library_that_drives_a_browser_needs_no_root() {
+        let machine = Machine { playwright: false, ..complete_machine() };
+        assert_eq!(plan(&machine).steps, [Step::InstallPlaywright]);
         assert!(!plan(&machine).needs_root());
     }
 

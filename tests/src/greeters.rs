@@ -2,7 +2,7 @@
 //! with their name and say back what they hear. In either family.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::redirector::{Bpffs, Redirector};
 use crate::run::Run;
 use crate::xdp_pass;
 
+/// Where the API listens too, in the gateway.
+pub const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
 /// Port of the device `disk`.
 pub const PORT: u16 = 7000;
 /// Its port at the servers.
@@ -182,7 +184,7 @@ fn config(run: &Run, bpffs: &Bpffs, version: Version, settings: &str) -> String 
     let dir = run.dir().display();
     let mut text = format!(
         "[redirector]\nstate_dir = \"{dir}/state\"\nbpffs_dir = \"{}/redirector\"\n\n\
-         [api]\nunix_socket = \"{dir}/api.sock\"\n\n\
+         [api]\nunix_socket = \"{dir}/api.sock\"\nlisten = \"{API}\"\n\n\
          [[interface]]\nname = \"to-c1\"\nannounce = true\n\n\
          [[interface]]\nname = \"to-s1\"\n\n[[interface]]\nname = \"to-s2\"\n\n",
         bpffs.dir().display()

@@ -32,6 +32,7 @@ pub mod status;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+mod ui;
 mod usage;
 pub mod whatif;
 pub mod wire;
@@ -77,7 +78,7 @@ fn router(api: Api) -> Router {
     let (router, document) = openapi::routes().split_for_parts();
     let text: Arc<str> = openapi::to_json(&document).into();
     let usage = api.usage.clone();
-    router
+    ui::routes(router)
         .route("/openapi.json", get(async move || openapi::answer(&text)))
         .fallback(edge::no_such_resource)
         .method_not_allowed_fallback(edge::no_such_method)

@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::machine::{
-    DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY, PYTHON, SCHEMATHESIS_VERSION, schemathesis_dir,
+    BROWSER_TESTS, DISTRIBUTION_PREFIX, LINKED_TOOLCHAIN, NIGHTLY, PYTHON, SCHEMATHESIS_VERSION,
+    schemathesis_dir,
 };
 use super::plan::Step;
 use crate::run;
@@ -41,6 +42,7 @@ pub(super) fn apply(step: &Step) -> Result<()> {
         Step::BuildLinker { llvm_major, .. } => build_linker(*llvm_major),
         Step::BuildLinkerLater => Ok(()),
         Step::InstallSchemathesis => install_schemathesis(),
+        Step::InstallPlaywright => install_playwright(),
     }
 }
 
@@ -52,6 +54,14 @@ fn install_schemathesis() -> Result<()> {
     install.args(["install", "--quiet", "--disable-pip-version-check"]);
     run::run(install.arg(format!("schemathesis=={SCHEMATHESIS_VERSION}")))
         .context("cannot install schemathesis: can PyPI be reached?")
+}
+
+/// Exactly what the lock file says, and nothing of it is run at the installation.
+fn install_playwright() -> Result<()> {
+    let mut install = Command::new("npm");
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    run::run(install.current_dir(run::workspace_dir().join(BROWSER_TESTS)))
+        .context("cannot install playwright-core: can npm's registry be reached?")
 }
 
 fn build_linker(llvm_major: u32) -> Result<()> {

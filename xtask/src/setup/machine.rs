@@ -17,6 +17,8 @@ pub(super) const NIGHTLY: &str = "nightly";
 pub(super) const TOOLCHAIN_VARIABLE: &str = "REDIRECTOR_BPF_TOOLCHAIN";
 /// Where a distribution puts its own compiler.
 pub(super) const DISTRIBUTION_PREFIX: &str = "/usr";
+/// Where the tests of the dashboard and their npm lock file are.
+pub(super) const BROWSER_TESTS: &str = "tests/ui";
 /// The system's Python: one of the user's may be of any version.
 pub(super) const PYTHON: &str = "/usr/bin/python3";
 /// From PyPI; a later one may find more.
@@ -81,6 +83,9 @@ pub(super) const TOOLS: &[Tool] = &[
         "prometheus",
         "checks of metrics and alert rules (its service may be disabled)",
     ),
+    tool("chromium", "chromium", "the browser that looks at the dashboard"),
+    tool("node", "nodejs", "drives the browser"),
+    tool("npm", "npm", "brings what drives the browser"),
 ];
 
 /// Programs that only some commands start: installed when one of these asks for them.
@@ -133,6 +138,8 @@ pub(super) struct Machine {
     pub(super) has_venv: bool,
     /// The program that checks answers against the API's description, in an environment of its own.
     pub(super) schemathesis: bool,
+    /// The library that drives a browser, as [`BROWSER_TESTS`] locks it.
+    pub(super) playwright: bool,
     /// `c++` is there: bpf-linker needs its run-time library to link.
     pub(super) has_cxx: bool,
     /// The kernel knows bpffs, where programs and tables are pinned.
@@ -170,6 +177,7 @@ impl Machine {
             linker: inspect_linker(),
             has_venv: run::ask(Command::new(PYTHON).args(["-c", "import ensurepip"])).is_some(),
             schemathesis: has_schemathesis(),
+            playwright: has_playwright(),
             has_cxx: run::find_in_path("c++").is_some(),
             bpffs: fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|list| list.lines().any(|line| line.ends_with("\tbpf"))),
@@ -204,6 +212,7 @@ impl fmt::Display for Machine {
             write!(out, ", without {}", names.join(", "))?;
         }
         write!(out, "\n  schemathesis  {}", yes_or_no(self.schemathesis))?;
+        write!(out, "\n  playwright    {}", yes_or_no(self.playwright))?;
         writeln!(
             out,
             "\n  kernel        bpffs {}, BTF {}",
@@ -292,6 +301,18 @@ fn has_schemathesis() -> bool {
 /// The environment that has it.
 pub(super) fn schemathesis_dir() -> PathBuf {
     run::workspace_dir().join("target/tools/schemathesis")
+}
+
+/// Whether npm has installed what the lock file says: it keeps a copy of what it installed.
+fn has_playwright() -> bool {
+    let dir = run::workspace_dir().join(BROWSER_TESTS);
+    let version = |file: &str| {
+        let text = fs::read_to_string(dir.join(file)).ok()?;
+        let (_, package) = text.split_once("\"node_modules/playwright-core\": {")?;
+        Some(package.lines().find(|line| line.contains("\"integrity\""))?.trim().to_owned())
+    };
+    let wanted = version("package-lock.json");
+    wanted.is_some() && wanted == version("node_modules/.package-lock.json")
 }
 
 fn is_debian(os_release: &str) -> bool {

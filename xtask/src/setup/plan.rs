@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::machine::{
-    LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, ON_DEMAND, SCHEMATHESIS_VERSION,
+    BROWSER_TESTS, LINKED_TOOLCHAIN, Linker, Machine, NIGHTLY, ON_DEMAND, SCHEMATHESIS_VERSION,
     TOOLCHAIN_VARIABLE, TOOLS,
 };
 
@@ -27,6 +27,8 @@ pub(super) enum Step {
     BuildLinkerLater,
     /// Install schemathesis from PyPI into an environment of its own.
     InstallSchemathesis,
+    /// Install the library that drives a browser, from npm, as its lock file says.
+    InstallPlaywright,
 }
 
 /// Steps in the order in which they have to be taken.
@@ -61,8 +63,9 @@ pub(super) fn plan(machine: &Machine) -> Plan {
     let obstacle = find_obstacle(machine, &packages);
 
     let packages = (!packages.is_empty()).then_some(Step::Packages(packages));
+    let playwright_step = (!machine.playwright).then_some(Step::InstallPlaywright);
     let steps = packages.into_iter().chain(compiler_step).chain(linker_step);
-    let steps = steps.chain(schemathesis_step).collect();
+    let steps = steps.chain(schemathesis_step).chain(playwright_step).collect();
     Plan { steps, obstacle }
 }
 
@@ -184,6 +187,12 @@ impl fmt::Display for Step {
                 "  schemathesis {SCHEMATHESIS_VERSION} from PyPI under target/tools: it checks the \
                  API against its description"
             ),
+            Self::InstallPlaywright => {
+                writeln!(
+                    out,
+                    "  playwright-core from npm in {BROWSER_TESTS}: it drives the browser"
+                )
+            }
             Self::BuildLinkerLater => writeln!(
                 out,
                 "  then bpf-linker, with the development files of the LLVM that the compiler says"
@@ -216,6 +225,7 @@ mod tests {
             linker: linker(Some(22)),
             has_venv: true,
             schemathesis: true,
+            playwright: true,
             has_cxx: true,
             bpffs: true,
             btf: true,
@@ -288,6 +298,13 @@ mod tests {
         let Some(Step::Packages(packages)) = steps.first() else { panic!("{steps:?}") };
         assert!(packages.contains_key("python3-venv"), "{packages:?}");
         assert_eq!(steps.last(), Some(&Step::InstallSchemathesis));
+    }
+
+    #[test]
+    fn the_library_that_drives_a_browser_needs_no_root() {
+        let machine = Machine { playwright: false, ..complete_machine() };
+        assert_eq!(plan(&machine).steps, [Step::InstallPlaywright]);
+        assert!(!plan(&machine).needs_root());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The API as its clients see it: the real router and the real `core`, without kernel tables.
 
 mod bad_input;
+mod dashboard;
 pub(crate) mod harness;
 mod listening;
 mod plans;

@@ -1,0 +1,175 @@
+// Drives the dashboard in a real browser, step by step: reads a step's name from each line of
+// standard input, answers `done NAME` or `failed NAME: why`. tests/tests/dashboard.rs does to the
+// site what has to happen between the steps. Arguments: the page's address, a directory for the
+// screenshots.
+
+import assert from "node:assert/strict";
+import path from "node:path";
+import readline from "node:readline";
+import { chromium } from "playwright-core";
+
+const [url, pictures] = process.argv.slice(2);
+const WAIT_MS = 30000;
+const complaints = [];
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  // The harness is root, and chromium's sandbox refuses that; it sees no page but ours.
+  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+});
+const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+page.setDefaultTimeout(WAIT_MS);
+page.on("pageerror", (error) => complaints.push(`the page threw ${error.message}`));
+page.on("console", (message) => {
+  if (/content security policy/i.test(message.text())) complaints.push(message.text());
+});
+
+const shot = (name) => page.screenshot({ path: path.join(pictures, `${name}.png`), fullPage: true });
+const see = (place, text) => page.locator(place, { hasText: text }).first().waitFor();
+const node = (name) => page.locator(`#map .device[data-device="${name}"]`);
+const focused = () =>
+  page.evaluate(() => {
+    const { activeElement: at } = document;
+    const outline = getComputedStyle(at).outlineStyle;
+    const drawn = at.querySelector?.("rect");
+    const stroke = drawn ? getComputedStyle(drawn).strokeWidth : null;
+    // Behind the last element comes the browser itself, and then the page anew.
+    const isVisible = outline !== "none" || stroke === "3px" || at === document.body;
+    return { id: at.id, device: at.dataset.device, isVisible };
+  });
+
+/** Presses Tab until the focus is where it is wanted; it must be visible at every stop. */
+async function tabTo(what, isThere) {
+  for (let presses = 0; presses < 80; presses += 1) {
+    await page.keyboard.press("Tab");
+    const at = await focused();
+    assert.ok(at.isVisible, `the focus cannot be seen at ${JSON.stringify(at)}`);
+    if (isThere(at)) return;
+  }
+  assert.fail(`80 presses of Tab do not lead to ${what}`);
+}
+
+const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+
+const steps = {
+  async look() {
+    await page.goto(url);
+    for (const device of ["disk", "archive"]) await node(device).waitFor();
+    await see("#map .server", "s1");
+    await see("#map .server", "s2");
+    await see("#servers td", "healthy");
+    await see("#reasons th", "established");
+    await see("#plan", /Not available|mode\./);
+    await see("#drains", "No flow drains");
+    await see("#map .device", "3 flows");
+    await shot("look-light");
+  },
+
+  async dark() {
+    const light = await background();
+    await page.emulateMedia({ colorScheme: "dark" });
+    assert.notEqual(await background(), light, "dark looks like light");
+    await shot("look-dark");
+    await page.emulateMedia({ colorScheme: "light" });
+  },
+
+  async phone() {
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.locator('#map svg[width="360"], #map svg').first().waitFor();
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(width <= 360, `a phone of 360 pixels has to scroll sideways over ${width}`);
+    await shot("phone");
+    await page.locator('#devices [data-device="disk"]').click();
+    await page.locator("#dialog").waitFor();
+    await shot("phone-dialog");
+    await page.keyboard.press("Escape");
+    await page.setViewportSize({ width: 1280, height: 900 });
+  },
+
+  async filter() {
+    await page.fill("#filter", "arch");
+    await node("disk").waitFor({ state: "detached" });
+    await see("#devices-more", "leaves out 1 of 2");
+    await page.fill("#filter", "");
+    await node("disk").waitFor();
+  },
+
+  async move() {
+    await page.locator('#devices [data-device="disk"]').click();
+    await see("#dialog-title", "Move disk");
+    await see("#fate", /3 open flows on s1: drained\. They stay there for at most 1 h/);
+    await page.selectOption("#policy", "reset");
+    await see("#fate", /3 open flows on s1: reset/);
+    await page.selectOption("#policy", "drain");
+    await see("#dialog-confirm", "Move disk to s2");
+    await shot("move-preview");
+    await page.click("#dialog-confirm");
+    await see("#said", "disk is on s2 now");
+    await see("#events li.move", "device disk moved from s1 to s2");
+  },
+
+  async drain() {
+    await see("#drains tr", /disk.*s1 → s2/s);
+    await see("#drains tr", "3 of 3 open");
+    await see("#drains tr", /59 min .* left/);
+    await page.locator("#map path.link.drain").waitFor({ state: "attached" });
+    await shot("drain");
+  },
+
+  async drained() {
+    await see("#drains tr", "1 of 3 open");
+  },
+
+  async keyboard() {
+    await page.evaluate(() => document.activeElement.blur());
+    await tabTo("device disk in the map", ({ device, id }) => device === "disk" && !id);
+    await page.keyboard.press("Enter");
+    await page.locator("#dialog[open]").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator("#dialog[open]").waitFor({ state: "detached" });
+    assert.equal((await focused()).device, "disk", "the focus did not come back from the dialog");
+    await page.keyboard.press("Space");
+    await page.locator("#dialog[open]").waitFor();
+    await tabTo("the word to do it", ({ id }) => id === "dialog-confirm");
+    await page.keyboard.press("Enter");
+    await see("#said", "disk is on s1 now");
+  },
+
+  async failover() {
+    await see("#map .server.dead", "s1");
+    await see("#map .server.dead", "dead");
+    await see("#events li.failover", "device disk moved from s1 to s2 (failure)");
+    await see("#devices tr", /disk.*s2.*failure/s);
+    await shot("failover");
+  },
+
+  async lost() {
+    await see("#banner", /Not live\..*no answer from the daemon.*All below is as it was at/s);
+    await see("#banner", /\(\d+ s old\)/);
+    await node("disk").waitFor();
+    await shot("no-daemon");
+    await page.locator('#devices [data-device="archive"]').click();
+    await page.click("#dialog-confirm");
+    await see("#dialog-error", "Nothing was changed");
+    await page.keyboard.press("Escape");
+  },
+
+  async back() {
+    await page.locator("#banner").waitFor({ state: "hidden" });
+    await see("#map .device", "disk");
+    await shot("recovered");
+  },
+};
+
+for await (const name of readline.createInterface({ input: process.stdin })) {
+  try {
+    complaints.length = 0;
+    await steps[name]();
+    assert.deepEqual(complaints, []);
+    console.log(`done ${name}`);
+  } catch (error) {
+    await shot(`failed-${name}`).catch(() => {});
+    console.log(`failed ${name}: ${String(error.message).replaceAll("\n", " ")}`);
+  }
+}
+await browser.close();

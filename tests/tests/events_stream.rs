@@ -28,7 +28,7 @@ fn follow(program: &Path, lab: &Lab) -> Result<Process> {
 #[test]
 fn events_are_followed_as_they_happen_and_over_a_restart_of_the_daemon() -> Result<()> {
     let mut lab = Lab::start(Plan::standard(1 << 20))?;
-    let process = follow(&lab.redirector.program().to_owned(), &lab)?;
+    let process = follow(lab.redirector.program(), &lab)?;
     wait_for(&process, "what there was", |out, _| out.contains("started at generation"))?;
     lab.api()?.move_device("echo-a", "s3")?;
     let moved = "device echo-a moved from s1 to s3";

@@ -11,10 +11,20 @@ use serde_json::json;
 fn attached(lab: &Lab) -> Result<Vec<String>> {
     let output = lab.network.host("gateway")?.command("ip").args(["-d", "link"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let of_xdp = |line: &&str| line.contains("xdp");
-    let lines: Vec<String> = text.lines().filter(of_xdp).map(|l| l.trim().to_owned()).collect();
+    let of_xdp = text.lines().map(str::trim).filter(|line| line.contains("xdp"));
+    let lines: Vec<String> = of_xdp.map(fact).collect();
     ensure!(!lines.is_empty(), "no program is attached: {text}");
     Ok(lines)
+}
+
+/// The line about a program, or index, name and mode of an interface: its carrier comes when it
+/// likes.
+fn fact(line: &str) -> String {
+    if line.starts_with("prog/") {
+        return line.to_owned();
+    }
+    let told = |word: &&str| word.ends_with(':') || word.starts_with("xdp");
+    line.split_whitespace().filter(told).collect::<Vec<_>>().join(" ")
 }
 
 fn ip(lab: &Lab, arguments: &str) -> Result<()> {

@@ -83,7 +83,7 @@ fn wrong_usage_exits_2_and_an_unreachable_daemon_3() {
 fn completions_and_manual_pages_have_the_commands() {
     let script = redirector(&["completions", "bash"]);
     assert_eq!(script.status.code(), Some(0));
-    assert!(text(&script.stdout).contains("redirector__device__move"));
+    assert!(text(&script.stdout).contains("redirector__subcmd__device__subcmd__move"));
     let page = redirector(&["man"]);
     assert!(text(&page.stdout).starts_with(".ie") || text(&page.stdout).contains(".TH redirector"));
     let directory = tempfile::tempdir().expect("a directory");

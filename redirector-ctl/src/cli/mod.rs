@@ -5,6 +5,7 @@ mod args;
 mod check_args;
 mod client;
 mod declare;
+mod device_args;
 mod flow_args;
 mod flow_table;
 mod follow;

@@ -34,6 +34,7 @@ use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
 
 mod balance;
+mod told;
 
 /// Tables in memory. Notes with each write which generation was on disk then.
 #[derive(Debug, Default)]
@@ -369,42 +370,4 @@ async fn a_device_with_a_fall_of_its_own_is_judged_by_it() {
     report_all(&mut owner, "s1", &refused);
     assert_eq!(owner.observed.path("s1", "d1"), Health::Dead);
     assert_eq!(owner.observed.path("s1", "d2"), Health::Suspect);
-}
-
-#[tokio::test]
-async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
-    let (mut owner, _dir) = at_rest().await;
-    owner.change(&move_d1("s2"), None).await.unwrap();
-    for _ in 0..2 {
-        let refused = CheckResult::Refused("connection refused".to_owned());
-        let report = owner.prober.report("s2", "d1", refused);
-        owner.take_report(&report);
-    }
-    owner.replan().await;
-    let events = owner.events.after(0, usize::MAX);
-    let failover = events.iter().find(|event| event.kind == EventKind::Failover).unwrap();
-    let says = "open flows on s2 are reset when those that drain from before have ended";
-    assert!(failover.text.contains(says), "{failover:?}");
-}
-
-#[tokio::test]
-async fn the_mode_that_is_shown_is_the_one_in_force() {
-    let (mut owner, _dir) = at_rest().await;
-    let native = Link {
-        carrier_index: 2,
-        tags: redirector_common::wire::Tags::NONE,
-        name: "clients0".into(),
-        index: 7,
-        mac: [2; 6],
-        mtu: 1500,
-        carrier: true,
-        xdp: XdpInForce::Native,
-    };
-    let gone = Link { xdp: XdpInForce::Nothing, ..native.clone() };
-    owner.shown.interfaces = super::start::interfaces(&[native]);
-    assert_eq!(owner.snapshot().interfaces[0].mode, "native");
-    owner.take_ways(Ways { links: vec![gone], ..Ways::default() }).await;
-    assert_eq!(owner.snapshot().interfaces[0].mode, "none");
-    let last = owner.events.after(0, usize::MAX).pop();
-    assert!(last.is_some_and(|last| last.text.contains("clients0 is none")));
 }

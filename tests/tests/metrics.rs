@@ -117,7 +117,7 @@ fn traffic_a_move_and_a_death_show_in_the_metrics() -> Result<()> {
     })?;
     let other = if server == "s3" { "s2" } else { "s3" };
     api.move_device("echo-b", other)?;
-    lab.server(&server)?.kill()?;
+    lab.server(server)?.kill()?;
     wait::until("the death in the metrics", SHOWN_WITHIN, || {
         let page = page(&api)?;
         let dead = format!("redirector_server_health{{server=\"{server}\",health=\"dead\"}}");

@@ -32,7 +32,7 @@ async fn the_mode_that_is_shown_is_the_one_in_force() {
         xdp: XdpInForce::Native,
     };
     let gone = Link { xdp: XdpInForce::Nothing, ..native.clone() };
-    owner.shown.interfaces = super::start::interfaces(&[native]);
+    owner.shown.interfaces = super::super::start::interfaces(&[native]);
     assert_eq!(owner.snapshot().interfaces[0].mode, "native");
     owner.take_ways(Ways { links: vec![gone], ..Ways::default() }).await;
     assert_eq!(owner.snapshot().interfaces[0].mode, "none");

@@ -36,7 +36,9 @@ pub fn unrecorded<'a, F: Family, T: Tables<F>>(
     tables: &'a T,
 ) -> Option<Unrecorded<'a>> {
     let opens = packet.segment.opens();
-    if to & MARK_SERVICE == 0 || (to & MARK_TRACKED != 0 && (!opens || tables.opens_left())) {
+    // What a tracked device gets here is a SYN beyond the rate.
+    let tracked = to & MARK_TRACKED != 0;
+    if to & MARK_SERVICE == 0 || (tracked && (!opens || tables.opens_left())) {
         return None;
     }
     let destination = F::destination(&packet.tuple);
@@ -49,22 +51,19 @@ pub fn unrecorded<'a, F: Family, T: Tables<F>>(
     let reason = if line.flags & DEVICE_STATELESS != 0 {
         (!stateless::drains(word)).then_some(Reason::Stateless)?
     } else {
-        needs_no_entry(packet, tables, line).then_some(Reason::Unrecorded)?
+        (tracked && needs_no_entry(packet, tables, line)).then_some(Reason::Unrecorded)?
     };
     let (id, server) = begin::choose(tables, word, false)?;
     let (_, service_port, _) = F::parts(&destination);
     Some(Unrecorded { device, id, server, port: begin::server_port(service_port, line), reason })
 }
 
-/// Whether a packet of a tracked device is a SYN beyond the rate that challenges no flow.
+/// Whether a SYN beyond the rate joins no other flows of its client, and challenges none.
 #[inline(always)]
 fn needs_no_entry<F: Family, T: Tables<F>>(
     packet: &Plain<F>,
     tables: &T,
     line: &DeviceLine,
 ) -> bool {
-    packet.segment.opens()
-        && line.flags & DEVICE_AFFINITY == 0
-        && !tables.opens_left()
-        && tables.flow(&packet.tuple).is_none()
+    line.flags & DEVICE_AFFINITY == 0 && tables.flow(&packet.tuple).is_none()
 }

@@ -37,8 +37,7 @@ pub fn run(lab: &mut Lab, runs: u64, away: Duration, seed: u64) -> Result<Outcom
     let io = io.finish(lab)?;
     violations.extend(io.violations);
     let flows = flows.close();
-    violations.extend(flows.iter().flat_map(|flow| flow.violations()));
-    violations.extend(ledger::differences(lab, &flows)?);
+    violations.extend(ledger::violations(lab, &flows)?);
     Ok(Outcome {
         rows: vec![
             Row::promise("daemon_kill", "kills", runs, violations.len() as u64),

@@ -13,8 +13,18 @@ use crate::device::Kind;
 use crate::flows::Flow;
 use crate::lab::Lab;
 
-/// Compares `flows` (all that clients opened since the lab began) with the servers' logs; returns
-/// every difference.
+/// What broke in `flows` (all that clients opened since the lab began) as their clients tell it,
+/// and every difference from the servers' logs.
+///
+/// # Errors
+/// When a log cannot be read.
+pub fn violations(lab: &Lab, flows: &[Flow]) -> Result<Vec<String>> {
+    let mut violations: Vec<String> = flows.iter().flat_map(Flow::violations).collect();
+    violations.extend(differences(lab, flows)?);
+    Ok(violations)
+}
+
+/// Compares flows with the servers' logs; returns every difference.
 ///
 /// # Errors
 /// When a log cannot be read.

@@ -63,8 +63,7 @@ pub fn run(lab: &mut Lab, course: Course) -> Result<Outcome> {
     let io = io.finish(lab)?;
     let Mover { clients, move_ms, disk_flows, drains_len, .. } = mover;
     let flows: Vec<Flow> = clients.into_iter().flat_map(Flows::close).collect();
-    violations.extend(flows.iter().flat_map(Flow::violations));
-    violations.extend(ledger::differences(lab, &flows)?);
+    violations.extend(ledger::violations(lab, &flows)?);
     let answers: u64 = flows.iter().map(|flow| flow.answers).sum();
     let flow_violations = violations.len() as u64;
     let io_errors = io.violations.len() as u64;

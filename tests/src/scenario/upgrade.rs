@@ -14,7 +14,7 @@ use super::io_load::IoLoad;
 use super::tables::Tables;
 use super::{Outcome, ledger};
 use crate::device::Kind;
-use crate::flows::{Flow, Flows};
+use crate::flows::Flows;
 use crate::lab::Lab;
 use crate::netns::run_quietly;
 use crate::report::Row;
@@ -51,8 +51,7 @@ pub fn run(lab: &mut Lab, upgrades: u64, seed: u64) -> Result<Outcome> {
     let io = io.finish(lab)?;
     violations.extend(io.violations);
     let flows = flows.close();
-    violations.extend(flows.iter().flat_map(Flow::violations));
-    violations.extend(ledger::differences(lab, &flows)?);
+    violations.extend(ledger::violations(lab, &flows)?);
     go_on_after_detaching(lab)?;
     Ok(Outcome {
         rows: vec![

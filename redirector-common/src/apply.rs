@@ -8,8 +8,7 @@ use crate::answer;
 use crate::family::{Family, IpHeader};
 use crate::frame::Frame;
 use crate::headers::{
-    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, ETHERNET_LEN, Ethernet,
-    Mac, VLAN_LEN, VlanTag,
+    ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, ETHERNET_LEN, Ethernet, Mac, VLAN_LEN, VlanTag,
 };
 use crate::nat::{self, Ends};
 use crate::order::Be16;
@@ -197,11 +196,7 @@ fn tunnel_server<'a, F: Family, T: Tables<F>>(
 
 #[inline(always)]
 fn ether_type<F: Family>(server: Option<&ServerLine>) -> Be16 {
-    match server {
-        Some(line) if tunnel::over_v6(line) => ETHER_TYPE_IPV6,
-        Some(_) => ETHER_TYPE_IPV4,
-        None => F::ETHER_TYPE,
-    }
+    server.map_or(F::ETHER_TYPE, tunnel::ether_type)
 }
 
 #[inline(always)]
@@ -293,7 +288,8 @@ pub fn write<F: Family, T: Tables<F>>(
     let inside = match (verdict.action, tunnel_server(tables, verdict)) {
         (Action::Tunnel, Some(server)) => {
             let outer = network - usize::from(work.outer_len);
-            tunnel::wrap(frame, packet, tables, (server, verdict.forwarding, outer))
+            let inner = (&packet.tuple, packet.len());
+            tunnel::wrap(frame, inner, tables, (server, verdict.forwarding, outer))
         }
         (Action::ToServer | Action::ToClient, _) => {
             let transport = nat::at(packet.layout.transport, moved);

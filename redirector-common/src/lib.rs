@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod family;
 pub mod flow;
 pub mod frame;
+pub mod front;
 pub mod headers;
 pub mod ip_header;
 pub mod keys;

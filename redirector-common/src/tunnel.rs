@@ -8,7 +8,7 @@ use crate::family::{Family, IpHeader, V4, V6};
 use crate::frame::Frame;
 use crate::headers::{IPV4_LEN, IPV6_LEN, PROTOCOL_UDP, UDP_LEN, Udp};
 use crate::order::Be16;
-use crate::packet::{OFFSET_MASK, Packet};
+use crate::packet::OFFSET_MASK;
 use crate::tables::Tables;
 use crate::verdict::Reason;
 use crate::wire::{Forwarding, ServerLine};
@@ -33,7 +33,14 @@ pub fn outer_len(server: &ServerLine, forwarding: u8) -> usize {
     }
 }
 
-/// Writes the outer headers at `outer`, and takes one hop from the packet inside.
+/// EtherType of a packet that is put into another one on its way to this server.
+#[inline(always)]
+pub fn ether_type(server: &ServerLine) -> Be16 {
+    if over_v6(server) { V6::ETHER_TYPE } else { V4::ETHER_TYPE }
+}
+
+/// Writes the outer headers of a packet of `len` bytes at `outer`, and takes one hop from the packet
+/// inside.
 ///
 /// # Errors
 ///
@@ -41,7 +48,7 @@ pub fn outer_len(server: &ServerLine, forwarding: u8) -> usize {
 #[inline(always)]
 pub fn wrap<F: Family, T: Tables<F>>(
     frame: &mut impl Frame,
-    packet: &Packet<F>,
+    (tuple, len): (&F::Tuple, usize),
     tables: &T,
     (server, forwarding, outer): (&ServerLine, u8, usize),
 ) -> Result<(), Reason> {
@@ -52,17 +59,17 @@ pub fn wrap<F: Family, T: Tables<F>>(
     })?;
     let is_gue = matches!(Forwarding::from_number(forwarding), Forwarding::Gue);
     let (protocol, payload_len) = if is_gue {
-        let hash = F::hash(&packet.tuple);
+        let hash = F::hash(tuple);
         let udp = Udp {
             source: Be16::new(SOURCE_PORTS | hash as u16),
             destination: tables.gue_port(),
-            length: Be16::new((UDP_LEN + packet.len()) as u16),
+            length: Be16::new((UDP_LEN + len) as u16),
             checksum: Be16::new(0),
         };
         frame.change((inner - UDP_LEN) & OFFSET_MASK, |header: &mut Udp| *header = udp)?;
-        (PROTOCOL_UDP, UDP_LEN + packet.len())
+        (PROTOCOL_UDP, UDP_LEN + len)
     } else {
-        (F::INSIDE, packet.len())
+        (F::INSIDE, len)
     };
     if over_v6(server) {
         let (from, to) = (tables.tunnel_source_v6(), V6::address(&server.address));

@@ -14,6 +14,7 @@ use redirector_common::family::{
     Tuple6, V4, V6,
 };
 use redirector_common::flow::Flow;
+use redirector_common::front::FrontUse;
 use redirector_common::order::{Be32, Be128};
 use redirector_common::path::Path;
 use redirector_common::tables::Route;
@@ -87,6 +88,10 @@ pub static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(2, 0);
 /// Lines of the front that each CPU has, less one; a power of two less one. Set at load.
 #[unsafe(no_mangle)]
 pub static FRONT_MASK: u32 = 0;
+
+/// Whether the front is of use to this CPU. Program's own.
+#[map]
+pub static FRONT_USE: PerCpuArray<FrontUse> = PerCpuArray::with_max_entries(1, 0);
 
 /// A rate within a window of time. Shape: 16 bytes.
 #[repr(C, align(8))]

@@ -288,13 +288,14 @@ pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
 #[inline(always)]
 fn short<F: Maps>(context: *mut xdp_md) -> u32 {
     let tables = KernelTables::new(context);
-    let mut frame = PacketMemory::new(context);
+    let frame = PacketMemory::new(context);
+    let frame_len = frame.linear_len() as u64;
     let ingress = tables.ingress();
     let mut taken = Taken::nothing();
-    if !short_way::take::<F, _>(&mut frame, &tables, ingress as u16, &mut taken) {
+    if short_way::take::<F, _, _>(frame, &tables, ingress as u16, &mut taken).is_err() {
         return NOT_TAKEN;
     }
-    maps::count(&taken.account, &taken.segment, true, frame.linear_len() as u64);
+    maps::count(&taken.account, &taken.segment, true, frame_len);
     exit(taken.exit, u32::from(taken.ifindex), ingress)
 }
 

@@ -6,6 +6,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use redirector_common::flow::{Entry, Flow};
+use redirector_common::front::FrontUse;
 use redirector_common::order::{Be16, Be32, Be128, Words as _};
 use redirector_common::path::Path;
 use redirector_common::tables::{Interface, Route, Server, Tables};
@@ -18,8 +19,8 @@ use redirector_common::wire::{
 
 use crate::clock;
 use crate::maps::{
-    ASSOCIATIONS, CONTROL, DEVICES, FRONT_MASK, INTERFACES, LOCALS, Line, MARKS, Maps, RATES,
-    SERVERS,
+    ASSOCIATIONS, CONTROL, DEVICES, FRONT_MASK, FRONT_USE, INTERFACES, LOCALS, Line, MARKS, Maps,
+    RATES, SERVERS,
 };
 
 /// The kernel's maps as the decision's tables.
@@ -114,22 +115,33 @@ fn is_left(rate: u32, max: u64) -> bool {
 const RATE_OPEN: u32 = 0;
 const RATE_ANSWER: u32 = 1;
 
-/// The line of the front in which a tuple is remembered, on this CPU.
+/// Where the front is for a tuple on this CPU: which of the CPU's lines, and where they begin.
 #[inline(always)]
-fn line<F: Maps>(tuple: &F::Tuple) -> Option<*mut Line<F>> {
+fn place<F: Maps>(tuple: &F::Tuple) -> (u32, u32) {
     // SAFETY: read once; set at load, and constant to the verifier.
     let mask = unsafe { read_volatile(&FRONT_MASK) };
     // SAFETY: the helper takes no argument.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-    let index = cpu.wrapping_mul(mask.wrapping_add(1)).wrapping_add(F::hash(tuple) & mask);
-    F::front().get_ptr_mut(index)
+    (F::hash(tuple) & mask, cpu.wrapping_mul(mask.wrapping_add(1)))
 }
 
-/// The same, if it may be written: no other tuple's path of this unit of the clock is in it.
+/// Whether the front is of use to this CPU.
+#[inline(always)]
+fn front_use() -> Option<&'static mut FrontUse> {
+    // SAFETY: this CPU's own value, and no other program runs on it meanwhile.
+    FRONT_USE.get_ptr_mut(0).map(|of| unsafe { &mut *of })
+}
+
+/// The line in which a tuple's path may be remembered now: the front is of use, and no other
+/// tuple's path of this unit of the clock is in it.
 #[inline(always)]
 fn free_line<F: Maps>(tuple: &F::Tuple, now: u64) -> Option<&'static mut Line<F>> {
+    let (line, first) = place::<F>(tuple);
+    if !front_use()?.is_open(line) {
+        return None;
+    }
     // SAFETY: this CPU's own line, and no other program runs on it meanwhile.
-    let line = unsafe { &mut *line::<F>(tuple)? };
+    let line = unsafe { &mut *F::front().get_ptr_mut(first.wrapping_add(line))? };
     (line.path.learnt != now as u32 || F::same(&line.tuple, tuple)).then_some(line)
 }
 
@@ -288,9 +300,17 @@ impl<F: Maps> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn remembered(&self, packet: &F::Tuple) -> Option<&Path<F>> {
+        let (line, first) = place::<F>(packet);
+        let front = front_use()?;
+        if !front.is_open(line) {
+            return None;
+        }
+        let at = F::front().get_ptr(first.wrapping_add(line))?;
         // SAFETY: this CPU's own line, and no other program runs on it meanwhile.
-        let line = unsafe { &*line::<F>(packet)? };
-        F::same(&line.tuple, packet).then_some(&line.path)
+        let of = unsafe { &*at };
+        let found = F::same(&of.tuple, packet);
+        front.note(line, found);
+        found.then_some(&of.path)
     }
 
     #[inline(always)]
@@ -312,8 +332,9 @@ impl<F: Maps> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn forget(&self, packet: &F::Tuple) {
-        if let Some(line) = line::<F>(packet) {
-            // SAFETY: as above.
+        let (line, first) = place::<F>(packet);
+        if let Some(line) = F::front().get_ptr_mut(first.wrapping_add(line)) {
+            // SAFETY: this CPU's own line, and no other program runs on it meanwhile.
             unsafe { (*line).path.learnt = 0 };
         }
     }

@@ -5,13 +5,14 @@ use std::net::Ipv4Addr;
 use redirector_common::tcp::{ACK, PSH, RST, SYN};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::{AssociationWord, Op};
+use redirector_ctl::platform::tables::Gateway;
 use redirector_tests::data_path::conversation::{
     CLIENT, Conversation, DROP, PASS, TX, at, client_segment, server_of,
 };
 use redirector_tests::data_path::packets::{CLIENT_MAC, from_client};
 use redirector_tests::data_path::program::{Program, SMALL};
 use redirector_tests::data_path::{
-    SERVICE_PORT, TCP, UDP, device_address, on, server_mac, server_port, topology,
+    SERVICE_PORT, TCP, UDP, device_address, gateway, on, server_mac, server_port, topology,
 };
 
 #[test]
@@ -116,6 +117,27 @@ fn a_challenged_flow_is_answered_by_its_own_way_back() {
     talk.run(&spoofed);
     let (_, packet, reason) = talk.answer(1, ACK | PSH, (501, 101));
     assert_eq!((packet.destination_mac, reason), (CLIENT_MAC, Reason::Returned));
+}
+
+#[test]
+fn a_syn_beyond_the_rate_on_the_ports_of_a_flow_follows_the_device_and_leaves_the_flow_alone() {
+    let mut talk = Conversation::tcp();
+    talk.open_flow(1);
+    talk.associate(0, AssociationWord { previous: 1, epoch: 2, epochs_open: 1, ..on(2) });
+    let limited = Gateway { new_flows_per_second_max: 1, ..gateway() };
+    talk.program.tables.set_gateway(&limited).unwrap();
+    // The rate is kept in short windows: the SYN has to fall into one that is used up.
+    let reasons = (0..1000).map(|number| {
+        let (_, packet, reason) = talk.send(SYN, (9000 + number, 0));
+        assert_eq!(server_of(&packet), at(2));
+        reason
+    });
+    assert!(reasons.into_iter().any(|reason| reason == Reason::Unrecorded));
+    for number in 0..3 {
+        let (_, packet, reason) = talk.send(ACK | PSH, (101 + number, 501));
+        assert_eq!((server_of(&packet), reason), (at(1), Reason::Established));
+    }
+    assert_eq!(talk.answer(1, ACK, (501, 104)).2, Reason::Returned);
 }
 
 #[test]

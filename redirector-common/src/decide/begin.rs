@@ -69,7 +69,7 @@ fn entered<F: Family, T: Tables<F>>(
 ) -> Option<Local> {
     let forwarding = Forwarding::from_number(owner.forwarding);
     // A flood of SYNs ends here, before it costs a look at the candidates.
-    if packet.opens() && !matches!(forwarding, Forwarding::FullNat) && !tables.opens_left() {
+    if packet.opens() && !may_enter(tables, forwarding) {
         *reason = Reason::Unrecorded;
         return Some(Local::default());
     }
@@ -103,6 +103,12 @@ fn entered<F: Family, T: Tables<F>>(
         .with_local(local);
     tables.open(&packet.tuple, &flow);
     Some(local)
+}
+
+/// Whether a SYN may be entered: what needs a local port needs an entry, beyond any rate.
+#[inline(always)]
+pub(super) fn may_enter<F: Family, T: Tables<F>>(tables: &T, forwarding: Forwarding) -> bool {
+    matches!(forwarding, Forwarding::FullNat) || tables.opens_left()
 }
 
 /// Whose flow a new one is, on server `id`.

@@ -47,6 +47,7 @@ fn forward<F: Family, T: Tables<F>>(
     let action = match Forwarding::from_number(owner.forwarding) {
         Forwarding::Nat => Action::ToServer,
         Forwarding::Dsr if server.next_hop.is_known() => Action::Direct,
+        Forwarding::Ipip | Forwarding::Gue if server.next_hop.is_known() => Action::Tunnel,
         _ => return None,
     };
     let now = tables.now();

@@ -7,7 +7,7 @@ use crate::packet::{Kind, Packet};
 use crate::tables::Tables;
 use crate::tcp::{FIN, RST};
 use crate::verdict::{Action, Reason, Verdict};
-use crate::wire::DEVICE_STATELESS;
+use crate::wire::{DEVICE_STATELESS, Forwarding};
 
 /// A packet to what may be a service address, and of no proven flow that may go on; false if it is
 /// none.
@@ -28,7 +28,10 @@ pub(super) fn forward<F: Family, T: Tables<F>>(
         return true;
     }
     if packet.opens() {
-        challenge(packet, tables);
+        // Without an entry of its own a new conversation cannot take the old one's place.
+        if begin::may_enter(tables, Forwarding::from_number(line.forwarding)) {
+            challenge(packet, tables);
+        }
     } else if candidate(packet, tables, out) {
         return true;
     }

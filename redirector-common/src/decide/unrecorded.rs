@@ -9,9 +9,7 @@ use crate::order::Be16;
 use crate::parse::Plain;
 use crate::tables::{Server, Tables};
 use crate::verdict::Reason;
-use crate::wire::{
-    DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Forwarding, MARK_SERVICE, MARK_TRACKED,
-};
+use crate::wire::{DEVICE_AFFINITY, DEVICE_STATELESS, Forwarding, MARK_SERVICE, MARK_TRACKED};
 
 /// Where such a packet goes.
 pub struct Unrecorded<'a> {
@@ -51,19 +49,9 @@ pub fn unrecorded<'a, F: Family, T: Tables<F>>(
     let reason = if line.flags & DEVICE_STATELESS != 0 {
         (!stateless::drains(word)).then_some(Reason::Stateless)?
     } else {
-        (tracked && needs_no_entry(packet, tables, line)).then_some(Reason::Unrecorded)?
+        (tracked && line.flags & DEVICE_AFFINITY == 0).then_some(Reason::Unrecorded)?
     };
     let (id, server) = begin::choose(tables, word, false)?;
     let (_, service_port, _) = F::parts(&destination);
     Some(Unrecorded { device, id, server, port: begin::server_port(service_port, line), reason })
-}
-
-/// Whether a SYN beyond the rate joins no other flows of its client, and challenges none.
-#[inline(always)]
-fn needs_no_entry<F: Family, T: Tables<F>>(
-    packet: &Plain<F>,
-    tables: &T,
-    line: &DeviceLine,
-) -> bool {
-    line.flags & DEVICE_AFFINITY == 0 && tables.flow(&packet.tuple).is_none()
 }

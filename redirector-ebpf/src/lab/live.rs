@@ -26,6 +26,12 @@ pub fn generator(context: XdpContext) -> u32 {
 /// The least that a gateway does: hand the frame on.
 #[xdp]
 pub fn bare_redirect(_context: XdpContext) -> u32 {
+    redirect()
+}
+
+/// Hands the frame on.
+#[inline(always)]
+pub fn redirect() -> u32 {
     match EGRESS.get(0) {
         // SAFETY: the helper takes plain numbers and only notes the target.
         Some(egress) => (unsafe { bpf_redirect(*egress, 0) }) as u32,

@@ -9,6 +9,8 @@ use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::XdpContext;
 
+use crate::live::redirect;
+
 /// A packet's ends, as they lie in its headers. Shape: 16 bytes.
 #[repr(C, align(8))]
 pub struct Key {
@@ -50,23 +52,35 @@ const SEGMENT_SUM: usize = 25;
 /// Rewrites a segment of a known flow and sends it back.
 #[xdp(frags)]
 pub fn lower_bound(context: XdpContext) -> u32 {
+    rewrite(&context).map_or_else(|action| action, |()| XDP_TX)
+}
+
+/// The same, sent on as the bare redirect does.
+#[xdp]
+pub fn bound_redirect(context: XdpContext) -> u32 {
+    rewrite(&context).map_or_else(|action| action, |()| redirect())
+}
+
+/// Rewrites a segment of a known flow; `Err` with the action for a packet that is none.
+#[inline(always)]
+fn rewrite(context: &XdpContext) -> Result<(), u32> {
     let start = context.data();
     if start + size_of::<Words>() > context.data_end() {
-        return XDP_PASS;
+        return Err(XDP_PASS);
     }
     // SAFETY: in bounds by the check above; any bytes will do.
     let words = unsafe { &mut *(start as *mut Words) };
     let [hops, protocol] = words[HOPS_PROTOCOL].to_ne_bytes();
     let is_plain = words[VERSION].to_ne_bytes()[0] == 0x45;
     if words[ETHER_TYPE] != 0x0800_u16.to_be() || !is_plain || protocol != 6 || hops < 2 {
-        return XDP_PASS;
+        return Err(XDP_PASS);
     }
     let key = Key {
         addresses: [words[ADDRESSES], words[14], words[15], words[16]],
         ports: [words[PORTS], words[18]],
         protocol: 6,
     };
-    let Some(rewrite) = BOUND.get_ptr(&key) else { return XDP_ABORTED };
+    let Some(rewrite) = BOUND.get_ptr(&key) else { return Err(XDP_ABORTED) };
     // SAFETY: an entry that is never changed in place.
     let rewrite = unsafe { &*rewrite };
     words[..6].copy_from_slice(&rewrite.ethernet);
@@ -79,7 +93,7 @@ pub fn lower_bound(context: XdpContext) -> u32 {
     words[HEADER_SUM] = !folded(header);
     let segment = u32::from(!words[SEGMENT_SUM]) + u32::from(rewrite.segment_delta);
     words[SEGMENT_SUM] = !folded(segment);
-    XDP_TX
+    Ok(())
 }
 
 #[inline(always)]

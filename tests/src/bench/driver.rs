@@ -147,7 +147,7 @@ impl Driver {
     pub fn load() -> Result<Self> {
         let mut ebpf = EbpfLoader::new().load(LAB_OBJECT).context("load the bench's programs")?;
         let measured = ["driver", "floor_drop", "floor_grow", "floor_tx", "floor_fib"];
-        let live = ["lower_bound", "generator", "bare_redirect", "sink"];
+        let live = ["lower_bound", "generator", "bare_redirect", "bound_redirect", "sink"];
         for name in measured.into_iter().chain(live) {
             xdp(&mut ebpf, name)?.load().with_context(|| format!("load {name}"))?;
         }

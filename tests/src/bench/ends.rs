@@ -1,5 +1,11 @@
 //! End to end: what an application gets through the attached program, against the kernel's own
 //! forwarding between the same kind of namespaces, round by round.
+//!
+//! No offloads anywhere, with one exception: frames that a program sends over veth arrive only where
+//! receiving is by NAPI, which is switched on there together with GRO. So the ends of the redirected
+//! line have GRO, and the kernel's forwarding is measured twice, with and without it.
+//!
+//! The client has one CPU for itself and the server another, as far as there are two.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,14 +13,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use super::Arguments;
-use super::place::{Place, attach};
+use super::place::{Place, Receiving, attach};
 use crate::data_path::{Program, SERVICE_PORT, server_address, server_port};
 use crate::report::{Report, Row};
 use crate::run::Run;
 use crate::wait::now;
 
+/// Where the client works.
+const CLIENT_CPU: usize = 0;
+/// Where the server does.
+const SERVER_CPU: usize = 1;
 /// How long each kind of work is done in a round.
 const WORK: Duration = Duration::from_millis(700);
 /// Bytes of a request and of its answer.
@@ -58,21 +70,24 @@ pub fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let run = Run::new()?;
-    let direct = Place::new(&run, "direct")?;
-    let redirected = Place::new(&run, "redirected")?;
+    let direct = Place::new(&run, "direct", Receiving::Plain)?;
+    let direct_gro = Place::new(&run, "direct-gro", Receiving::Gro)?;
+    let redirected = Place::new(&run, "redirected", Receiving::Gro)?;
     let _program = attached(&redirected)?;
     let at_server = SocketAddr::from((server_address(1), server_port(0)));
     let service = SocketAddr::from((redirected.service(), SERVICE_PORT));
-    let listeners = [direct.server.listen(at_server)?, redirected.server.listen(at_server)?];
+    let lines = [(&direct, at_server), (&direct_gro, at_server), (&redirected, service)];
+    let listeners = lines.iter().map(|(place, _)| place.server.listen(at_server));
+    let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for listener in &listeners {
-            scope.spawn(|| serve(listener, &done));
+            scope.spawn(|| stay_on(SERVER_CPU).map(|()| serve(listener, &done)));
         }
-        let measured = rounds(arguments, report, [(&direct, at_server), (&redirected, service)]);
+        let measured = rounds(arguments, report, lines);
         done.store(true, Ordering::Relaxed);
         // Wakes the listeners, who look whether all is done.
-        for (place, to) in [(&direct, at_server), (&redirected, service)] {
+        for (place, to) in lines {
             let _ = place.client.enter(|| Ok(TcpStream::connect(to)?));
         }
         measured
@@ -89,30 +104,40 @@ fn attached(place: &Place) -> Result<Program> {
 
 type Path<'a> = (&'a Place, SocketAddr);
 
-fn rounds(
-    arguments: &Arguments,
-    report: &mut Report,
-    [direct, redirected]: [Path<'_>; 2],
-) -> Result<()> {
+fn rounds(arguments: &Arguments, report: &mut Report, lines: [Path<'_>; 3]) -> Result<()> {
     let rounds = arguments.rounds().max(3);
     for (work, name) in Work::ALL {
         if !arguments.wants(name) {
             continue;
         }
-        let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+        let (mut ratios, mut ratios_gro, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let [plain, through] = [direct, redirected].map(|(place, to)| {
-                place.client.enter(|| rate(work, to)).with_context(|| format!("{name} to {to}"))
+            let [plain, gro, through] = lines.map(|(place, to)| {
+                let measured =
+                    place.client.enter(|| stay_on(CLIENT_CPU).and_then(|()| rate(work, to)));
+                measured.with_context(|| format!("{name} to {to}"))
             });
-            let (plain, through) = (plain?, through?);
-            ratios.push(through / plain);
+            let through = through?;
+            ratios.push(through / plain?);
+            ratios_gro.push(through / gro?);
             rates.push(through);
         }
         report.rows.push(Row::samples(name, "of direct", &ratios));
+        report.rows.push(Row::samples(&format!("{name}_gro"), "of direct", &ratios_gro));
         let unit = if work == Work::Bulk { "Gbit/s" } else { "1/s" };
         report.rows.push(Row::samples(&format!("{name}_rate"), unit, &rates));
     }
     Ok(())
+}
+
+/// Keeps the calling thread on a CPU, if there is one for each end.
+fn stay_on(cpu: usize) -> Result<()> {
+    if std::thread::available_parallelism()?.get() < 2 {
+        return Ok(());
+    }
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("stay on CPU {cpu}"))
 }
 
 fn connect(to: SocketAddr, work: Work) -> Result<TcpStream> {

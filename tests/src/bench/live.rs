@@ -10,8 +10,9 @@ use aya::programs::{TestRun, TestRunAttrs, TestRunOptions};
 use super::Arguments;
 use super::driver::{Driver, Shape, Traffic, xdp};
 use super::frames::Way;
-use super::place::{Place, attach, link, sysctl_if_there};
+use super::place::{Place, Receiving, attach, link, sysctl_if_there};
 use super::subject::prove_flows;
+use super::tables::enter_bound;
 use crate::data_path::{SERVICE_PORT, TCP, server_address, server_port};
 use crate::netns::run_quietly;
 use crate::report::{Report, Row};
@@ -28,17 +29,33 @@ const FLOWS: u64 = 1024;
 /// What the gateway does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gateway {
+    /// Hands frames on.
     Redirect,
+    /// Finds each frame's flow in a kernel hash, rewrites it and hands it on: the least that a
+    /// rewriter does.
+    Bound,
+    /// The product.
     Tracked,
+    /// The kernel's own rewriting.
     NftDnat,
 }
 
 impl Gateway {
-    const ALL: [(Self, &'static str); 3] = [
+    const ALL: [(Self, &'static str); 4] = [
         (Self::Redirect, "veth_live_redirect"),
+        (Self::Bound, "veth_live_lower_bound"),
         (Self::Tracked, "veth_live_tracked"),
         (Self::NftDnat, "veth_live_nft_dnat"),
     ];
+
+    /// Its program of the harness, if it has one.
+    fn own(self) -> Option<&'static str> {
+        match self {
+            Self::Redirect => Some("bare_redirect"),
+            Self::Bound => Some("bound_redirect"),
+            Self::Tracked | Self::NftDnat => None,
+        }
+    }
 }
 
 /// A gateway with its neighbours, and the programs that must outlive their attachment.
@@ -70,24 +87,31 @@ pub fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
         }
         lines.push((name, Line::new(&run, gateway, name)?, Vec::new()));
     }
-    let mut ratios = Vec::new();
     for _ in 0..arguments.rounds().max(3) {
         for (name, line, samples) in &mut lines {
             samples.push(line.run().with_context(|| (*name).to_owned())?);
         }
-        let last = |index: usize| lines[index].2.last().copied().unwrap_or_default();
-        ratios.push(last(1) / last(0));
     }
     for (name, _, samples) in &lines {
         report.rows.push(Row::samples(name, "Mpps", samples));
     }
-    report.rows.push(Row::samples("veth_live_tracked_ratio", "of redirect", &ratios));
+    let of = |wanted: &str| lines.iter().find(|(name, ..)| *name == wanted).map(|line| &line.2);
+    for (name, part, whole, unit) in [
+        ("veth_live_tracked_ratio", "veth_live_tracked", "veth_live_redirect", "of redirect"),
+        ("veth_live_bound_ratio", "veth_live_lower_bound", "veth_live_redirect", "of redirect"),
+        ("veth_live_nft_ratio", "veth_live_tracked", "veth_live_nft_dnat", "of nft DNAT"),
+    ] {
+        if let (Some(part), Some(whole)) = (of(part), of(whole)) {
+            let ratios: Vec<f64> = part.iter().zip(whole).map(|(of, to)| of / to).collect();
+            report.rows.push(Row::samples(name, unit, &ratios));
+        }
+    }
     Ok(())
 }
 
 impl Line {
     fn new(run: &Run, gateway: Gateway, name: &str) -> Result<Self> {
-        let place = Place::new(run, &name.replace("veth_live_", "l-"))?;
+        let place = Place::new(run, &name.replace("veth_live_", "l-"), Receiving::Gro)?;
         let mut driver = Driver::load()?;
         let way = Way { far: (place.service(), SERVICE_PORT).into(), protocol: TCP };
         let mut traffic = Traffic::new(way.segment(), Shape::V4, FLOWS);
@@ -96,13 +120,15 @@ impl Line {
         let (egress, _) = link(&place.client, "eth0")?;
         attach(xdp(&mut driver.ebpf, "sink")?, &place.server, "eth0")?;
         let mut program = None;
+        if let Some(own) = gateway.own() {
+            let (sink_side, _) = link(&place.gateway, "servers0")?;
+            let map = driver.ebpf.map_mut("EGRESS").context("map EGRESS")?;
+            Array::<_, u32>::try_from(map)?.set(0, sink_side, 0)?;
+            attach(xdp(&mut driver.ebpf, own)?, &place.gateway, "clients0")?;
+        }
         match gateway {
-            Gateway::Redirect => {
-                let (sink_side, _) = link(&place.gateway, "servers0")?;
-                let map = driver.ebpf.map_mut("EGRESS").context("map EGRESS")?;
-                Array::<_, u32>::try_from(map)?.set(0, sink_side, 0)?;
-                attach(xdp(&mut driver.ebpf, "bare_redirect")?, &place.gateway, "clients0")?;
-            }
+            Gateway::Redirect => {}
+            Gateway::Bound => enter_bound(&mut driver, FLOWS)?,
             Gateway::Tracked => {
                 let mut real = place.load()?;
                 let back = Way { far: (server_address(1), server_port(0)).into(), ..way };

@@ -36,13 +36,22 @@ pub struct Place {
     pub server: Namespace,
 }
 
+/// How the ends receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receiving {
+    /// Packet by packet.
+    Plain,
+    /// By NAPI, several segments at a time (GRO). Frames that a program sends arrive only so.
+    Gro,
+}
+
 impl Place {
-    /// Makes the namespaces and their links.
+    /// Makes the namespaces and their links, without offloads: one packet per segment.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn new(run: &Run, name: &str) -> Result<Self> {
+    pub fn new(run: &Run, name: &str, receiving: Receiving) -> Result<Self> {
         let of = |role: &str| Namespace::new(run, &format!("{name}-{role}"));
         let place = Self { client: of("client")?, gateway: of("gateway")?, server: of("server")? };
         for (end, link) in [(&place.client, "clients0"), (&place.server, "servers0")] {
@@ -63,13 +72,11 @@ impl Place {
             format!("address add {GATEWAY_AT_SERVER}/24 dev servers0"),
         ])?;
         place.gateway.sysctl("net/ipv4/ip_forward", "1")?;
-        place.settle()?;
+        place.settle(receiving)?;
         Ok(place)
     }
 
-    /// No offloads: one packet per segment. Receiving by NAPI is on at the ends, without which no
-    /// frame that a program sends arrives there.
-    fn settle(&self) -> Result<()> {
+    fn settle(&self, receiving: Receiving) -> Result<()> {
         for (at, link) in [
             (&self.client, "eth0"),
             (&self.server, "eth0"),
@@ -78,7 +85,7 @@ impl Place {
         ] {
             let mut ethtool = at.command("ethtool");
             ethtool.args(["-K", link, "tx", "off", "tso", "off", "gso", "off"]);
-            if link == "eth0" {
+            if link == "eth0" && receiving == Receiving::Gro {
                 ethtool.args(["gro", "on"]);
             }
             run_quietly(&mut ethtool).context("switch offloads off (package ethtool)")?;

@@ -11,6 +11,7 @@ use redirector_common::decide::decide;
 use redirector_common::family::{Family, V4, V6};
 use redirector_common::flow::Flow;
 use redirector_common::frame::Frame as _;
+use redirector_common::front::FrontUse;
 use redirector_common::headers::Ethernet;
 use redirector_common::order::{Be16, Be32, Be128, Words as _};
 use redirector_common::packet::Packet;
@@ -65,6 +66,8 @@ pub struct Host {
     pub short_len: Cell<u64>,
     /// The short way is being tried: what it would remember, the long way is to find by itself.
     trying: Cell<bool>,
+    /// Whether the front is of use, as the program judges it.
+    front_use: Cell<FrontUse>,
 }
 
 /// What became of a packet, and for whom.
@@ -211,9 +214,16 @@ impl<F: HostFamily> Tables<F> for Host {
     }
 
     fn remembered(&self, packet: &F::Tuple) -> Option<Rc<Path<F>>> {
+        let line = self.line::<F>(packet)?;
+        let mut front_use = self.front_use.get();
+        if !front_use.is_open(line) {
+            return None;
+        }
         let front = F::of(self).front.borrow();
-        let (tuple, path) = front.get(&self.line::<F>(packet)?)?;
-        (tuple == packet).then(|| path.clone())
+        let found = front.get(&line).filter(|(tuple, _)| tuple == packet);
+        front_use.note(line, found.is_some());
+        self.front_use.set(front_use);
+        found.map(|(_, path)| path.clone())
     }
 
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop) {
@@ -224,7 +234,7 @@ impl<F: HostFamily> Tables<F> for Host {
         if self.trying.get() {
             return;
         }
-        if let Some(line) = self.line::<F>(packet) {
+        if let Some(line) = self.line::<F>(packet).filter(|at| self.front_use.get().is_open(*at)) {
             let mut front = F::of(self).front.borrow_mut();
             let taken = |(of, by): &Line<F>| by.learnt == path.learnt && of != packet;
             if !front.get(&line).is_some_and(taken) {
@@ -234,8 +244,9 @@ impl<F: HostFamily> Tables<F> for Host {
     }
 
     fn forget(&self, packet: &F::Tuple) {
-        if let Some(line) = self.line::<F>(packet) {
-            F::of(self).front.borrow_mut().remove(&line);
+        let mut front = F::of(self).front.borrow_mut();
+        if let Some((_, path)) = self.line::<F>(packet).and_then(|line| front.get_mut(&line)) {
+            *path = Rc::new(Path { learnt: 0, ..**path });
         }
     }
 
@@ -377,13 +388,21 @@ impl Host {
 
     /// What becomes of a frame by the short way, if it can take that.
     fn short_way<F: HostFamily>(&self, frame: &[u8], link: &parse::Link) -> Option<Explained> {
-        let mut frame = Bytes::behind(frame, self.headroom);
+        if link.tags != Tags::NONE {
+            return None;
+        }
+        let frame = Bytes::behind(frame, self.headroom);
         let mut taken = Taken::nothing();
+        let before = self.front_use.get();
         self.trying.set(true);
-        let goes = link.tags == Tags::NONE
-            && short_way::take::<F, _>(&mut frame, self, INGRESS, &mut taken);
+        let went = short_way::take::<F, _, _>(frame, self, INGRESS, &mut taken);
         self.trying.set(false);
-        goes.then(|| Explained::new(frame, (taken.exit, taken.ifindex), &taken.account))
+        if went.is_ok() {
+            // The program looks once; here the long way looks again.
+            self.front_use.set(before);
+        }
+        let exit = (taken.exit, taken.ifindex);
+        went.ok().map(|frame| Explained::new(frame, exit, &taken.account))
     }
 
     /// The interface that a frame with these tags came in by.

@@ -39,8 +39,8 @@ pub fn ether_type(server: &ServerLine) -> Be16 {
     if over_v6(server) { V6::ETHER_TYPE } else { V4::ETHER_TYPE }
 }
 
-/// Writes the outer headers of a packet of `len` bytes at `outer`, and takes one hop from the packet
-/// inside.
+/// Writes the outer headers of a packet of `len` bytes at `outer`, and takes one hop from the
+/// packet inside.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
 //! End to end: what an application gets through the attached program, against the kernel's own
 //! forwarding between the same kind of namespaces, round by round.
 //!
-//! No offloads anywhere, with one exception: frames that a program sends over veth arrive only where
-//! receiving is by NAPI, which is switched on there together with GRO. So the ends of the redirected
-//! line have GRO, and the kernel's forwarding is measured twice, with and without it.
+//! No offloads anywhere, with one exception: frames that a program sends over veth arrive only
+//! where receiving is by NAPI, which is switched on there together with GRO. So the ends of the
+//! redirected line have GRO, and the kernel's forwarding is measured twice, with and without it.
 //!
 //! The client has one CPU for itself and the server another, as far as there are two.
 

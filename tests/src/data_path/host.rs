@@ -27,9 +27,9 @@ use redirector_common::wire::{
 use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
 
 mod family;
+mod front;
 mod ops;
 
-use family::Line;
 pub use family::{HostFamily, PerFamily, Shared};
 
 use super::frame::{Bytes, HEADROOM};
@@ -214,40 +214,19 @@ impl<F: HostFamily> Tables<F> for Host {
     }
 
     fn remembered(&self, packet: &F::Tuple) -> Option<Rc<Path<F>>> {
-        let line = self.line::<F>(packet)?;
-        let mut front_use = self.front_use.get();
-        if !front_use.is_open(line) {
-            return None;
-        }
-        let front = F::of(self).front.borrow();
-        let found = front.get(&line).filter(|(tuple, _)| tuple == packet);
-        front_use.note(line, found.is_some());
-        self.front_use.set(front_use);
-        found.map(|(_, path)| path.clone())
+        self.look::<F>(packet)
     }
 
     fn remember(&self, packet: &F::Tuple, verdict: &Verdict<F>, hop: Hop) {
-        Tables::<F>::remember_path(self, packet, &Path::of(verdict, hop, self.now.get()));
+        self.put(packet, &Path::of(verdict, hop, self.now.get()));
     }
 
     fn remember_path(&self, packet: &F::Tuple, path: &Path<F>) {
-        if self.trying.get() {
-            return;
-        }
-        if let Some(line) = self.line::<F>(packet).filter(|at| self.front_use.get().is_open(*at)) {
-            let mut front = F::of(self).front.borrow_mut();
-            let taken = |(of, by): &Line<F>| by.learnt == path.learnt && of != packet;
-            if !front.get(&line).is_some_and(taken) {
-                front.insert(line, (*packet, Rc::new(*path)));
-            }
-        }
+        self.put(packet, path);
     }
 
     fn forget(&self, packet: &F::Tuple) {
-        let mut front = F::of(self).front.borrow_mut();
-        if let Some((_, path)) = self.line::<F>(packet).and_then(|line| front.get_mut(&line)) {
-            *path = Rc::new(Path { learnt: 0, ..**path });
-        }
+        self.close::<F>(packet);
     }
 
     fn route(&self, _source: F::Address, destination: F::Address) -> Route {
@@ -323,10 +302,6 @@ impl Host {
 
     fn port_holder_of<F: HostFamily>(&self, key: &F::Tuple) -> Option<F::Tuple> {
         <Self as Tables<F>>::port_holder(self, key)
-    }
-
-    fn line<F: HostFamily>(&self, packet: &F::Tuple) -> Option<u32> {
-        (self.paths_max != 0).then(|| F::hash(packet) & (self.paths_max - 1))
     }
 
     /// Number of proven flows and of candidates.

@@ -21,6 +21,7 @@ pub mod lab;
 pub mod leftovers;
 pub mod loads;
 pub mod netns;
+pub mod outside;
 pub mod packets;
 pub mod peers;
 pub mod process;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use redirector_tests::data_path::fuzz;
+use redirector_tests::outside;
 use redirector_tests::random::Random;
 
 /// Changed inputs made of each one in a corpus.
@@ -45,4 +46,29 @@ fn any_frames_are_decided_and_what_passes_is_untouched() -> Result<()> {
 #[test]
 fn what_comes_in_right_leaves_right() -> Result<()> {
     replay("rewrite", fuzz::rewrite)
+}
+
+#[test]
+fn any_configuration_is_read_or_its_mistakes_have_lines() -> Result<()> {
+    replay("config", outside::config)
+}
+
+#[test]
+fn any_body_of_the_api_is_applied_or_refused_with_a_reason() -> Result<()> {
+    replay("api_body", outside::api_body)
+}
+
+#[test]
+fn any_text_of_an_exporter_gives_shares_or_nothing() -> Result<()> {
+    replay("metrics_text", outside::metrics_text)
+}
+
+#[test]
+fn any_line_of_an_agent_is_read_or_quoted_safely() -> Result<()> {
+    replay("agent_line", outside::agent_line)
+}
+
+#[test]
+fn any_answer_to_a_check_is_judged_and_quoted_safely() -> Result<()> {
+    replay("probe_reply", outside::probe_reply)
 }

@@ -10,6 +10,7 @@
 
 mod check;
 mod exec;
+pub mod heard;
 mod http;
 mod iscsi;
 mod nbd;

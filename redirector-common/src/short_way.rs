@@ -16,6 +16,7 @@ use crate::nat::{self, Ends};
 use crate::order::Be16;
 use crate::parse::{self, Plain};
 use crate::path::Path;
+use crate::response;
 use crate::tables::Tables;
 use crate::tcp::{FIN, RST, SYN, Segment};
 use crate::tunnel;
@@ -33,6 +34,8 @@ pub struct Taken {
     pub exit: Exit,
     /// Index of the interface that it leaves by, for [`Exit::Send`].
     pub ifindex: u16,
+    /// The client's end ([`response::client`]), for what is carried.
+    pub client: u64,
 }
 
 impl Taken {
@@ -44,6 +47,7 @@ impl Taken {
             segment: Segment::default(),
             exit: Exit::Pass,
             ifindex: 0,
+            client: 0,
         }
     }
 
@@ -97,6 +101,7 @@ pub fn take<F: Family, X: Frame, T: Tables<F>>(
     let Some(to) = decide::unrecorded(&plain, to, tables) else { return Err(frame) };
     let (device, server, reason) = (to.device, to.id, to.reason);
     taken.account = Account { action: Action::ToServer, reason, device, server };
+    taken.client = response::asker::<F>(&plain.tuple);
     let address = F::address(&to.server.line.address);
     let ends = Ends::to_server(&address, to.port);
     send(frame, &plain, tables, (&ends, to.server.next_hop), taken)
@@ -113,6 +118,7 @@ fn follow<F: Family, X: Frame, T: Tables<F>>(
 ) -> Result<X, X> {
     let (device, server, reason) = (path.device, path.server, decide::reason_along(path));
     taken.account = Account { action: path.action, reason, device, server };
+    taken.client = response::client::<F>(&plain.tuple, path.action, (&path.other, path.other_port));
     if matches!(path.action, Action::Tunnel) {
         return send_inside(frame, plain, tables, (path.forwarding, egress), taken);
     }

@@ -25,7 +25,7 @@ pub use server_count::ServerCount;
 
 /// Version of the tables' layout. Pinned tables of another version are never reused: raise it with
 /// every change to this module, `keys.rs`, `flow.rs` or the list of reasons.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Index of the device in the association table; `DEVICE_NONE` for no device.
 pub const DEVICE_NONE: u32 = u32::MAX;

@@ -13,6 +13,7 @@ mod clock;
 mod frame;
 mod maps;
 mod recall;
+mod response;
 mod route;
 mod step;
 mod tables;
@@ -24,6 +25,7 @@ use redirector_common::family::{Family, V4, V6};
 use redirector_common::frame::Frame as _;
 use redirector_common::packet::Packet;
 use redirector_common::parse;
+use redirector_common::response::Saying;
 use redirector_common::verdict::{Reason, Verdict};
 
 use crate::frame::PacketMemory;
@@ -61,6 +63,12 @@ fn count<F: Family>(
     frame_len: u64,
 ) {
     let reason = verdict.reason;
+    let other = (&verdict.other, verdict.other_port);
+    let client = redirector_common::response::client::<F>(&packet.tuple, verdict.action, other);
+    let saying = Saying::new(client, verdict.action, &packet.segment);
+    if !packet.is_error() {
+        response::note(&verdict.account(), &saying);
+    }
     let packets = maps::count(&verdict.account(), &packet.segment, verdict.lasting, frame_len);
     if worth_telling(reason) && packets.is_power_of_two() {
         // Once for the first packet, then ever more rarely: never a line per packet.

@@ -17,6 +17,7 @@ use redirector_common::flow::Flow;
 use redirector_common::front::FrontUse;
 use redirector_common::order::{Be32, Be128};
 use redirector_common::path::Path;
+use redirector_common::response::ResponseTimes;
 use redirector_common::tables::Route;
 use redirector_common::tcp::Segment;
 use redirector_common::verdict::{Account, Action, REASONS_LEN, Reason};
@@ -80,6 +81,14 @@ static DEVICE_COUNT: PerCpuArray<DeviceCount> = PerCpuArray::with_max_entries(40
 /// Traffic and signs of life per server and CPU. Writer: program. Reader: daemon.
 #[map]
 static SERVER_COUNT: PerCpuArray<ServerCount> = PerCpuArray::with_max_entries(1024, 0);
+
+/// Of each device, the question whose answer is waited for. Program's own. 32 bytes a device.
+#[map]
+pub static QUESTIONS: Array<[u64; 4]> = Array::with_max_entries(4096, 0);
+
+/// How long answers took, per device and CPU. Writer: program. Reader: daemon.
+#[map]
+pub static RESPONSES: PerCpuArray<ResponseTimes> = PerCpuArray::with_max_entries(4096, 0);
 
 /// What a CPU has used of its rates: a window and a number for each. Program's own.
 #[map]

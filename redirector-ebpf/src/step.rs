@@ -14,6 +14,7 @@ use redirector_common::frame::Frame;
 use redirector_common::headers::{Ethernet, Mac};
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link};
+use redirector_common::response::Saying;
 use redirector_common::short_way::{self, Taken};
 use redirector_common::verdict::{REASONS_LEN, Reason, Verdict};
 use redirector_common::wire::{Hop, Tags};
@@ -21,6 +22,7 @@ use redirector_common::wire::{Hop, Tags};
 use crate::frame::PacketMemory;
 use crate::maps::{self, Maps};
 use crate::recall;
+use crate::response;
 use crate::tables::KernelTables;
 
 /// What lies between the steps, one for each CPU.
@@ -295,6 +297,8 @@ fn short<F: Maps>(context: *mut xdp_md) -> u32 {
     if short_way::take::<F, _, _>(frame, &tables, ingress as u16, &mut taken).is_err() {
         return NOT_TAKEN;
     }
+    let saying = Saying::new(taken.client, taken.account.action, &taken.segment);
+    response::note(&taken.account, &saying);
     maps::count(&taken.account, &taken.segment, true, frame_len);
     exit(taken.exit, u32::from(taken.ifindex), ingress)
 }

@@ -1,6 +1,7 @@
 //! Where the loaded program sends packets: stickiness, proof, challenges, and what is not ours.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use redirector_common::tcp::{ACK, PSH, RST, SYN};
 use redirector_common::verdict::Reason;
@@ -9,11 +10,12 @@ use redirector_ctl::platform::tables::Gateway;
 use redirector_tests::data_path::conversation::{
     CLIENT, Conversation, DROP, PASS, TX, at, client_segment, server_of,
 };
-use redirector_tests::data_path::packets::{CLIENT_MAC, from_client};
+use redirector_tests::data_path::packets::{CLIENT_MAC, Packet, from_client};
 use redirector_tests::data_path::program::{Program, SMALL};
 use redirector_tests::data_path::{
     SERVICE_PORT, TCP, UDP, device_address, gateway, on, server_mac, server_port, topology,
 };
+use redirector_tests::wait::{Look, now, until};
 
 #[test]
 fn a_syn_goes_to_the_devices_server_by_its_next_hop() {
@@ -167,6 +169,32 @@ fn a_repeated_segment_of_the_server_takes_no_proof_back() {
     talk.answer(1, ACK | PSH, (501 + 60_000, 101));
     talk.answer(1, ACK | PSH, (500, 101));
     assert_eq!(talk.send(ACK, (101, 60_501)).2, Reason::Proven);
+}
+
+#[test]
+fn the_time_from_a_clients_data_to_its_servers_answer_is_told_of_the_device() {
+    const TOOK: Duration = Duration::from_millis(30);
+    let mut talk = Conversation::tcp();
+    talk.open_flow(1);
+    let question = Packet { payload: b"read".to_vec(), ..client_segment(ACK | PSH, (101, 501)) };
+    let began = now();
+    talk.run(&question);
+    let asked = now();
+    let thought = || match asked.elapsed() >= TOOK {
+        true => Ok(Look::Done(())),
+        false => Ok(Look::NotYet("it thinks".to_owned())),
+    };
+    until("the server's answer", 10 * TOOK, thought).unwrap();
+    talk.answer(1, ACK, (501, 105));
+    assert!(talk.program.tables.counters().unwrap().responses.is_empty(), "that has no data");
+    let answer = question.answer(at(1), ACK | PSH, (501, 105));
+    talk.run(&Packet { payload: b"data".to_vec(), ..answer });
+    let took_at_most = began.elapsed();
+    let seen = &talk.program.tables.counters().unwrap().responses[&0];
+    assert_eq!(seen.len(), 1);
+    assert!((TOOK.as_nanos()..=took_at_most.as_nanos()).contains(&u128::from(seen.sum_ns)));
+    let p99_ns = u128::from(seen.percentile_ns(99).unwrap());
+    assert!((TOOK.as_nanos()..=took_at_most.as_nanos() * 5 / 4).contains(&p99_ns), "{p99_ns}");
 }
 
 #[test]

@@ -66,7 +66,15 @@ fn series(page: &str) -> BTreeSet<String> {
 #[test]
 fn promtool_is_content_with_the_metrics_and_rules_and_board_name_no_others() -> Result<()> {
     let lab = Lab::start(Plan::standard(1 << 20))?;
-    let page = page(&lab.api()?)?;
+    let api = lab.api()?;
+    // Some metrics are there only once something was seen.
+    let flows = Flows::from(lab.client("c1")?)?;
+    flows.open(lab.device("echo-a")?.service())?;
+    let page = wait::until("response times in the metrics", SHOWN_WITHIN, || {
+        let page = page(&api)?;
+        let has_times = page.contains("redirector_device_response_seconds_bucket");
+        Ok(if has_times { Look::Done(page) } else { Look::NotYet("none".to_owned()) })
+    })?;
     let said = promtool(&["check", "metrics"], &page)?;
     ensure!(said.is_empty(), "promtool says of the metrics:\n{said}");
 
@@ -111,8 +119,9 @@ fn traffic_a_move_and_a_death_show_in_the_metrics() -> Result<()> {
         let page = page(&api)?;
         let packets = "redirector_device_packets_total{device=\"echo-a\",direction=\"to_server\"}";
         let on = format!("redirector_device_flows{{device=\"echo-a\",server=\"{server}\"}}");
-        let seen = (value(&page, packets)?, value(&page, &on)?);
-        let all = seen.0 > 0.0 && seen.1 >= 1.0;
+        let timed = "redirector_device_response_seconds_count{device=\"echo-a\"}";
+        let seen = (value(&page, packets)?, value(&page, &on)?, value(&page, timed).ok());
+        let all = seen.0 > 0.0 && seen.1 >= 1.0 && seen.2 >= Some(1.0);
         Ok(if all { Look::Done(()) } else { Look::NotYet(format!("{seen:?}")) })
     })?;
     let other = if server == "s3" { "s2" } else { "s3" };

@@ -18,6 +18,7 @@ use super::load::Traffic;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
 use super::reply::{self, Reply};
+use super::responses::Responses;
 use super::wire::{self, Count, Policy, PolicyBody};
 use crate::config::DEFAULT_POLICY;
 use crate::core::change::{Change, DeviceSpec};
@@ -75,8 +76,7 @@ pub struct Device {
     /// What happens to open flows on a planned move.
     #[schema(value_type = PolicyBody)]
     pub on_planned: Policy,
-    /// What happens to open flows when it leaves a server that has too much load, where that is
-    /// not as `on_planned`.
+    /// What happens to open flows when it is moved for load, where that is not as `on_planned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,
@@ -114,6 +114,9 @@ pub struct Device {
     /// Its traffic, and what is expected of it.
     #[serde(default)]
     pub traffic: Traffic,
+    /// How long its servers took to answer, if that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responses: Option<Responses>,
 }
 
 /// All devices, by name.
@@ -168,13 +171,11 @@ pub struct PutDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 216, maximum = 65_495)]
     pub mss_max: Option<u16>,
-    /// Idle time after which an open flow is forgotten, in ms; as `[flows]` says when left out. TCP
-    /// only.
+    /// Idle time after which an open TCP flow is forgotten, in ms; `[flows]` says it when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1000, maximum = 2_592_000_000_u64)]
     pub tcp_idle_timeout_ms: Option<u64>,
-    /// Idle time after which an open flow is forgotten, in ms; as `[flows]` says when left out. All
-    /// protocols but TCP.
+    /// Idle time after which another flow is forgotten, in ms; `[flows]` says it when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1000, maximum = 2_592_000_000_u64)]
     pub udp_idle_timeout_ms: Option<u64>,
@@ -191,8 +192,7 @@ pub struct PutDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_planned: Option<Policy>,
-    /// What happens to open flows when it leaves a server that has too much load; as `on_planned`
-    /// when left out.
+    /// What happens to open flows when it is moved for load; as `on_planned` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,
@@ -388,6 +388,7 @@ impl<'s> View<'s> {
             to_client: Count { packets: count.to_client.packets, bytes: count.to_client.bytes },
             flows_opened: count.flows_opened,
             traffic: self.snapshot.loads.devices.get(name).map(Traffic::of).unwrap_or_default(),
+            responses: self.snapshot.counters.responses.get(&device.id).and_then(Responses::of),
         })
     }
 

@@ -27,6 +27,7 @@ mod openapi;
 pub mod plan;
 pub mod problem;
 mod reply;
+pub mod responses;
 pub mod servers;
 pub mod status;
 pub mod stream;

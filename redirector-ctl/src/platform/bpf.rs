@@ -41,7 +41,7 @@ pub static LAB_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-lab"));
 
 /// Maps that outlive the daemon.
-const PINNED_MAPS: [&str; 23] = [
+const PINNED_MAPS: [&str; 24] = [
     "CONTROL",
     "INTERFACES",
     "VLANS",
@@ -53,6 +53,7 @@ const PINNED_MAPS: [&str; 23] = [
     "REASON_COUNT",
     "DEVICE_COUNT",
     "SERVER_COUNT",
+    "RESPONSES",
     "SERVICES4",
     "ORIGINS4",
     "FLOWS4",
@@ -242,6 +243,8 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
         ("ASSOCIATIONS", limits.devices_max * 2),
         ("DEVICES", limits.devices_max),
         ("DEVICE_COUNT", limits.devices_max),
+        ("QUESTIONS", limits.devices_max),
+        ("RESPONSES", limits.devices_max),
         ("SERVERS", servers_len),
         ("SERVER_COUNT", servers_len),
     ];
@@ -305,6 +308,7 @@ fn take_maps(ebpf: &mut Ebpf) -> Result<Maps, AttachError> {
         devices: take("DEVICES")?,
         reason_count: take("REASON_COUNT")?,
         device_count: take("DEVICE_COUNT")?,
+        responses: take("RESPONSES")?,
         server_count: take("SERVER_COUNT")?,
         syns: take("SYNS")?,
         v4: take_family(&mut take, '4')?,

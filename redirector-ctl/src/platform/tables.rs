@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use redirector_common::family::{V4, V6};
 use redirector_common::flow::{CLOCK_SHIFT, FLOW_CLOSING, Flow};
+use redirector_common::response::ResponseTimes;
 use redirector_common::wire::{
     self, CONTROL_BANK, DeviceLine, Hop, INTERFACE_WORDS, Origin, SERVER_ADDRESS_WORD,
     SERVER_FAMILY_WORD, SERVER_ID_MAX, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS,
@@ -34,7 +35,7 @@ pub use content::Content;
 pub(super) use convert::WireFamily;
 use convert::wire_word;
 pub use convert::{address_bytes, device_line};
-pub use counters::{Count, Counters, DeviceCount};
+pub use counters::{Count, Counters, DeviceCount, Responses};
 pub use error::TablesError;
 use flows::owner;
 pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
@@ -58,6 +59,7 @@ pub(super) struct Maps {
     pub devices: MapData,
     pub reason_count: MapData,
     pub device_count: MapData,
+    pub responses: MapData,
     pub server_count: MapData,
     pub syns: MapData,
     pub v4: FamilyMaps,
@@ -76,6 +78,7 @@ pub struct Tables {
     devices: Array<MapData, Wire<DeviceLine>>,
     reason_count: PerCpuArray<MapData, Wire<wire::Count>>,
     device_count: PerCpuArray<MapData, Wire<wire::DeviceCount>>,
+    responses: PerCpuArray<MapData, Wire<ResponseTimes>>,
     server_count: PerCpuArray<MapData, Wire<wire::ServerCount>>,
     recall: Recall,
     v4: FamilyTables<V4>,
@@ -108,6 +111,7 @@ impl Tables {
             devices: open("DEVICES", Map::Array(maps.devices))?,
             reason_count: open("REASON_COUNT", Map::PerCpuArray(maps.reason_count))?,
             device_count: open("DEVICE_COUNT", Map::PerCpuArray(maps.device_count))?,
+            responses: open("RESPONSES", Map::PerCpuArray(maps.responses))?,
             server_count: open("SERVER_COUNT", Map::PerCpuArray(maps.server_count))?,
             recall: Recall::new(maps.syns)?,
             v4: FamilyTables::new(maps.v4)?,

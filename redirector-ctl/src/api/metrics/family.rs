@@ -5,7 +5,10 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use redirector_common::response::bucket_end_ns;
+
 use crate::daemon::{SPAN_BOUNDS_US, Spans};
+use crate::platform::tables::Responses;
 
 /// A page of metrics in the making.
 #[derive(Default)]
@@ -46,6 +49,25 @@ impl Page {
         self.families.push(family);
     }
 
+    /// How long answers took, of each of several, in seconds.
+    pub(super) fn responses<'r>(
+        &mut self,
+        (name, help): (&str, &str),
+        label_name: &str,
+        all: impl Iterator<Item = (&'r str, &'r Responses)>,
+    ) {
+        let mut of = Family {
+            page: self,
+            family: family(name, help, MetricType::HISTOGRAM),
+            metrics: Vec::new(),
+        };
+        for (value, responses) in all {
+            let mut metric = Metric::from_label(vec![label((label_name, value))]);
+            metric.set_histogram(histogram(responses));
+            of.metrics.push(metric);
+        }
+    }
+
     /// The page in the text format.
     pub(super) fn text(self) -> String {
         let mut text = String::new();
@@ -55,6 +77,26 @@ impl Page {
         }
         text
     }
+}
+
+/// Every fourth bucket is a bound here: the doublings.
+fn histogram(responses: &Responses) -> Histogram {
+    const PARTS: usize = 4;
+    let (mut cumulative, mut buckets) = (0, Vec::new());
+    for (row, of) in responses.buckets.chunks(PARTS).enumerate() {
+        cumulative += of.iter().sum::<u64>();
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bucket_end_ns(row * PARTS + PARTS - 1) as f64 / 1e9);
+        bucket.set_cumulative_count(cumulative);
+        buckets.push(bucket);
+    }
+    // What took longer than the last bound is in the last bucket too.
+    buckets.pop();
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(responses.len());
+    histogram.set_sample_sum(responses.sum_ns as f64 / 1e9);
+    histogram
 }
 
 /// A family in the making; it is on the page when it goes, unless it has no values.

@@ -15,6 +15,7 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, flows: &Flows) {
     association(page, snapshot);
     open_flows(page, snapshot, flows, &server_names);
     traffic(page, snapshot);
+    responses(page, snapshot);
 }
 
 fn association(page: &mut Page, snapshot: &Snapshot) {
@@ -68,6 +69,14 @@ fn traffic(page: &mut Page, snapshot: &Snapshot) {
     for (name, device) in &snapshot.spec.devices {
         family.add(&[("device", name)], count(device).flows_opened as f64);
     }
+}
+
+fn responses(page: &mut Page, snapshot: &Snapshot) {
+    let help = "From a client's data to its server's answer; at most 250 a second are timed.";
+    let devices = snapshot.spec.devices.iter();
+    let timed = devices
+        .filter_map(|(name, of)| Some((name.as_str(), snapshot.counters.responses.get(&of.id)?)));
+    page.responses(("redirector_device_response_seconds", help), "device", timed);
 }
 
 /// In what traffic is counted.

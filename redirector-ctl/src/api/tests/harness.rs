@@ -241,6 +241,7 @@ impl Owner {
         Counters {
             reasons: Vec::new(),
             devices: self.spec.devices.values().map(|known| (known.id, device)).collect(),
+            responses: BTreeMap::new(),
             servers: self.spec.servers.values().map(|known| (known.id, count)).collect(),
         }
     }

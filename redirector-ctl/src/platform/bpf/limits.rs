@@ -47,7 +47,7 @@ impl TableLimits {
         let entry = |key: u64, value: u64| 64 + key.next_multiple_of(8) + value.next_multiple_of(8);
         let (flow, path) = (size_of::<Flow>() as u64, 72);
         let both = |of: &dyn Fn(u64) -> u64| of(16) + of(40);
-        let arrays = u64::from(self.devices_max) * (16 + 64 + 40 * cpus)
+        let arrays = u64::from(self.devices_max) * (16 + 64 + 32 + (40 + 328) * cpus)
             + u64::from(self.servers_max) * (64 + 64 * cpus)
             + u64::from(INTERFACES_LEN) * 64
             + u64::from(SYNS_LEN) * size_of::<RecentSyn>() as u64 * cpus

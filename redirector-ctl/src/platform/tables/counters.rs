@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use aya::maps::PerCpuValues;
+use redirector_common::response::{BUCKETS_LEN, ResponseTimes, bucket_end_ns};
 use redirector_common::verdict::Reason;
 use redirector_common::wire;
+use zerocopy::FromZeros as _;
 
 use super::raw::Wire;
 use super::{Tables, TablesError, map_error};
@@ -30,6 +32,56 @@ pub struct DeviceCount {
     pub flows_opened: u64,
 }
 
+/// How long a device's servers took to answer its clients, since the device was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Responses {
+    /// Answers by bucket, as `redirector_common::response` has them.
+    pub buckets: [u64; BUCKETS_LEN],
+    /// All times together, in nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS_LEN], sum_ns: 0 }
+    }
+}
+
+impl Responses {
+    /// Answers that were timed.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Whether none was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|of| *of == 0)
+    }
+
+    /// The time within which so many percent of the answers came, in nanoseconds: the end of their
+    /// bucket, which is at most a quarter too much. None without answers.
+    #[must_use]
+    pub fn percentile_ns(&self, percent: u64) -> Option<u64> {
+        let rank = (self.len() * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        let bucket = self.buckets.iter().position(|of| {
+            seen += of;
+            seen >= rank
+        })?;
+        Some(bucket_end_ns(bucket))
+    }
+
+    fn add(mut self, times: &ResponseTimes) -> Self {
+        for (of, more) in self.buckets.iter_mut().zip(times.buckets) {
+            *of += u64::from(more);
+        }
+        self.sum_ns = self.sum_ns.saturating_add(times.sum_ns);
+        self
+    }
+}
+
 /// All counters, summed over CPUs; they grow for as long as the program's maps live.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -37,6 +89,8 @@ pub struct Counters {
     pub reasons: Vec<(Reason, Count)>,
     /// By device id; only devices that were met.
     pub devices: BTreeMap<u32, DeviceCount>,
+    /// By device id; only devices of which answers were timed.
+    pub responses: BTreeMap<u32, Responses>,
     /// By server id; only servers that were met.
     pub servers: BTreeMap<u16, Count>,
 }
@@ -44,10 +98,14 @@ pub struct Counters {
 impl Tables {
     /// A new holder of a device's id begins at zero.
     pub(super) fn clear_device_count(&mut self, id: u32) -> Result<(), TablesError> {
-        let zeros = zeros(Wire(wire::DeviceCount::default()))?;
+        let no_traffic = zeros(Wire(wire::DeviceCount::default()))?;
         self.device_count
-            .set(id, zeros, 0)
-            .map_err(|source| map_error(format!("clear the counters of device {id}"), source))
+            .set(id, no_traffic, 0)
+            .map_err(|source| map_error(format!("clear the counters of device {id}"), source))?;
+        let no_times = zeros(Wire(ResponseTimes::new_zeroed()))?;
+        self.responses
+            .set(id, no_times, 0)
+            .map_err(|source| map_error(format!("clear the times of device {id}"), source))
     }
 
     /// A new holder of a server's id begins at zero.
@@ -78,6 +136,15 @@ impl Tables {
                 flows_opened: per_cpu.iter().map(|c| c.0.flows_opened).sum(),
             };
             counters.devices.insert(device, count);
+            // Who was never asked has nothing to read.
+            if count.to_server.packets == 0 {
+                continue;
+            }
+            let per_cpu = self.responses.get(&device, 0).map_err(failed)?;
+            let all = per_cpu.iter().fold(Responses::default(), |all, one| all.add(&one.0));
+            if !all.is_empty() {
+                counters.responses.insert(device, all);
+            }
         }
         for server in self.present_servers() {
             let per_cpu = self.server_count.get(&u32::from(server), 0).map_err(failed)?;
@@ -134,4 +201,19 @@ fn sum(counts: impl Iterator<Item = wire::Count>) -> Count {
         packets: all.packets + one.packets,
         bytes: all.bytes + one.bytes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_the_ends_of_buckets_and_nothing_has_none() {
+        let mut seen = Responses::default();
+        assert_eq!(seen.percentile_ns(50), None);
+        (seen.buckets[3], seen.buckets[20]) = (98, 2);
+        assert_eq!(seen.percentile_ns(50), Some(bucket_end_ns(3)));
+        assert_eq!(seen.percentile_ns(98), Some(bucket_end_ns(3)));
+        assert_eq!(seen.percentile_ns(99), Some(bucket_end_ns(20)));
+    }
 }

@@ -34,6 +34,7 @@ use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
 
 mod balance;
+mod suspects;
 mod told;
 
 /// Tables in memory. Notes with each write which generation was on disk then.
@@ -102,7 +103,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
     let settings = Settings {
         limits: LIMITS,
         thresholds: Thresholds { rise: 2, fall: 2 },
-        evidence: Evidence { patience: PATIENCE, confirm_fall: 3 },
+        evidence: Evidence { patience: PATIENCE, confirm_fall: 1 },
         hold_down: HoldDown { first_ms: 0, max_ms: 0, forget_ms: 0 },
         flows,
         stats_interval: Duration::from_secs(1),

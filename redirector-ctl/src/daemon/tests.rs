@@ -17,6 +17,7 @@ use super::waking::Waking;
 use super::ways::Ways;
 use super::{ChangeError, EventKind, Own};
 use crate::config::FlowsConfig;
+use crate::core::apply::ClientHold;
 use crate::core::change::{Change, Move, SpecError};
 use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
 use crate::core::health::{CheckResult, Health, Thresholds};
@@ -76,6 +77,10 @@ impl Kernel for Model {
 
     fn close_flow(&mut self, _: &FlowKey) -> Result<Option<u32>, TablesError> {
         Ok(None)
+    }
+
+    fn hold_client(&mut self, _: &ClientHold) -> Result<(), TablesError> {
+        Ok(())
     }
 
     fn sweep(&mut self, _: &Sweep) -> Result<FlowCensus, TablesError> {

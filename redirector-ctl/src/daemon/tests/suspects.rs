@@ -13,6 +13,13 @@ fn nobody() -> CheckResult {
     CheckResult::Silent("no connection within 20 ms".to_owned())
 }
 
+/// The other servers answer checks that are sent now.
+fn witnessed(owner: &mut Owner<Model>) {
+    for server in ["s2", "s3"] {
+        report_all(owner, server, &CheckResult::Answered { took_us: 100 });
+    }
+}
+
 #[tokio::test]
 async fn a_suspect_that_accepts_nothing_is_dead_at_once_and_no_other_server_is() {
     let (mut owner, _dir) = at_rest().await;
@@ -57,4 +64,36 @@ async fn packets_of_a_suspect_speak_for_it() {
     let later = Report { asked_at_ms: owner.now_ms(), ..again };
     owner.take_report(&later);
     assert_eq!(owner.observed.path("s1", "d2"), Health::Dead, "it has said nothing since");
+}
+
+#[tokio::test]
+async fn a_server_whose_paths_die_one_after_another_is_left_as_a_whole() {
+    let (mut owner, _dir) = at_rest().await;
+    let (sender, mut reports) = tokio::sync::mpsc::channel(8);
+    let first = confirming(&owner, "d1", nobody());
+    witnessed(&mut owner);
+    let others = ["d2", "d3"].map(|device| confirming(&owner, device, nobody()));
+    tokio::spawn(async move {
+        for report in others {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            sender.send(report).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    owner.take_reports(first, &mut reports).await;
+    assert_eq!(
+        owner.kernel.writes[0].0, "server 1 state dead life 1",
+        "before anything is journalled"
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_alone_is_dead_is_not_waited_with_for_long() {
+    let (mut owner, _dir) = at_rest().await;
+    let (_sender, mut reports) = tokio::sync::mpsc::channel(8);
+    let first = confirming(&owner, "d1", nobody());
+    witnessed(&mut owner);
+    owner.take_reports(first, &mut reports).await;
+    assert_eq!(owner.spec.devices["d1"].association.server, "s2");
+    assert!(!owner.spec.servers["s1"].life_over);
 }

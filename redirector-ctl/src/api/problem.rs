@@ -220,7 +220,7 @@ impl From<MoveClientError> for Problem {
     fn from(error: MoveClientError) -> Self {
         match error {
             MoveClientError::Refused(refusal) => refusal.into(),
-            MoveClientError::Tables(error) => error.into(),
+            MoveClientError::Kernel(error) => error.into(),
         }
     }
 }

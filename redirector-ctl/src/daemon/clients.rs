@@ -17,7 +17,7 @@ pub enum MoveClientError {
     Refused(#[from] SpecError),
     /// The kernel did not take it.
     #[error("the client cannot be kept on another server")]
-    Tables(#[from] TablesError),
+    Kernel(#[from] TablesError),
 }
 
 impl<K: Kernel> Owner<K> {

@@ -194,7 +194,8 @@ impl DaemonHandle {
         wait.await.map_err(|_| Unavailable)
     }
 
-    /// Lets a client's new flows to a device go to another server; gives the event that tells of it.
+    /// Lets a client's new flows to a device go to another server; gives the event that tells of
+    /// it.
     ///
     /// # Errors
     /// When the daemon is stopping; inside, when it cannot be.

@@ -216,7 +216,7 @@ impl<K: Kernel> Owner<K> {
             think |= self.take_report(&report);
             dying = self.is_half_dead(&report).then_some(report.path.0).or(dying);
         }
-        if let Some(server) = dying {
+        if let Some(server) = dying.filter(|_| think) {
             let all = async {
                 while self.observed.server(&server) != Health::Dead {
                     let Some(report) = more.recv().await else { return };
@@ -231,13 +231,16 @@ impl<K: Kernel> Owner<K> {
         }
     }
 
-    /// Whether nobody was there for one device, and the server's other paths are still being asked.
+    /// Whether the server is dead for this device, and is being asked for others at this moment.
     fn is_half_dead(&self, report: &Report) -> bool {
         let (server, device) = &report.path;
-        report.manner == Manner::Confirming
-            && matches!(report.result, CheckResult::Silent(_))
-            && self.observed.path(server, device) == Health::Dead
+        let of = self.observed.paths.get(server);
+        let is_asked = of.is_some_and(|of| of.values().any(|path| path.health == Health::Suspect));
+        let is_silent = matches!(report.result, CheckResult::Silent(_));
+        let is_refused = matches!(report.result, CheckResult::Refused(_));
+        self.observed.path(server, device) == Health::Dead
             && self.observed.server(server) != Health::Dead
+            && ((is_silent && report.manner == Manner::Confirming) || (is_refused && is_asked))
     }
 
     async fn answer(&mut self, request: Request) {

@@ -27,6 +27,9 @@ const PARTS: u32 = 8;
 /// A timer that fires so much too late says that we were kept from running: the runtime counts in
 /// ms, and rounds up.
 const LATE: Duration = Duration::from_millis(3);
+/// How much time a check is given back at most, twice its own where that is more; then nothing can
+/// be said. A gateway that is too busy for quick checks makes slower ones with that.
+const ADDED_MAX: Duration = Duration::from_millis(500);
 
 /// How long what is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +121,8 @@ async fn race(
                     let ms = after.as_millis();
                     return CheckResult::Silent(format!("no connection within {ms} ms"));
                 }
-                Step::Lost(lost) => {
-                    let ms = lost.as_millis();
+                Step::Lost(added) => {
+                    let ms = added.as_millis();
                     return CheckResult::NotAsked(format!("our own timers were {ms} ms late"));
                 }
             },
@@ -143,8 +146,12 @@ struct Schedule {
     next: Duration,
     /// Until when a connection must have been accepted.
     connect: Duration,
-    /// How long we have not run.
-    lost: Duration,
+    /// Until when the check must have been answered.
+    end: Duration,
+    /// When we meant to be back at the latest; what is later was not ours.
+    due: Duration,
+    /// How much time was added.
+    added: Duration,
     is_over: bool,
 }
 
@@ -161,34 +168,34 @@ enum Step {
 
 impl Schedule {
     fn new(limits: Limits, made_max: u32) -> Self {
-        let (next, connect) = (limits.first_step(), limits.connect);
-        let (watch, lost) = (Stopwatch::start(), Duration::ZERO);
-        Self { watch, limits, made: 1, made_max, next, connect, lost, is_over: false }
+        let Limits { connect, answer: end, .. } = limits;
+        let (watch, next) = (Stopwatch::start(), limits.first_step());
+        let (due, added) = (Duration::ZERO, Duration::ZERO);
+        Self { watch, limits, made: 1, made_max, next, connect, end, due, added, is_over: false }
     }
 
     /// Waits for the next moment. May be given up and called again.
     async fn next(&mut self, accepted_us: &AtomicU64) -> Step {
-        let end = self.limits.answer + self.lost;
-        let mut until = end.min(self.connect);
-        if self.made < self.made_max {
-            until = until.min(self.next);
-        }
-        let began = self.watch.elapsed();
-        tokio::time::sleep(until.saturating_sub(began)).await;
-        let now = self.watch.elapsed();
-        let late = now.saturating_sub(until.max(began));
-        if late > LATE {
-            // However long it was, once more the whole time is enough to hear an answer.
-            self.lost += late.min(self.limits.answer);
-            self.connect = self.connect.saturating_add(late.min(self.limits.connect));
-            if self.lost > 2 * self.limits.answer {
-                self.is_over = true;
-                return Step::Lost(self.lost);
+        let mut now = self.watch.elapsed();
+        if now.saturating_sub(self.due) <= LATE {
+            let mut until = self.end.min(self.connect);
+            if self.made < self.made_max {
+                until = until.min(self.next);
             }
-        } else if now >= end {
+            self.due = until.max(now);
+            tokio::time::sleep(until.saturating_sub(now)).await;
+            now = self.watch.elapsed();
+        }
+        let late = now.saturating_sub(self.due);
+        self.due = now;
+        if late > LATE {
+            return self.add(now, late);
+        }
+        if now >= self.end {
             self.is_over = true;
             return Step::Over;
-        } else if now >= self.connect {
+        }
+        if now >= self.connect {
             if accepted_us.load(Ordering::Relaxed) == 0 {
                 self.is_over = true;
                 return Step::NobodyThere(self.connect);
@@ -198,6 +205,22 @@ impl Schedule {
         if self.made < self.made_max && now >= self.next {
             self.next += self.limits.step();
             return Step::Begin;
+        }
+        Step::Wait
+    }
+
+    /// Gives back what was lost, and at least as much as that from now on; but however long it was,
+    /// once more the whole time is enough to hear an answer.
+    fn add(&mut self, now: Duration, late: Duration) -> Step {
+        let longer = |end: Duration, limit: Duration| {
+            end.saturating_add(late).max(now.saturating_add(late.min(limit)))
+        };
+        self.end = longer(self.end, self.limits.answer);
+        self.connect = longer(self.connect, self.limits.connect);
+        self.added += late.min(self.limits.answer);
+        if self.added > ADDED_MAX.max(2 * self.limits.answer) {
+            self.is_over = true;
+            return Step::Lost(self.added);
         }
         Step::Wait
     }

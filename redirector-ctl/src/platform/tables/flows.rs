@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use redirector_common::family::Family;
 use redirector_common::headers::PROTOCOL_TCP;
 use redirector_common::wire::{
     Association, CONTROL_BANK, SERVER_NONE, SERVER_STATE_WORD, SERVER_WORDS,
@@ -130,6 +131,9 @@ impl Tables {
         Ok(census)
     }
 }
+
+/// Clients by address and device: their keys and last packets.
+type Clients<F> = BTreeMap<(IpAddr, u32), (<F as Family>::ClientKey, u64)>;
 
 /// What is to be taken away.
 struct Over<F: WireFamily> {
@@ -266,9 +270,9 @@ impl<F: WireFamily> FamilyTables<F> {
         Ok(reaped)
     }
 
-    /// Clients whose flows stay together, by address and device, and when their last packet came, in
-    /// units of the table's clock.
-    fn all_clients(&self) -> Result<BTreeMap<(IpAddr, u32), (F::ClientKey, u64)>, TablesError> {
+    /// Clients whose flows stay together, by address and device, and when their last packet came,
+    /// in units of the table's clock.
+    fn all_clients(&self) -> Result<Clients<F>, TablesError> {
         let mut clients = BTreeMap::new();
         let mut reader = BatchReader::<F::ClientKey, Flow>::from_beginning();
         while let Some(batch) = read(&self.clients, &mut reader)? {

@@ -130,10 +130,10 @@ pub struct HealthConfig {
     pub evidence_interval_ms: u64,
     /// How long a server that is asked may say nothing before it is suspected, in ms.
     pub silence_ms: u64,
-    /// How long the answer to a check that confirms a suspicion may take, in ms, unless answers of
-    /// that server usually take longer.
+    /// How long a suspect may take to accept one of several connections, in ms, unless it usually
+    /// takes longer.
     pub confirm_timeout_ms: u64,
-    /// Failed checks in a row that confirm a suspicion; `fall` where that is more.
+    /// Checks in a row that must find nobody there to confirm a suspicion.
     pub confirm_fall: u32,
     /// Largest share of the servers that may fall silent together and be believed dead, in percent.
     pub silent_share_max_pct: u8,

@@ -12,12 +12,14 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api;
 use crate::config::Config;
+use crate::core::apply::ClientMove;
 use crate::core::change::{Change, SpecError};
 use crate::core::plan::Plan;
 use crate::core::spec::Name;
 
 mod announce;
 mod balance;
+mod clients;
 mod events;
 mod evidence;
 mod handle;
@@ -45,6 +47,7 @@ pub use crate::platform::tables::{
 pub use announce::withdraw;
 pub use balance::PlanError;
 pub(crate) use balance::PlanRequest;
+pub use clients::MoveClientError;
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
 pub use inspect::FlowsAt;
 pub(crate) use inspect::Inspection;
@@ -77,6 +80,8 @@ pub(crate) enum Request {
     Inspect(Inspection),
     /// Close a flow; whether there was one.
     CloseFlow { key: FlowKey, answer: oneshot::Sender<Result<Option<u32>, TablesError>> },
+    /// Let a client's new flows to a device go to another server; the event that tells of it.
+    MoveClient { wish: ClientMove, answer: oneshot::Sender<Result<u64, MoveClientError>> },
     /// What would be done if a server died.
     Death { server: Name, answer: oneshot::Sender<Result<Plan, SpecError>> },
 }

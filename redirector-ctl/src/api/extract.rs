@@ -61,6 +61,20 @@ impl<S: Send + Sync> FromRequestParts<S> for PathName {
     }
 }
 
+/// Two names in the path.
+#[derive(Debug)]
+pub(super) struct PathNames(pub (String, String));
+
+impl<S: Send + Sync> FromRequestParts<S> for PathNames {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let bad = |_| Problem::malformed("bad_path", "a name in the path is not UTF-8");
+        path.map(|Path(names)| Self(names)).map_err(bad)
+    }
+}
+
 /// The query.
 #[derive(Debug)]
 pub(super) struct Params<T>(pub T);

@@ -7,6 +7,7 @@
 
 pub mod associations;
 mod caller;
+pub mod clients;
 mod decode;
 pub mod desired;
 pub mod devices;

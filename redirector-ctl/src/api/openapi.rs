@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use super::problem::{Pending, ProblemBody};
 use super::{
-    Api, associations, devices, events, explain, health, history, metrics, open_flows, plan,
-    servers, status, whatif,
+    Api, associations, clients, devices, events, explain, health, history, metrics, open_flows,
+    plan, servers, status, whatif,
 };
 
 /// What the document says of the API as a whole.
@@ -144,6 +144,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(devices::list_devices))
         .routes(routes!(devices::get_device, devices::put_device, devices::delete_device))
+        .routes(routes!(clients::put_client))
         .routes(routes!(associations::list_associations, associations::patch_associations))
         .routes(routes!(associations::get_association, associations::put_association))
         .routes(routes!(events::list_events))

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
-use super::device_args::{AddDevice, PolicyArgs};
+use super::device_args::{AddDevice, OpenFlowsArg, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
 use super::plan::{PlanCommand, SourceArgs};
 use crate::api::wire::AdminState;
@@ -253,6 +253,22 @@ pub enum DeviceCommand {
         /// What happens to its open flows
         #[command(flatten)]
         policy: PolicyArgs,
+    },
+    /// Move one client of a device with affinity client: its new flows go to another server
+    #[command(after_help = "Example:\n  redirector device move-client nas 10.0.1.11 --to n2 \
+                            --open-flows reset")]
+    MoveClient {
+        /// Name of the device
+        #[arg(value_parser = name)]
+        name: String,
+        /// Address of the client
+        client: IpAddr,
+        /// The server that is to get its new flows
+        #[arg(long, value_name = "SERVER")]
+        to: String,
+        /// What happens to the flows that it has open on other servers
+        #[arg(long, value_enum, default_value_t = OpenFlowsArg::Keep)]
+        open_flows: OpenFlowsArg,
     },
     /// Add a device
     #[command(after_help = "Examples:\n  redirector device add disk-c --address 10.0.1.102 \

@@ -5,6 +5,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use super::args::name;
 use super::check_args::CheckArgs;
 use super::service_args::ServiceArgs;
+use crate::api::clients::OpenFlows;
 use crate::api::wire::{Policy, PolicyBody, PolicyKind};
 
 /// A new device.
@@ -34,6 +35,9 @@ pub struct AddDevice {
     /// What happens to its open flows when it is moved
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// What happens to its open flows when load moves it
+    #[command(flatten)]
+    pub on_overload: OverloadArgs,
     /// After a failover, go back to the first of its servers when that has been healthy for so
     /// long, in ms. Left out: never
     #[arg(long, value_name = "N")]
@@ -49,6 +53,46 @@ pub struct PolicyArgs {
     /// How long open flows may stay, in ms; means --policy drain
     #[arg(long, value_name = "N")]
     deadline_ms: Option<u64>,
+}
+
+/// The words of the command line for the open flows of a client that is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OpenFlowsArg {
+    /// They stay where they are
+    Keep,
+    /// They are reset, so that the client connects again
+    Reset,
+}
+
+impl From<OpenFlowsArg> for OpenFlows {
+    fn from(flows: OpenFlowsArg) -> Self {
+        match flows {
+            OpenFlowsArg::Keep => Self::Keep,
+            OpenFlowsArg::Reset => Self::Reset,
+        }
+    }
+}
+
+/// What happens to open flows when load moves a device.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct OverloadArgs {
+    /// What happens to open flows when load moves it. Left out: as with any move
+    #[arg(long, value_enum, value_name = "POLICY")]
+    on_overload: Option<PolicyArg>,
+    /// How long they may stay then, in ms; means --on-overload drain
+    #[arg(long, value_name = "N")]
+    on_overload_deadline_ms: Option<u64>,
+}
+
+impl OverloadArgs {
+    /// The policy for the API; None where that of any move is meant.
+    ///
+    /// # Errors
+    /// What does not fit together, in words.
+    pub fn policy(self) -> Result<Option<Policy>, String> {
+        let (policy, deadline_ms) = (self.on_overload, self.on_overload_deadline_ms);
+        PolicyArgs { policy, deadline_ms }.policy()
+    }
 }
 
 impl PolicyArgs {

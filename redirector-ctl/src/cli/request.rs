@@ -9,6 +9,7 @@ use super::device_args::{AddDevice, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
 use super::{flow_table, plan, table};
 use crate::api::associations::{MoveRequest, PatchAssociations, PutAssociation};
+use crate::api::clients::PutClient;
 use crate::api::devices::PutDevice;
 use crate::api::explain::Explain;
 use crate::api::servers::{PatchServer, PutServer};
@@ -205,6 +206,11 @@ fn device(command: DeviceCommand) -> Result<Request, String> {
             let request = Request::new(Method::PUT, &["associations", &name], show).with(&body);
             Ok(Request { drains: Drains::Devices(vec![name]), ..request })
         }
+        DeviceCommand::MoveClient { name, client, to, open_flows } => {
+            let body = PutClient { server: to, open_flows: open_flows.into() };
+            let path = ["devices", &name, "clients", &client.to_string()];
+            Ok(Request::new(Method::PUT, &path, Show::Body(table::moved_client)).with(&body))
+        }
         DeviceCommand::Add(device) => add(*device),
         DeviceCommand::Remove(device) => {
             let show = Show::Text(format!("device {} is removed\n", device.name));
@@ -231,7 +237,7 @@ fn add(device: AddDevice) -> Result<Request, String> {
         pinned: device.pinned,
         keep_apart: device.keep_apart,
         on_planned: device.policy.policy()?,
-        on_overload: None,
+        on_overload: device.on_overload.policy()?,
         fail_back_after_ms: device.fail_back_after_ms,
         check: device.check.check()?,
         check_interval_ms: device.check.check_interval_ms,

@@ -7,6 +7,7 @@ use super::words::{
     bytes, duration, health, join, load, or_dash, percent, policy, rate, state, word,
 };
 use crate::api::associations::{Association, AssociationList, Moved};
+use crate::api::clients::MovedClient;
 use crate::api::devices::{Device, DeviceList};
 use crate::api::events::EventList;
 use crate::api::load::{Forecast, Load, SignalReading};
@@ -200,6 +201,12 @@ pub(super) fn moved(body: &[u8]) -> Shown {
         format!("device {} is reached through {}{drains}\n", each.device, each.association.server)
     });
     Ok(format!("{}generation {}\n", lines.collect::<String>(), moved.generation))
+}
+
+/// `redirector device move-client`.
+pub(super) fn moved_client(body: &[u8]) -> Shown {
+    let MovedClient { device, client, server, flows_reset, .. } = parse(body)?;
+    Ok(format!("client {client} of {device}: new flows go to {server}; {flows_reset} were reset\n"))
 }
 
 /// `redirector events`.

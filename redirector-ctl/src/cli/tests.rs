@@ -142,10 +142,14 @@ async fn servers_and_devices_come_and_go() {
         ),
         (
             "device add nas --address fd00:1::20 --port 2049 --ports 111,20048-20060 --servers v6 \
-             --affinity client --mss-max 1400 --tcp-idle-timeout-ms 60000",
+             --affinity client --mss-max 1400 --tcp-idle-timeout-ms 60000 --on-overload reset",
             "service       [fd00:1::20]:111,2049,20048-20060/tcp\n",
         ),
         ("device show nas", "affinity      client\nmss max       1400 bytes\nidle timeout  1 min"),
+        (
+            "device move-client nas fd00:1::11 --to v6 --open-flows reset",
+            "client fd00:1::11 of nas: new flows go to v6; 0 were reset\n",
+        ),
         (
             "device add raw --address 10.0.1.104 --protocol any --servers s1 --tracking stateless",
             "service       10.0.1.104/any\n",

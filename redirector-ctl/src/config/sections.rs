@@ -172,14 +172,12 @@ fn health(mut section: Section<'_>, report: &mut Report<'_>) -> HealthConfig {
         rise: section.number("rise", 1..=100, report).unwrap_or(2),
         fall: section.number("fall", 1..=100, report).unwrap_or(2),
         jitter_pct: section.number("jitter_pct", 0..=50, report).unwrap_or(10),
-        evidence_interval_ms: section
-            .number("evidence_interval_ms", 0..=1000, report)
-            .unwrap_or(20),
-        silence_ms: section.number("silence_ms", 5..=MINUTE_MS, report).unwrap_or(30),
+        evidence_interval_ms: section.number("evidence_interval_ms", 0..=1000, report).unwrap_or(5),
+        silence_ms: section.number("silence_ms", 5..=MINUTE_MS, report).unwrap_or(10),
         confirm_timeout_ms: section
             .number("confirm_timeout_ms", 1..=MINUTE_MS, report)
-            .unwrap_or(30),
-        confirm_fall: section.number("confirm_fall", 1..=100, report).unwrap_or(3),
+            .unwrap_or(20),
+        confirm_fall: section.number("confirm_fall", 1..=100, report).unwrap_or(1),
         silent_share_max_pct: section.number("silent_share_max_pct", 1..=99, report).unwrap_or(50),
         mass_hold_ms: section.number("mass_hold_ms", 0..=DAY_MS, report).unwrap_or(5000),
         hold_down_ms: section.number("hold_down_ms", 0..=HOUR_MS, report).unwrap_or(1000),

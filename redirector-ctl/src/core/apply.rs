@@ -4,6 +4,7 @@
 //! Nothing else makes a spec (but `seed`, of the same pieces), so a spec that exists is a valid
 //! one.
 
+mod clients;
 mod devices;
 mod lives;
 mod moves;
@@ -12,6 +13,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub use clients::{ClientHold, ClientMove};
 pub(super) use devices::{DevicePut, put as put_device};
 pub(super) use servers::{ServerPut, put as put_server};
 

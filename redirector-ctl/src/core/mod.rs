@@ -6,7 +6,7 @@
 //! [`outlook`] is all of that together, and [`balance`] says which devices to move for it.
 
 pub mod answer_time;
-mod apply;
+pub mod apply;
 pub mod balance;
 pub mod change;
 pub mod check;

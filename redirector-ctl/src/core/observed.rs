@@ -11,6 +11,9 @@ use super::spec::Name;
 pub struct Observed {
     /// Server -> device -> what is known of that path.
     pub paths: BTreeMap<Name, BTreeMap<Name, PathHealth>>,
+    /// Server -> the last time since which packets of it have passed for certain: ms since the Unix
+    /// epoch.
+    pub heard: BTreeMap<Name, u64>,
     /// Server -> way to it.
     pub next_hops: BTreeMap<Name, NextHop>,
     /// The flows at the last sweep.
@@ -90,7 +93,8 @@ impl Observed {
 /// Who has answered, and who cannot any more.
 #[derive(Debug, Clone, Default)]
 struct Voices {
-    /// When each server's last answered check was sent, in order; ms since the Unix epoch.
+    /// Since when each server was last heard for certain, in order: when its last answered check
+    /// was sent, or a look before its clients' last answers; ms since the Unix epoch.
     answers: Vec<u64>,
     /// Since when those servers are dead that are, in order.
     deaths: Vec<u64>,
@@ -101,8 +105,10 @@ struct Voices {
 impl Voices {
     fn of(observed: &Observed) -> Self {
         let mut voices = Self::default();
-        for of in observed.paths.values() {
-            voices.answers.extend(of.values().filter_map(|path| path.answer_at_ms).max());
+        for (server, of) in &observed.paths {
+            let heard = observed.heard.get(server).copied();
+            let answers = of.values().filter_map(|path| path.answer_at_ms);
+            voices.answers.extend(answers.chain(heard).max());
             let is_asked = |path: &PathHealth| path.health != Health::Unknown;
             voices.asked_len += usize::from(of.values().any(is_asked));
             if of.values().all(|path| path.health == Health::Dead) {
@@ -298,6 +304,16 @@ mod tests {
     fn whoever_has_not_been_heard_since_is_no_witness() {
         assert!(!silent_of(1, &[90, 90, 120], 300).deaths().server("s1"));
         assert!(silent_of(1, &[90, 110, 120], 300).deaths().server("s1"));
+    }
+
+    #[test]
+    fn whose_packets_pass_is_a_witness_without_being_asked() {
+        let mut seen = silent_of(1, &[90, 90, 90], 300);
+        assert!(!seen.deaths().server("s1"));
+        seen.heard = BTreeMap::from([("s2".into(), 110), ("s3".into(), 99)]);
+        assert!(!seen.deaths().server("s1"), "one of two is not enough");
+        seen.heard.insert("s3".into(), 100);
+        assert!(seen.deaths().server("s1"));
     }
 
     #[test]

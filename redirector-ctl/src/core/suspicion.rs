@@ -76,10 +76,14 @@ impl std::fmt::Display for Suspicion {
 
 /// A look that comes so many intervals after the one before begins anew.
 const LATE: u64 = 4;
-/// Shortest and longest time between two suspicions of one server, in ms. Each that comes to
-/// nothing doubles it.
+/// Shortest and longest time between two suspicions of one server that are not about what it does
+/// not say, in ms. Each that comes soon after the last doubles it.
 const REST_MIN_MS: u64 = 200;
 const REST_MAX_MS: u64 = 5000;
+/// A server that speaks after all, within so many ms, has taught us how long it may be silent:
+/// twice as long. Half of that lesson is forgotten after as many ms as this.
+const LESSON_MAX_MS: u64 = 1000;
+const FORGET_MS: u64 = 10_000;
 
 /// What is known of one server from the looks before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +93,13 @@ pub struct Watch {
     silent_since_ms: Option<u64>,
     /// Since when SYNs to it are not answered.
     unaccepted_since_ms: Option<u64>,
+    /// How long it had been silent, and since when, when it was last suspected of that; None once
+    /// it has spoken.
+    accused: Option<(u64, u64)>,
+    /// How long it has been silent without being dead, and when that was learnt, in ms.
+    lesson: Option<(u64, u64)>,
+    /// It has said something since that look: ms.
+    spoke_after_ms: Option<u64>,
     /// When it was last suspected, and how long after that it is left in peace.
     rest: Option<(u64, u64)>,
 }
@@ -101,11 +112,18 @@ impl Watch {
         let before = known.filter(|(before, at_ms)| {
             now_ms.saturating_sub(*at_ms) <= late_ms && !has_begun_anew(before, &signs)
         });
-        let Some((before, _)) = before else {
+        let Some((before, at_ms)) = before else {
             (self.silent_since_ms, self.unaccepted_since_ms) = (None, None);
+            self.accused = None;
             return None;
         };
+        if signs.answered != before.answered || signs.accepted != before.accepted {
+            self.spoke_after_ms = Some(at_ms);
+        }
         self.note(&before, &signs, now_ms);
+        if let Some(for_ms) = self.silent_for(now_ms, patience) {
+            return Some(Suspicion::Silent { for_ms });
+        }
         if self.rest.is_some_and(|(at_ms, rest_ms)| now_ms.saturating_sub(at_ms) < rest_ms) {
             return None;
         }
@@ -114,10 +132,19 @@ impl Watch {
         Some(suspicion)
     }
 
+    /// The last time since which packets of the server have passed for certain, in ms.
+    #[must_use]
+    pub fn heard_since_ms(&self) -> Option<u64> {
+        self.spoke_after_ms
+    }
+
     /// Follows the two runs of silence.
     fn note(&mut self, before: &Signs, now: &Signs, now_ms: u64) {
         if now.answered != before.answered {
             self.silent_since_ms = None;
+            if let Some((_, since_ms)) = self.accused.take() {
+                self.learn(now_ms.saturating_sub(since_ms), now_ms);
+            }
         }
         // Questions that came with the last answers count: those who wait for them may not ask
         // again for a long time.
@@ -145,11 +172,41 @@ impl Watch {
         if now.refused != before.refused {
             return Some(Suspicion::Refused);
         }
-        if let Some(for_ms) = over(&mut self.silent_since_ms, now_ms, patience) {
-            return Some(Suspicion::Silent { for_ms });
+        let for_ms = now_ms.saturating_sub(self.unaccepted_since_ms?);
+        if for_ms < patience.silence_ms {
+            return None;
         }
-        let for_ms = over(&mut self.unaccepted_since_ms, now_ms, patience)?;
+        // It is told once: who has been asked about it begins a new run with the next SYN.
+        self.unaccepted_since_ms = None;
         Some(Suspicion::Unaccepted { for_ms })
+    }
+
+    /// How long the present silence has lasted, if that is too long. While it lasts it is told
+    /// again each time that it has become twice as long.
+    fn silent_for(&mut self, now_ms: u64, patience: Patience) -> Option<u64> {
+        let since_ms = self.silent_since_ms?;
+        let for_ms = now_ms.saturating_sub(since_ms);
+        let told_ms = self.accused.map_or(0, |(told_ms, _)| told_ms.saturating_mul(2));
+        if for_ms < patience.silence_ms.max(self.lesson_ms(now_ms)).max(told_ms) {
+            return None;
+        }
+        self.accused = Some((for_ms, since_ms));
+        Some(for_ms)
+    }
+
+    /// It was silent for so long and is not dead.
+    fn learn(&mut self, for_ms: u64, now_ms: u64) {
+        if for_ms <= LESSON_MAX_MS {
+            let lesson_ms = for_ms.saturating_mul(2).max(self.lesson_ms(now_ms)).min(LESSON_MAX_MS);
+            self.lesson = Some((lesson_ms, now_ms));
+        }
+    }
+
+    /// What is left of what it has taught us, in ms.
+    fn lesson_ms(&self, now_ms: u64) -> u64 {
+        let Some((lesson_ms, at_ms)) = self.lesson else { return 0 };
+        let halves = now_ms.saturating_sub(at_ms) / FORGET_MS;
+        u32::try_from(halves).ok().and_then(|halves| lesson_ms.checked_shr(halves)).unwrap_or(0)
     }
 
     /// Leaves the server in peace for a while, for longer the sooner this comes after the last.
@@ -160,17 +217,6 @@ impl Watch {
         };
         self.rest = Some((now_ms, self.rest.and_then(again).unwrap_or(REST_MIN_MS)));
     }
-}
-
-/// How long a run of silence has lasted, once it is too long. It is told once: who has been asked
-/// about it begins a new run with the next question.
-fn over(since_ms: &mut Option<u64>, now_ms: u64, patience: Patience) -> Option<u64> {
-    let for_ms = now_ms.saturating_sub((*since_ms)?);
-    if for_ms < patience.silence_ms {
-        return None;
-    }
-    *since_ms = None;
-    Some(for_ms)
 }
 
 /// Counters that grow for ever have become less: the place has a new holder.

@@ -14,8 +14,11 @@ use super::owner::Owner;
 use super::planned::{PlanState, PlanView, PlannedMove};
 use super::{Applied, ChangeError, EventKind};
 use crate::config::{PlanConfig, PlanMode};
-use crate::core::balance::{Calm, Move, Problem, Proposal, Reason, Rules, decide};
+use crate::core::balance::{
+    Calm, Device, Move, Problem, Proposal, Reason, Rules, ServerAt, decide, spread_backups,
+};
 use crate::core::change::{self, Change};
+use crate::core::fitness::obstacle;
 use crate::core::outlook::Point;
 use crate::core::outlook::problem::{Moment, Residence, blackout_ms};
 use crate::core::spec::{Cause, Name, Spec};
@@ -136,8 +139,39 @@ impl<K: Kernel> Owner<K> {
         let before = self.balance.current.take().map(|current| current.view);
         self.tell_plan(before.as_ref(), &view);
         self.balance.current = Some(Current { problem, proposal, view });
-        if self.balance.config.mode == PlanMode::Automatic && self.shown.frozen.is_none() {
+        if self.shown.frozen.is_some() {
+            return;
+        }
+        self.spread_backups().await;
+        if self.balance.config.mode == PlanMode::Automatic {
             self.carry_plan_out().await;
+        }
+    }
+
+    /// Backups follow the loads, so that a death adds little to each of the others: who would take
+    /// over and could not carry it is replaced. That moves nothing, so no mode keeps it from being
+    /// done; while there are moves to be made, the backups wait for what comes of them.
+    async fn spread_backups(&mut self) {
+        let Some(Current { problem, proposal, .. }) = &self.balance.current else { return };
+        if !proposal.moves.is_empty() {
+            return;
+        }
+        let chosen = spread_backups(problem, &self.balance.rules);
+        let better = |(device, backup): (&Device, Option<ServerAt>)| {
+            let backup = &problem.server(backup?).name;
+            let now = &self.spec.devices.get(&device.name)?.association;
+            let is_fit = obstacle(&self.spec, &self.observed, backup, &device.name).is_none();
+            let is_new = now.backup.as_ref() != Some(backup) && now.server != *backup;
+            (is_fit && is_new).then(|| (device.name.clone(), Some(backup.clone())))
+        };
+        let backups: BTreeMap<Name, Option<Name>> =
+            problem.devices.iter().zip(chosen).filter_map(better).collect();
+        if backups.is_empty() {
+            return;
+        }
+        let change = Change::SetBackups { backups };
+        if let Err(error) = self.change_because(&change, None, "by load").await {
+            self.error(format!("backups were not spread by load: {error}"));
         }
     }
 

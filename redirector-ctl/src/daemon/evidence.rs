@@ -21,7 +21,7 @@ const LOOK_REST: u64 = 20;
 pub(super) struct Evidence {
     /// When packets make a server suspect. An interval of zero: never.
     pub(super) patience: Patience,
-    /// Failed checks in a row that confirm a suspicion.
+    /// Checks in a row that must find nobody there to confirm a suspicion.
     pub(super) confirm_fall: u32,
 }
 
@@ -44,7 +44,11 @@ impl<K: Kernel> Owner<K> {
         let watch = Stopwatch::start();
         let patience = self.settings.evidence.patience.stretched(self.evidence_rest_ms);
         let mut suspects: Vec<(Name, Suspicion)> = Vec::new();
-        for (name, server) in self.spec.servers.iter().filter(|(_, server)| !server.is_out()) {
+        for (name, server) in &self.spec.servers {
+            if server.is_out() {
+                self.watches.remove(&server.id);
+                continue;
+            }
             let signs = match self.kernel.signs(server.id) {
                 Ok(signs) => signs,
                 Err(error) => {
@@ -54,6 +58,12 @@ impl<K: Kernel> Owner<K> {
             };
             let known = self.watches.entry(server.id).or_default();
             let suspicion = known.look(signs, now_ms, patience);
+            if let Some(heard_ms) = known.heard_since_ms() {
+                match self.observed.heard.get_mut(name) {
+                    Some(known_ms) => *known_ms = heard_ms,
+                    None => drop(self.observed.heard.insert(name.clone(), heard_ms)),
+                }
+            }
             suspects.extend(suspicion.map(|suspicion| (name.clone(), suspicion)));
         }
         for (server, suspicion) in suspects {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::balance::{PlanError, PlanRequest};
+use super::clients::MoveClientError;
 use super::{Event, FlowsAt, HistoryOf, Inspection, PlanView, Request, Snapshot};
+use crate::core::apply::ClientMove;
 use crate::core::change::{Change, SpecError};
 use crate::core::outlook::Point;
 use crate::core::plan::Plan;
@@ -188,6 +190,21 @@ impl DaemonHandle {
     ) -> Result<Result<Option<u32>, TablesError>, Unavailable> {
         let (answer, wait) = oneshot::channel();
         let request = Request::CloseFlow { key, answer };
+        self.requests.send(request).await.map_err(|_| Unavailable)?;
+        wait.await.map_err(|_| Unavailable)
+    }
+
+    /// Lets a client's new flows to a device go to another server; gives the event that tells of
+    /// it.
+    ///
+    /// # Errors
+    /// When the daemon is stopping; inside, when it cannot be.
+    pub async fn move_client(
+        &self,
+        wish: ClientMove,
+    ) -> Result<Result<u64, MoveClientError>, Unavailable> {
+        let (answer, wait) = oneshot::channel();
+        let request = Request::MoveClient { wish, answer };
         self.requests.send(request).await.map_err(|_| Unavailable)?;
         wait.await.map_err(|_| Unavailable)
     }

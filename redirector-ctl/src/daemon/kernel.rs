@@ -1,5 +1,6 @@
 //! What the owner needs of the kernel's tables, so that the loop can be tested without a kernel.
 
+use crate::core::apply::ClientHold;
 use crate::core::op::Op;
 use crate::core::suspicion::Signs;
 use crate::platform::clock::monotonic_ns;
@@ -18,6 +19,8 @@ pub(super) trait Kernel {
     fn recall(&self, servers: &[u16], within_ms: u64) -> Result<usize, TablesError>;
     /// Closes a flow; gives its device, None when there is no such flow.
     fn close_flow(&mut self, key: &FlowKey) -> Result<Option<u32>, TablesError>;
+    /// Lets a client's new flows to a device go to a server.
+    fn hold_client(&mut self, hold: &ClientHold) -> Result<(), TablesError>;
     /// Counts flows and takes away those that are over.
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError>;
 }
@@ -41,6 +44,10 @@ impl Kernel for Tables {
 
     fn close_flow(&mut self, key: &FlowKey) -> Result<Option<u32>, TablesError> {
         Self::close_flow(self, key)
+    }
+
+    fn hold_client(&mut self, hold: &ClientHold) -> Result<(), TablesError> {
+        Self::hold_client(self, hold, monotonic_ns())
     }
 
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {

@@ -73,8 +73,8 @@ impl<K: Kernel> Owner<K> {
         let (server, device) = &report.path;
         let now_ms = self.now_ms();
         let mut thresholds = self.thresholds(device);
-        if report.manner == Manner::Confirming {
-            thresholds.fall = thresholds.fall.max(self.settings.evidence.confirm_fall);
+        if self.confirms(report) {
+            thresholds.fall = self.settings.evidence.confirm_fall;
         }
         self.note_outage_over(report);
         let of = self.observed.paths.entry(server.clone()).or_default();
@@ -97,6 +97,15 @@ impl<K: Kernel> Owner<K> {
         }
         // While decisions are held back any answer may set them free.
         transition.is_some() || self.shown.frozen.is_some()
+    }
+
+    /// Whether nobody was there when a suspect was asked, which many connections have tried and no
+    /// packet of a client's speaks against.
+    fn confirms(&self, report: &Report) -> bool {
+        let heard_ms = self.observed.heard.get(&report.path.0);
+        report.manner == Manner::Confirming
+            && matches!(report.result, CheckResult::Silent(_))
+            && heard_ms.is_none_or(|heard_ms| *heard_ms < report.asked_at_ms)
     }
 
     /// How many checks decide for a device.
@@ -218,8 +227,8 @@ impl<K: Kernel> Owner<K> {
         }
     }
 
-    /// The kernel knows of a lost link before any check does. It counts as one failed check, so
-    /// that one more confirms it.
+    /// The kernel knows of a lost link before any check does. It counts as one failed check, and
+    /// the next one confirms it.
     fn lose_link(&mut self, server: &Name) {
         let now_ms = self.now_ms();
         let result = CheckResult::Silent("its interface has no carrier".to_owned());
@@ -229,7 +238,7 @@ impl<K: Kernel> Owner<K> {
             let thresholds = pace.unwrap_or_default().thresholds(self.settings.thresholds);
             let transition = path.record(&result, now_ms, now_ms, thresholds);
             changes.extend(transition.map(|transition| (device.clone(), transition)));
-            self.prober.nudge(&(server.clone(), device.clone()));
+            self.prober.confirm(&(server.clone(), device.clone()));
         }
         for (device, transition) in changes {
             self.changed(server, &device, transition);

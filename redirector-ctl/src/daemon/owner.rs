@@ -21,7 +21,7 @@ use super::ways::Ways;
 use super::{Inspection, InterfaceStatus, Own, Request};
 use crate::config::FlowsConfig;
 use crate::core::change::{Context, SpecLimits};
-use crate::core::health::{Health, Thresholds};
+use crate::core::health::{CheckResult, Health, Thresholds};
 use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::Image;
 use crate::core::observed::Observed;
@@ -31,13 +31,18 @@ use crate::core::spec::{Name, Spec};
 use crate::core::suspicion::Watch;
 use crate::core::whatif::death;
 use crate::platform::clock::{Clock, Stopwatch};
-use crate::platform::probe::{Prober, Report};
+use crate::platform::probe::{Manner, Prober, Report};
 use crate::platform::scrape::Sample;
 use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus};
 
 /// Reports taken in before anything else is looked at; so that a burst is judged as a whole.
 const REPORTS_AT_ONCE_MAX: usize = 256;
+
+/// How long reports of a server's other paths are waited for when nobody was there for one of them:
+/// that all of it is dead takes effect by one store, while devices that leave it one by one are
+/// journalled first.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
@@ -202,16 +207,40 @@ impl<K: Kernel> Owner<K> {
         Context { now_ms, limits, observed: &self.observed }
     }
 
-    /// One report and those that have come with it.
-    async fn take_reports(&mut self, first: Report, more: &mut mpsc::Receiver<Report>) {
+    /// One report and those that have come with it, or will at once.
+    pub(super) async fn take_reports(&mut self, first: Report, more: &mut mpsc::Receiver<Report>) {
         let mut think = self.take_report(&first);
+        let mut dying = self.is_half_dead(&first).then_some(first.path.0);
         for _ in 1..REPORTS_AT_ONCE_MAX {
             let Ok(report) = more.try_recv() else { break };
             think |= self.take_report(&report);
+            dying = self.is_half_dead(&report).then_some(report.path.0).or(dying);
+        }
+        if let Some(server) = dying.filter(|_| think) {
+            let all = async {
+                while self.observed.server(&server) != Health::Dead {
+                    let Some(report) = more.recv().await else { return };
+                    think |= self.take_report(&report);
+                }
+            };
+            // Whatever has come by then is decided upon.
+            let _ = tokio::time::timeout(GATHER, all).await;
         }
         if think {
             self.replan().await;
         }
+    }
+
+    /// Whether the server is dead for this device, and is being asked for others at this moment.
+    fn is_half_dead(&self, report: &Report) -> bool {
+        let (server, device) = &report.path;
+        let of = self.observed.paths.get(server);
+        let is_asked = of.is_some_and(|of| of.values().any(|path| path.health == Health::Suspect));
+        let is_silent = matches!(report.result, CheckResult::Silent(_));
+        let is_refused = matches!(report.result, CheckResult::Refused(_));
+        self.observed.path(server, device) == Health::Dead
+            && self.observed.server(server) != Health::Dead
+            && ((is_silent && report.manner == Manner::Confirming) || (is_refused && is_asked))
     }
 
     async fn answer(&mut self, request: Request) {
@@ -239,6 +268,9 @@ impl<K: Kernel> Owner<K> {
                 // A client that only waits has to be woken to hear of it.
                 self.sweep_soon |= matches!(closed, Ok(Some(_)));
                 let _ = answer.send(closed);
+            }
+            Request::MoveClient { wish, answer } => {
+                let _ = answer.send(self.move_client(&wish));
             }
             Request::Death { server, answer } => {
                 let _ = answer.send(death(&self.spec, &self.context(), &server));

@@ -273,6 +273,7 @@ impl<K: Kernel> Owner<K> {
         let spec = &self.spec;
         self.shown.health.retain(|name, _| spec.servers.contains_key(name));
         self.observed.held_down.retain(|name, _| spec.servers.contains_key(name));
+        self.observed.heard.retain(|name, _| spec.servers.contains_key(name));
         self.fallen.retain(|name| spec.servers.contains_key(name));
         self.own.checks.retain(|name, _| spec.servers.contains_key(name));
         // A way belongs to an address: a server that has moved must be found anew.

@@ -17,6 +17,7 @@ use super::waking::Waking;
 use super::ways::Ways;
 use super::{ChangeError, EventKind, Own};
 use crate::config::FlowsConfig;
+use crate::core::apply::ClientHold;
 use crate::core::change::{Change, Move, SpecError};
 use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
 use crate::core::health::{CheckResult, Health, Thresholds};
@@ -34,6 +35,7 @@ use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
 
 mod balance;
+mod suspects;
 mod told;
 
 /// Tables in memory. Notes with each write which generation was on disk then.
@@ -77,6 +79,10 @@ impl Kernel for Model {
         Ok(None)
     }
 
+    fn hold_client(&mut self, _: &ClientHold) -> Result<(), TablesError> {
+        Ok(())
+    }
+
     fn sweep(&mut self, _: &Sweep) -> Result<FlowCensus, TablesError> {
         Ok(FlowCensus::default())
     }
@@ -102,7 +108,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
     let settings = Settings {
         limits: LIMITS,
         thresholds: Thresholds { rise: 2, fall: 2 },
-        evidence: Evidence { patience: PATIENCE, confirm_fall: 3 },
+        evidence: Evidence { patience: PATIENCE, confirm_fall: 1 },
         hold_down: HoldDown { first_ms: 0, max_ms: 0, forget_ms: 0 },
         flows,
         stats_interval: Duration::from_secs(1),

@@ -2,8 +2,9 @@
 //! measures; what the results mean is `core::health`'s.
 //!
 //! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time, and [`PROGRAMS_IN_FLIGHT_MAX`]
-//! programs of `exec` checks; with more paths than that allows, intervals get longer. A check reads
-//! at most 64 KiB.
+//! programs of `exec` checks; with more paths than that allows, intervals get longer. While more
+//! than [`SPARE_MAX`] attempts are made besides the first ones, checks make do with their first. An
+//! attempt reads at most 64 KiB.
 //!
 //! Each protocol has a file of its own: pure functions that make the bytes to say and read the
 //! bytes heard, and one exchange over a [`talk::Talk`].
@@ -15,8 +16,10 @@ mod http;
 mod iscsi;
 mod nbd;
 mod nfs;
+mod race;
 mod smb;
 mod talk;
+mod timing;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,8 +30,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
+pub use self::timing::ProbeTiming;
+use self::timing::Usual;
 use super::clock::Clock;
-use crate::core::answer_time::AnswerTime;
 use crate::core::check::{Check, CheckKind, CheckPace};
 use crate::core::health::CheckResult;
 use crate::core::spec::{Name, Protocol};
@@ -40,44 +44,12 @@ pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
 /// keep no other check waiting.
 pub const PROGRAMS_IN_FLIGHT_MAX: usize = 32;
 
+/// Most attempts under way at a time that are not the first one of their check.
+const SPARE_MAX: usize = 512;
+
 /// How often a check that confirms a suspicion is made again because it could not be made properly;
 /// then the next one is made in its turn.
 const UNHEARD_MAX: u32 = 5;
-
-/// When to ask and how long to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProbeTiming {
-    /// From the end of one check to the next.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// How long it may take when the server is under suspicion, unless it usually takes longer.
-    pub confirm_timeout: Duration,
-    /// By how much an interval may be longer or shorter by chance, in percent.
-    pub jitter_pct: u8,
-}
-
-impl ProbeTiming {
-    /// The timing of one device, which may have a pace of its own. The jitter is the same for all.
-    fn at(&self, pace: &CheckPace) -> Self {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (interval_ms, timeout_ms) = pace.times_ms(ms(self.interval), ms(self.timeout));
-        let interval = Duration::from_millis(interval_ms);
-        Self { interval, timeout: Duration::from_millis(timeout_ms), ..*self }
-    }
-
-    /// How long this check waits for its answer.
-    fn limit(&self, manner: Manner, usual: &AnswerTime) -> Duration {
-        match manner {
-            Manner::Routine => self.timeout,
-            Manner::Confirming => usual
-                .patience_us()
-                .map_or(self.timeout, Duration::from_micros)
-                .max(self.confirm_timeout)
-                .min(self.timeout),
-        }
-    }
-}
 
 /// A path: a server for a device.
 pub type Path = (Name, Name);
@@ -134,6 +106,7 @@ struct Asker {
     clock: Clock,
     turns: Arc<Semaphore>,
     program_turns: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
 }
 
@@ -164,7 +137,8 @@ impl Prober {
     pub fn new(timing: ProbeTiming, clock: Clock, reports: mpsc::Sender<Report>) -> Self {
         let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
         let program_turns = Arc::new(Semaphore::new(PROGRAMS_IN_FLIGHT_MAX));
-        let asker = Asker { timing, clock, turns, program_turns, reports };
+        let spare = Arc::new(Semaphore::new(SPARE_MAX));
+        let asker = Asker { timing, clock, turns, program_turns, spare, reports };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -196,7 +170,7 @@ impl Prober {
     }
 
     /// Asks a path at once and with little patience. A check that is under way is given up: it
-    /// would take longer than the new one, and means the same.
+    /// would take longer than the new one.
     pub fn confirm(&self, path: &Path) {
         if let Some(task) = self.tasks.get(path) {
             task.calls.confirm.notify_one();
@@ -219,7 +193,8 @@ impl Prober {
         let timing = ProbeTiming { interval, timeout, confirm_timeout: timeout, jitter_pct: 0 };
         let (reports, _) = mpsc::channel(1);
         let turns = Arc::new(Semaphore::new(0));
-        let asker = Asker { timing, clock, program_turns: turns.clone(), turns, reports };
+        let (program_turns, spare) = (turns.clone(), turns.clone());
+        let asker = Asker { timing, clock, turns, program_turns, spare, reports };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -235,7 +210,7 @@ impl Prober {
 /// Asks one path for ever.
 async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Arc<Calls>) {
     let mut chance = Chance::new();
-    let mut usual = AnswerTime::default();
+    let mut usual = Usual::default();
     let mut manner = Manner::Routine;
     let mut again = 0;
     let timing = asker.timing.at(&target.pace);
@@ -244,22 +219,21 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
     loop {
         let Ok(turn) = turns.acquire().await else { return };
         let asked_at_ms = asker.clock.now_ms();
-        let limit = timing.limit(manner, &usual);
-        let check = check::check(&target, &path, limit, chance.next_u32());
+        let limits = timing.limits(manner, &target, &usual);
+        let check = race::ask(&target, &path, limits, chance.next_u32(), &asker.spare);
         // A program that was started is waited for: another one would be no sooner.
         let patient = is_program || manner == Manner::Confirming;
-        let result = tokio::select! {
+        let finding = tokio::select! {
             biased;
-            result = check => result,
+            finding = check => finding,
             () = calls.confirm.notified(), if !patient => {
                 manner = Manner::Confirming;
                 continue;
             }
         };
         drop(turn);
-        if let CheckResult::Answered { took_us } = result {
-            usual.note(took_us);
-        }
+        usual.note(&finding);
+        let result = finding.result;
         let unheard = matches!(result, CheckResult::NotAsked(_));
         let report = Report { path: path.clone(), serial, manner, asked_at_ms, result };
         if asker.reports.send(report).await.is_err() {
@@ -360,8 +334,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (reports, mut results) = mpsc::channel(8);
-        let (hour, confirm_timeout) = (Duration::from_secs(3600), Duration::from_millis(100));
-        let timing = ProbeTiming { interval: hour, timeout: hour, confirm_timeout, jitter_pct: 0 };
+        let (interval, timeout) = (Duration::from_secs(3600), Duration::from_secs(3));
+        let confirm_timeout = Duration::from_millis(100);
+        let timing = ProbeTiming { interval, timeout, confirm_timeout, jitter_pct: 0 };
         let mut prober = Prober::new(timing, Clock::start(), reports);
         let path: Path = ("s1".into(), "disk-a".into());
         let (check, pace) = (Check::Greeting, CheckPace::default());

@@ -20,6 +20,7 @@ use redirector_common::wire::{
 use super::bpf::TableLimits;
 use crate::core::op::{AssociationWord, DeviceSettings, NextHop, Op, ServerState};
 
+mod clients;
 mod content;
 mod convert;
 mod counters;

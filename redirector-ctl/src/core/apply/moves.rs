@@ -71,7 +71,7 @@ fn left(servers: &BTreeMap<Name, Server>, device: &Device, wish: &Move) -> Left 
 }
 
 /// Whether the wished server may take the device.
-fn check_target(
+pub(super) fn check_target(
     spec: &Spec,
     device: &Device,
     wish: &Move,

@@ -115,3 +115,51 @@ proptest! {
         }
     }
 }
+
+/// Looks every 5 ms at a server that answers each question after `gap` looks; gives the suspicions.
+fn answering_after(gap: usize, looks_len: usize) -> Vec<Suspicion> {
+    let mut watch = Watch::default();
+    let patience = Patience { interval_ms: 5, silence_ms: 10 };
+    let look = |n: usize| {
+        let (round, phase) = (n / gap, n % gap);
+        let signs = talk(u64::from(phase != 0), round as u64);
+        watch.look(signs, 1000 + 5 * n as u64, patience)
+    };
+    (0..looks_len).filter_map(look).collect()
+}
+
+#[test]
+fn a_silence_that_came_to_nothing_is_allowed_from_then_on() {
+    let told = answering_after(5, 400);
+    assert_eq!(told, [Suspicion::Silent { for_ms: 10 }], "in two seconds of gaps of 25 ms");
+    // What was learnt is forgotten by and by.
+    let told = answering_after(5, 6000).len();
+    assert!((2..=4).contains(&told), "in thirty seconds: {told}");
+}
+
+#[test]
+fn while_it_lasts_a_silence_is_told_again_each_time_it_has_doubled() {
+    let mut watch = Watch::default();
+    let patience = Patience { interval_ms: 5, silence_ms: 10 };
+    let mut told = Vec::new();
+    for n in 0..100 {
+        // Somebody asks for the first time in the second look.
+        let found = watch.look(talk(n, 5), 5 * n, patience);
+        told.extend(found.map(|suspicion| suspicion.to_string()));
+    }
+    let after = |ms: u64| format!("asked, but silent for {ms} ms");
+    assert_eq!(told, [10, 20, 40, 80, 160, 320].map(after));
+}
+
+#[test]
+fn a_server_is_heard_since_the_look_before_its_packets_came() {
+    let mut watch = Watch::default();
+    watch.look(talk(0, 5), 1000, PATIENCE);
+    assert_eq!(watch.heard_since_ms(), None);
+    watch.look(talk(1, 6), 1020, PATIENCE);
+    assert_eq!(watch.heard_since_ms(), Some(1000));
+    watch.look(talk(2, 6), 1040, PATIENCE);
+    assert_eq!(watch.heard_since_ms(), Some(1000), "nothing more has come");
+    watch.look(Signs { accepted: 1, ..talk(3, 6) }, 1060, PATIENCE);
+    assert_eq!(watch.heard_since_ms(), Some(1040), "an accepted connection is a word too");
+}

@@ -197,3 +197,26 @@ async fn a_device_that_an_operator_moved_rests_too() {
     let blocked = owner.plan_view().blocked;
     assert!(blocked.iter().any(|one| one.by.contains("1 resting")), "{blocked:?}");
 }
+
+#[tokio::test]
+async fn backups_leave_a_server_that_could_not_carry_what_it_would_inherit() {
+    let (mut owner, _dir) = all_on_s1(PlanMode::Recommend).await;
+    for n in 1..=3 {
+        let mut device = device_spec(n, &["s1", "s2", "s3"]);
+        device.pinned = true;
+        let put = Change::PutDevice { name: format!("d{n}"), device };
+        owner.change(&put, None).await.unwrap();
+    }
+    let backups = |owner: &Owner<Model>| {
+        let of = |device: &Device| device.association.backup.clone().unwrap_or_default();
+        owner.spec.devices.values().map(of).collect::<Vec<_>>().join(" ")
+    };
+    let before = backups(&owner);
+    assert!(before.contains("s2"), "{before}");
+    period(&mut owner, &[("s1", "50%\n"), ("s2", "1%\n"), ("s3", "90%\n")]).await;
+    assert_eq!(backups(&owner), "s3 s3 s3");
+    assert_eq!(servers(&owner), ["s1", "s1", "s1"], "nothing moves");
+    let known = owner.spec.generation;
+    period(&mut owner, &[("s1", "50%\n"), ("s2", "90%\n"), ("s3", "80%\n")]).await;
+    assert_eq!((backups(&owner).as_str(), owner.spec.generation), ("s3 s3 s3", known), "they stay");
+}

@@ -1,14 +1,16 @@
-//! One check of one server, in all its kinds.
+//! One attempt of a check of one server, in all kinds of checks.
 //!
 //! Connections are closed with RST, so that checks leave no TIME_WAIT behind at either end. Where a
 //! protocol has a farewell it is said before that, and its answer is waited for a moment.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::talk::{Fault, Talk};
@@ -25,33 +27,103 @@ const PORT_DISCARD: u16 = 9;
 /// How long the answer to a farewell is waited for.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Asks once. Never longer than about `limit`, and the farewell. `chance` makes one check's numbers
-/// differ from another's.
-pub(super) async fn check(
+/// One time of asking.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    /// What is said of how long was waited. It is the check that says when the time is over.
+    pub(super) limit: Duration,
+    /// True when the time is over.
+    pub(super) over: watch::Receiver<bool>,
+    pub(super) watch: Stopwatch,
+    /// How long the server's kernel took to accept a connection, in us and at least 1; 0 before.
+    /// Of all attempts of a check, the first one to be accepted writes it.
+    pub(super) accepted_us: &'a AtomicU64,
+}
+
+impl Attempt<'_> {
+    /// What comes of `doing`; None when the time is over first.
+    async fn in_time<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
+        let mut over = self.over.clone();
+        tokio::select! {
+            biased;
+            done = doing => Some(done),
+            // That nobody is left to say so means the same.
+            _ = over.wait_for(|over| *over) => None,
+        }
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Option<io::Result<TcpStream>> {
+        let connected = self.in_time(TcpStream::connect(address)).await?;
+        if connected.is_ok() {
+            let took_us = u64::try_from(self.watch.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let first = (0, took_us.max(1));
+            // Who comes second has nothing to say.
+            let _ = self.accepted_us.compare_exchange(
+                first.0,
+                first.1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+        Some(connected)
+    }
+
+    fn silent(&self) -> Outcome {
+        let text = format!("no answer within {} ms", self.limit.as_millis());
+        Outcome { result: CheckResult::Silent(text), timed_out: true }
+    }
+
+    /// No answer in time, but a connection: the server's kernel is there.
+    fn accepted_only(&self, what: &str) -> Outcome {
+        let ms = self.limit.as_millis();
+        let text =
+            format!("it accepted the connection, but within {ms} ms there was no sign of {what}");
+        Outcome { result: CheckResult::Refused(text), timed_out: true }
+    }
+}
+
+/// What came of one attempt.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) result: CheckResult,
+    /// Nothing came in time: a lost packet would look the same.
+    pub(super) timed_out: bool,
+}
+
+impl From<CheckResult> for Outcome {
+    fn from(result: CheckResult) -> Self {
+        Self { result, timed_out: false }
+    }
+}
+
+/// Asks once. `chance` makes one attempt's numbers differ from another's.
+pub(super) async fn attempt(
     target: &Target,
     path: &Path,
-    limit: Duration,
+    attempt: Attempt<'_>,
     chance: u32,
-) -> CheckResult {
-    let watch = Stopwatch::start();
+) -> Outcome {
     let address = target.address;
     match (target.protocol, &target.check) {
-        (_, Check::Exec { command }) => exec::check(target, path, command, limit).await,
-        (Protocol::Tcp, Check::Connect) => connecting(address, limit, &watch).await,
-        (Protocol::Tcp, Check::Greeting) => greeting(address, limit, &watch).await,
-        (Protocol::Tcp, _) => conversation(target, limit, &watch, chance).await,
-        (Protocol::Udp, Check::Nfs { version }) => {
-            null_call(address, version.map_or(3, u32::from), chance, limit, &watch).await
+        // A program that was started is waited for here, and killed when its time is over.
+        (_, Check::Exec { command }) => {
+            exec::check(target, path, command, attempt.limit).await.into()
         }
-        (Protocol::Udp, _) => datagram(address, limit, &watch).await,
-        (Protocol::Any, _) => host(address.ip(), limit, &watch).await,
+        (Protocol::Tcp, Check::Connect) => connecting(address, &attempt).await,
+        (Protocol::Tcp, Check::Greeting) => greeting(address, &attempt).await,
+        (Protocol::Tcp, _) => conversation(target, &attempt, chance).await,
+        (Protocol::Udp, Check::Nfs { version }) => {
+            null_call(address, version.map_or(3, u32::from), chance, &attempt).await
+        }
+        (Protocol::Udp, _) => datagram(address, &attempt).await,
+        (Protocol::Any, _) => host(address.ip(), &attempt).await,
     }
 }
 
 /// Whether a host answers at all: that it refuses a connection is an answer too.
-async fn host(address: IpAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
-    match connecting(SocketAddr::new(address, PORT_DISCARD), limit, watch).await {
-        CheckResult::Refused(_) => answered(watch),
+async fn host(address: IpAddr, attempt: &Attempt<'_>) -> Outcome {
+    match connecting(SocketAddr::new(address, PORT_DISCARD), attempt).await {
+        Outcome { result: CheckResult::Refused(_), .. } => answered(&attempt.watch).into(),
         other => other,
     }
 }
@@ -64,51 +136,41 @@ async fn udp_socket(to: SocketAddr) -> io::Result<UdpSocket> {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    TcpStream::connect(address).await
-}
-
-async fn connecting(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
-    match timeout(limit, connect(address)).await {
-        Ok(Ok(stream)) => {
+async fn connecting(address: SocketAddr, attempt: &Attempt<'_>) -> Outcome {
+    match attempt.connect(address).await {
+        Some(Ok(stream)) => {
             close(&stream);
-            answered(watch)
+            answered(&attempt.watch).into()
         }
-        Ok(Err(error)) => failure(&error),
-        Err(_) => unanswered(limit, watch),
+        Some(Err(error)) => failure(&error),
+        None => attempt.silent(),
     }
 }
 
-/// A conversation in the device's own protocol, within `limit`.
-async fn conversation(
-    target: &Target,
-    limit: Duration,
-    watch: &Stopwatch,
-    chance: u32,
-) -> CheckResult {
-    let mut talk = match timeout(limit, connect(target.address)).await {
-        Ok(Ok(stream)) => Talk::new(stream),
-        Ok(Err(error)) => return failure(&error),
-        Err(_) => return unanswered(limit, watch),
+/// A conversation in the device's own protocol, within the limit.
+async fn conversation(target: &Target, attempt: &Attempt<'_>, chance: u32) -> Outcome {
+    let mut talk = match attempt.connect(target.address).await {
+        Some(Ok(stream)) => Talk::new(stream),
+        Some(Err(error)) => return failure(&error),
+        None => return attempt.silent(),
     };
-    let left = limit.saturating_sub(watch.elapsed());
-    let outcome = timeout(left, exchange(&mut talk, target, chance)).await;
+    let said = attempt.in_time(exchange(&mut talk, target, chance)).await;
     // From here on somebody has answered: the server's kernel has accepted the connection.
-    let result = match &outcome {
-        Ok(Ok(())) => answered(watch),
-        Ok(Err(Fault::Wrong(text))) => CheckResult::Refused(text.clone()),
-        Ok(Err(Fault::Io(error))) => {
-            CheckResult::Refused(format!("no sign of {}: {error}", talk.waiting_for))
+    let outcome = match &said {
+        Some(Ok(())) => answered(&attempt.watch).into(),
+        Some(Err(Fault::Wrong(text))) => CheckResult::Refused(text.clone()).into(),
+        Some(Err(Fault::Io(error))) => {
+            CheckResult::Refused(format!("no sign of {}: {error}", talk.waiting_for)).into()
         }
-        Err(_) => accepted_only(talk.waiting_for, limit, watch),
+        None => attempt.accepted_only(talk.waiting_for),
     };
     // Whoever has not answered in time is not waited for again: the next check should come soon.
-    if outcome.is_ok() {
+    if said.is_some() {
         // Nothing depends on it: the result is known.
         let _ = timeout(FAREWELL, talk.part()).await;
     }
     close(talk.stream());
-    result
+    outcome
 }
 
 async fn exchange(talk: &mut Talk<TcpStream>, target: &Target, chance: u32) -> Result<(), Fault> {
@@ -122,39 +184,29 @@ async fn exchange(talk: &mut Talk<TcpStream>, target: &Target, chance: u32) -> R
     }
 }
 
-/// A connection and the server's first byte, both within `limit`.
-async fn greeting(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
-    let mut stream = match timeout(limit, connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return failure(&error),
-        Err(_) => return unanswered(limit, watch),
+/// A connection and the server's first byte, both within the limit.
+async fn greeting(address: SocketAddr, attempt: &Attempt<'_>) -> Outcome {
+    let mut stream = match attempt.connect(address).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => return failure(&error),
+        None => return attempt.silent(),
     };
-    let left = limit.saturating_sub(watch.elapsed());
     let mut first = [0_u8; 64];
-    let read = timeout(left, stream.read(&mut first)).await;
+    let read = attempt.in_time(stream.read(&mut first)).await;
     close(&stream);
     match read {
         // From here on somebody has answered: the server's kernel has accepted the connection.
-        Ok(Ok(0)) => CheckResult::Refused("it closed the connection without a greeting".to_owned()),
-        Ok(Ok(_)) => answered(watch),
-        Ok(Err(error)) => CheckResult::Refused(format!("no greeting: {error}")),
-        Err(_) => accepted_only("a greeting", limit, watch),
-    }
-}
-
-/// No answer in time, but a connection: the server's kernel is there.
-fn accepted_only(what: &str, limit: Duration, watch: &Stopwatch) -> CheckResult {
-    match unanswered(limit, watch) {
-        CheckResult::Silent(_) => CheckResult::Refused(format!(
-            "it accepted the connection, but within {} ms there was no sign of {what}",
-            limit.as_millis()
-        )),
-        other => other,
+        Some(Ok(0)) => {
+            CheckResult::Refused("it closed the connection without a greeting".to_owned()).into()
+        }
+        Some(Ok(_)) => answered(&attempt.watch).into(),
+        Some(Err(error)) => CheckResult::Refused(format!("no greeting: {error}")).into(),
+        None => attempt.accepted_only("a greeting"),
     }
 }
 
 /// An empty datagram. Only a refusal says something: silence is normal for a UDP service.
-async fn datagram(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> CheckResult {
+async fn datagram(address: SocketAddr, attempt: &Attempt<'_>) -> Outcome {
     let exchange = async {
         let socket = udp_socket(address).await?;
         socket.connect(address).await?;
@@ -162,21 +214,15 @@ async fn datagram(address: SocketAddr, limit: Duration, watch: &Stopwatch) -> Ch
         let mut answer = [0_u8; 64];
         socket.recv(&mut answer).await
     };
-    match timeout(limit, exchange).await {
-        Ok(Ok(_)) => answered(watch),
-        Ok(Err(error)) => failure(&error),
-        Err(_) => CheckResult::NotRefused,
+    match attempt.in_time(exchange).await {
+        Some(Ok(_)) => answered(&attempt.watch).into(),
+        Some(Err(error)) => failure(&error),
+        None => CheckResult::NotRefused.into(),
     }
 }
 
 /// NFS's NULL call over UDP. Unlike an empty datagram it must be answered.
-async fn null_call(
-    address: SocketAddr,
-    version: u32,
-    xid: u32,
-    limit: Duration,
-    watch: &Stopwatch,
-) -> CheckResult {
+async fn null_call(address: SocketAddr, version: u32, xid: u32, attempt: &Attempt<'_>) -> Outcome {
     let exchange = async {
         let socket = udp_socket(address).await?;
         socket.connect(address).await?;
@@ -189,11 +235,11 @@ async fn null_call(
             }
         }
     };
-    match timeout(limit, exchange).await {
-        Ok(Ok(Ok(()))) => answered(watch),
-        Ok(Ok(Err(text))) => CheckResult::Refused(text),
-        Ok(Err(error)) => failure(&error),
-        Err(_) => unanswered(limit, watch),
+    match attempt.in_time(exchange).await {
+        Some(Ok(Ok(()))) => answered(&attempt.watch).into(),
+        Some(Ok(Err(text))) => CheckResult::Refused(text).into(),
+        Some(Err(error)) => failure(&error),
+        None => attempt.silent(),
     }
 }
 
@@ -202,29 +248,20 @@ pub(super) fn answered(watch: &Stopwatch) -> CheckResult {
     CheckResult::Answered { took_us }
 }
 
-/// No answer in time, unless our own timer came so late that an answer may have been waiting.
-pub(super) fn unanswered(limit: Duration, watch: &Stopwatch) -> CheckResult {
-    let late = watch.elapsed().saturating_sub(limit);
-    if late > limit / 2 {
-        return CheckResult::NotAsked(format!("our own timer was {} ms late", late.as_millis()));
-    }
-    CheckResult::Silent(format!("no answer within {} ms", limit.as_millis()))
-}
-
 /// What an error of a socket says about the server, or about us.
-fn failure(error: &io::Error) -> CheckResult {
+fn failure(error: &io::Error) -> Outcome {
     use io::ErrorKind as Kind;
     let text = error.to_string();
     match error.kind() {
         Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted => {
-            CheckResult::Refused(text)
+            CheckResult::Refused(text).into()
         }
         // Our own kernel says this too, when nobody answers its ARP requests: it proves nothing
-        // about our side.
+        // about our side, and a later attempt may find the neighbour.
         Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => {
-            CheckResult::Silent(text)
+            Outcome { result: CheckResult::Silent(text), timed_out: true }
         }
-        _ => CheckResult::NotAsked(text),
+        _ => CheckResult::NotAsked(text).into(),
     }
 }
 
@@ -235,136 +272,4 @@ fn close(stream: &TcpStream) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::check::CheckPace;
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-
-    const LONG: Duration = Duration::from_secs(5);
-    const SHORT: Duration = Duration::from_millis(20);
-
-    fn tcp(address: SocketAddr, check: Check) -> Target {
-        Target { address, protocol: Protocol::Tcp, check, pace: CheckPace::default() }
-    }
-
-    async fn ask(target: &Target, limit: Duration) -> CheckResult {
-        check(target, &("s1".into(), "disk-a".into()), limit, 7).await
-    }
-
-    #[tokio::test]
-    async fn a_listener_answers_a_connect_check_and_a_closed_port_refuses_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = tcp(listener.local_addr().unwrap(), Check::Connect);
-        assert!(matches!(ask(&target, LONG).await, CheckResult::Answered { .. }));
-        drop(listener);
-        assert!(matches!(ask(&target, LONG).await, CheckResult::Refused(_)));
-    }
-
-    #[tokio::test]
-    async fn a_process_that_hangs_passes_a_connect_check_but_not_a_greeting_check() {
-        // Nobody accepts: the kernel does, as for a stopped process.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connected = ask(&tcp(address, Check::Connect), LONG).await;
-        assert!(matches!(connected, CheckResult::Answered { .. }), "{connected:?}");
-        let greeted = ask(&tcp(address, Check::Greeting), SHORT).await;
-        assert!(
-            matches!(greeted, CheckResult::Refused(_) | CheckResult::NotAsked(_)),
-            "{greeted:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_server_that_speaks_first_passes_a_greeting_check() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(b"NBDMAGIC").await.unwrap();
-        });
-        let result = ask(&tcp(address, Check::Greeting), LONG).await;
-        assert!(matches!(result, CheckResult::Answered { .. }), "{result:?}");
-        server.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_udp_port_is_refused_when_closed_and_not_refused_when_silent() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let target = Target { protocol: Protocol::Udp, ..tcp(address, Check::Connect) };
-        assert_eq!(ask(&target, SHORT).await, CheckResult::NotRefused);
-        drop(socket);
-        assert!(matches!(ask(&target, LONG).await, CheckResult::Refused(_)));
-    }
-
-    #[tokio::test]
-    async fn a_host_without_ports_answers_by_refusing() {
-        let address = "127.0.0.1:0".parse().unwrap();
-        let target = Target { protocol: Protocol::Any, ..tcp(address, Check::Connect) };
-        assert!(matches!(ask(&target, LONG).await, CheckResult::Answered { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_udp_port_is_asked_over_ipv6_too() {
-        let socket = UdpSocket::bind("[::1]:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let target = Target { protocol: Protocol::Udp, ..tcp(address, Check::Connect) };
-        assert_eq!(ask(&target, SHORT).await, CheckResult::NotRefused);
-    }
-
-    #[test]
-    fn an_error_of_our_own_is_no_verdict() {
-        let ours = io::Error::from_raw_os_error(libc::EMFILE);
-        assert!(matches!(failure(&ours), CheckResult::NotAsked(_)));
-        let nobody = io::Error::from_raw_os_error(libc::EHOSTUNREACH);
-        assert!(matches!(failure(&nobody), CheckResult::Silent(_)));
-    }
-
-    #[tokio::test]
-    async fn a_process_that_hangs_fails_every_check_that_speaks_its_protocol() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        for (word, sign) in [
-            ("http", "the answer to an HTTP request"),
-            ("nbd", "NBD's greeting"),
-            ("iscsi", "the answer to an iSCSI login"),
-            ("nfs", "the answer to NFS's NULL call"),
-            ("smb", "the answer to SMB2 NEGOTIATE"),
-        ] {
-            let check: Check = serde_json::from_value(word.into()).unwrap();
-            match ask(&tcp(address, check), SHORT).await {
-                CheckResult::Refused(text) => {
-                    let end = format!("within 20 ms there was no sign of {sign}");
-                    assert!(text.ends_with(&end), "{word}: {text}");
-                }
-                CheckResult::NotAsked(_) => {}
-                other => panic!("{word}: {other:?}"),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn nfs_over_udp_wants_an_answer_to_its_own_call() {
-        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = server.local_addr().unwrap();
-        let target =
-            Target { protocol: Protocol::Udp, ..tcp(address, Check::Nfs { version: None }) };
-        let silent = ask(&target, SHORT).await;
-        assert!(matches!(silent, CheckResult::Silent(_) | CheckResult::NotAsked(_)), "{silent:?}");
-        let answering = tokio::spawn(async move {
-            let mut call = [0; 64];
-            // The first call is the one that was given up.
-            server.recv(&mut call).await.unwrap();
-            let (len, from) = server.recv_from(&mut call).await.unwrap();
-            assert_eq!((len, call[15], call[19]), (40, 0xa3, 3));
-            let success = [&call[..4], &[0, 0, 0, 1], &[0; 16]].concat();
-            let another = [&[0xff; 4], &success[4..]].concat();
-            server.send_to(&another, from).await.unwrap();
-            server.send_to(&success, from).await.unwrap();
-        });
-        let result = ask(&target, LONG).await;
-        assert!(matches!(result, CheckResult::Answered { .. }), "{result:?}");
-        answering.await.unwrap();
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use redirector_common::family::Family;
 use redirector_common::headers::PROTOCOL_TCP;
 use redirector_common::wire::{
     Association, CONTROL_BANK, SERVER_NONE, SERVER_STATE_WORD, SERVER_WORDS,
@@ -131,6 +132,9 @@ impl Tables {
     }
 }
 
+/// Clients by address and device: their keys and last packets.
+type Clients<F> = BTreeMap<(IpAddr, u32), (<F as Family>::ClientKey, u64)>;
+
 /// What is to be taken away.
 struct Over<F: WireFamily> {
     flows: Vec<(F::Tuple, Flow)>,
@@ -187,7 +191,13 @@ impl Standing<'_> {
                 }
             }
         }
-        let clients = clients.into_values().collect();
+        // Whoever is between two flows finds the server of the last one for a while.
+        let is_over = |seen: &u64| {
+            let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(*seen);
+            (idle_ticks << CLOCK_SHIFT) / 1_000_000 > sweep.closing_ms
+        };
+        let clients = clients.into_values().filter(|(_, seen)| is_over(seen));
+        let clients = clients.map(|(key, _)| key).collect();
         let ports = ports.into_values().flatten().collect();
         Ok(Over { flows: over, clients, ports })
     }
@@ -260,12 +270,15 @@ impl<F: WireFamily> FamilyTables<F> {
         Ok(reaped)
     }
 
-    /// Clients whose flows stay together, by address and device.
-    fn all_clients(&self) -> Result<BTreeMap<(IpAddr, u32), F::ClientKey>, TablesError> {
+    /// Clients whose flows stay together, by address and device, and when their last packet came,
+    /// in units of the table's clock.
+    fn all_clients(&self) -> Result<Clients<F>, TablesError> {
         let mut clients = BTreeMap::new();
         let mut reader = BatchReader::<F::ClientKey, Flow>::from_beginning();
         while let Some(batch) = read(&self.clients, &mut reader)? {
-            clients.extend(batch.into_iter().map(|(key, _)| (F::client_parts(&key), key)));
+            let client =
+                |(key, flow): (F::ClientKey, Flow)| (F::client_parts(&key), (key, flow.word_at(4)));
+            clients.extend(batch.into_iter().map(client));
         }
         Ok(clients)
     }

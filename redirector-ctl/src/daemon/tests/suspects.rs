@@ -1,0 +1,99 @@
+//! What confirms a suspicion, and what does not.
+
+use super::*;
+use crate::platform::probe::{Manner, Report};
+
+/// A report of a check that was made because s1 was under suspicion.
+fn confirming(owner: &Owner<Model>, device: &str, result: CheckResult) -> Report {
+    let report = owner.prober.report("s1", device, result);
+    Report { manner: Manner::Confirming, ..report }
+}
+
+fn nobody() -> CheckResult {
+    CheckResult::Silent("no connection within 20 ms".to_owned())
+}
+
+/// The other servers answer checks that are sent now.
+fn witnessed(owner: &mut Owner<Model>) {
+    for server in ["s2", "s3"] {
+        report_all(owner, server, &CheckResult::Answered { took_us: 100 });
+    }
+}
+
+#[tokio::test]
+async fn a_suspect_that_accepts_nothing_is_dead_at_once_and_no_other_server_is() {
+    let (mut owner, _dir) = at_rest().await;
+    let report = confirming(&owner, "d1", nobody());
+    assert!(owner.take_report(&report));
+    assert_eq!(owner.observed.path("s1", "d1"), Health::Dead);
+    let plain = owner.prober.report("s2", "d1", nobody());
+    owner.take_report(&plain);
+    assert_eq!(owner.observed.path("s2", "d1"), Health::Suspect, "asked in its turn: once more");
+}
+
+#[tokio::test]
+async fn a_suspect_that_refuses_or_only_accepts_is_asked_once_more() {
+    let (mut owner, _dir) = at_rest().await;
+    for text in ["connection refused", "it accepted the connection, but"] {
+        let report = confirming(&owner, "d1", CheckResult::Refused(text.to_owned()));
+        owner.take_report(&report);
+        let health = owner.observed.path("s1", "d1");
+        assert_eq!(health == Health::Dead, text.starts_with("it"), "{text}: {health:?}");
+    }
+}
+
+#[tokio::test]
+async fn packets_of_a_suspect_speak_for_it() {
+    let (mut owner, _dir) = at_rest().await;
+    let id = owner.spec.servers["s1"].id;
+    let signs = |answered| Signs { answered, ..Signs::default() };
+    owner.kernel.signs.insert(id, signs(1));
+    owner.take_evidence();
+    let report = confirming(&owner, "d1", nobody());
+    next_moment(&owner).await;
+    // Two looks after it was asked, between which it answered a client.
+    for answered in [1, 2] {
+        owner.kernel.signs.insert(id, signs(answered));
+        owner.evidence_not_before_ms = 0;
+        owner.take_evidence();
+    }
+    owner.take_report(&report);
+    assert_eq!(owner.observed.path("s1", "d1"), Health::Suspect, "as any check that failed");
+    let again = confirming(&owner, "d2", nobody());
+    next_moment(&owner).await;
+    let later = Report { asked_at_ms: owner.now_ms(), ..again };
+    owner.take_report(&later);
+    assert_eq!(owner.observed.path("s1", "d2"), Health::Dead, "it has said nothing since");
+}
+
+#[tokio::test]
+async fn a_server_whose_paths_die_one_after_another_is_left_as_a_whole() {
+    let (mut owner, _dir) = at_rest().await;
+    let (sender, mut reports) = tokio::sync::mpsc::channel(8);
+    let first = confirming(&owner, "d1", nobody());
+    witnessed(&mut owner);
+    let others = ["d2", "d3"].map(|device| confirming(&owner, device, nobody()));
+    tokio::spawn(async move {
+        for report in others {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            sender.send(report).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    owner.take_reports(first, &mut reports).await;
+    assert_eq!(
+        owner.kernel.writes[0].0, "server 1 state dead life 1",
+        "before anything is journalled"
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_alone_is_dead_is_not_waited_with_for_long() {
+    let (mut owner, _dir) = at_rest().await;
+    let (_sender, mut reports) = tokio::sync::mpsc::channel(8);
+    let first = confirming(&owner, "d1", nobody());
+    witnessed(&mut owner);
+    owner.take_reports(first, &mut reports).await;
+    assert_eq!(owner.spec.devices["d1"].association.server, "s2");
+    assert!(!owner.spec.servers["s1"].life_over);
+}

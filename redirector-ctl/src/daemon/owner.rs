@@ -16,6 +16,7 @@ use super::events::Events;
 use super::evidence::Evidence;
 use super::kernel::Kernel;
 use super::load::Loads;
+use super::show::LastShown;
 use super::waking::Waking;
 use super::ways::Ways;
 use super::{Inspection, InterfaceStatus, Own, Request};
@@ -60,6 +61,8 @@ pub(super) struct Shown {
     pub(super) census: Arc<FlowCensus>,
     /// The spec as it was last shown.
     pub(super) spec: Option<Arc<Spec>>,
+    /// The last snapshot, where one takes long to make.
+    pub(super) last: Option<LastShown>,
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
@@ -221,7 +224,7 @@ impl<K: Kernel> Owner<K> {
                 let _ = answer.send(self.change(&change, if_match).await);
             }
             Request::Snapshot { answer } => {
-                let _ = answer.send(Arc::new(self.snapshot()));
+                let _ = answer.send(self.shown_snapshot());
             }
             Request::Events { after, limit, answer } => {
                 let _ = answer.send(self.events.after(after, limit));

@@ -40,6 +40,9 @@ use crate::platform::tables::{Counters, FlowCensus};
 /// Reports taken in before anything else is looked at; so that a burst is judged as a whole.
 const REPORTS_AT_ONCE_MAX: usize = 256;
 
+/// Requests answered between two other things.
+const REQUESTS_AT_ONCE_MAX: usize = 16;
+
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -167,10 +170,20 @@ impl<K: Kernel> Owner<K> {
                 _ = plans.tick() => Input::Balance,
                 () = wake => Input::Wake,
             };
-            let watch = Stopwatch::start();
-            self.turn(input, &mut inputs.reports).await;
-            self.own.turns.add(watch.elapsed());
+            self.timed_turn(input, &mut inputs.reports).await;
+            // With many devices there is always something to be looked at first: whoever asks still
+            // waits for one turn only.
+            for _ in 0..REQUESTS_AT_ONCE_MAX {
+                let Ok(request) = requests.try_recv() else { break };
+                self.timed_turn(Input::Request(request), &mut inputs.reports).await;
+            }
         }
+    }
+
+    async fn timed_turn(&mut self, input: Input, reports: &mut mpsc::Receiver<Report>) {
+        let watch = Stopwatch::start();
+        self.turn(input, reports).await;
+        self.own.turns.add(watch.elapsed());
     }
 
     /// Takes in one thing and does all that follows from it.

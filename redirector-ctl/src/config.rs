@@ -6,6 +6,7 @@
 //! to it. What may be said of servers and devices is decided by `core`, so that the file and the
 //! API answer with the same words.
 
+mod api;
 mod check;
 mod device;
 mod own;
@@ -17,7 +18,6 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::core::seed::{Seed, SeedDevice, SeedServer};
 use crate::core::service::FamilySet;
 use crate::core::spec::FlowPolicy;
 
+pub use api::{ApiConfig, TlsConfig};
 pub use own::{LocalConfig, TunnelConfig, Vlan};
 pub use planning::{LoadConfig, PlanConfig, PlanMode};
 use problem::Report;
@@ -79,15 +80,6 @@ pub struct RedirectorConfig {
     pub bpffs_dir: PathBuf,
     /// How often counters are read from the kernel, in ms.
     pub stats_interval_ms: u64,
-}
-
-/// `[api]`. At least one of the two is set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiConfig {
-    /// Path of the unix socket; absolute.
-    pub unix_socket: Option<PathBuf>,
-    /// Loopback address and port.
-    pub listen: Option<SocketAddr>,
 }
 
 /// `[limits]`.

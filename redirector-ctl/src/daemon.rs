@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
 use crate::api;
@@ -16,6 +17,7 @@ use crate::core::apply::ClientMove;
 use crate::core::change::{Change, SpecError};
 use crate::core::plan::Plan;
 use crate::core::spec::Name;
+use crate::platform::files;
 
 mod announce;
 mod balance;
@@ -59,6 +61,9 @@ pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 /// Questions waiting at most; then askers wait.
 const REQUESTS_MAX: usize = 64;
 
+/// Threads that answer the API's clients.
+const API_THREADS: usize = 2;
+
 /// What the owner task is asked for; each carries where the answer goes.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -94,6 +99,10 @@ pub(crate) enum Request {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     // First of all, so that a port or socket that is taken stops the start before anything changes.
     let listeners = api::bind(&config.api).await?;
+    match files::raise_limit() {
+        Ok(limit) => tracing::info!(limit, "files that may be open"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
     let (owner, inputs) = start::start(&config).await?;
     let (handle, requests) = DaemonHandle::new(REQUESTS_MAX);
     let (stopping, mut stopped) = watch::channel(false);
@@ -101,15 +110,26 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let mut api = tokio::spawn(api::serve(handle, listeners, api_stop));
+    let api_threads = api_threads()?;
+    let mut api = api_threads.spawn(api::serve(handle, listeners, api_stop));
     tokio::select! {
         () = owner.run(inputs, requests, stop) => {}
         ended = &mut api => {
+            api_threads.shutdown_background();
             ended.context("the API's task failed")?;
             anyhow::bail!("the API ended by itself");
         }
     }
     tracing::info!("stopping: program and tables stay in the kernel, packets go on");
     stopping.send_replace(true);
-    api.await.context("the API's task failed")
+    let ended = api.await.context("the API's task failed");
+    api_threads.shutdown_background();
+    ended
+}
+
+/// Threads of the API's own: whatever its clients ask for, checks and the loop have theirs.
+fn api_threads() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(API_THREADS).thread_name("api").enable_all();
+    builder.build().context("cannot start the API's threads")
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
-use redirector_ctl::cli::{self, Args, Command, Exit, Options};
+use redirector_ctl::cli::{self, Args, Command, Exit, Options, Output, TokenCommand};
 use redirector_ctl::config::{Config, ConfigError};
 use redirector_ctl::platform::bpf;
 use redirector_ctl::{api, daemon};
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         Command::Check(file) => check(&file.config),
         Command::Detach(file) => detach(&file.config),
         Command::Openapi => print(&api::openapi_document()),
+        Command::Token(TokenCommand::New { name, role }) => {
+            new_token(&name, role, args.options.output)
+        }
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Ask(ask) => ask_daemon(ask, &args.options),
@@ -61,6 +64,7 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
 
 fn check(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
+    api::check_access(&config.api)?;
     print(&format!(
         "{} is valid: {} interfaces, {} servers, {} devices\n",
         path.display(),
@@ -82,6 +86,19 @@ fn detach(path: &Path) -> anyhow::Result<ExitCode> {
         return print(&format!("nothing is attached: {directory} holds nothing of ours\n"));
     }
     print(&removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
+}
+
+/// Prints a token, which is kept nowhere, and what the file of credentials needs to know of it.
+fn new_token(name: &str, role: api::Role, output: Output) -> anyhow::Result<ExitCode> {
+    let new = api::NewToken::new(name, role).map_err(anyhow::Error::msg)?;
+    match output {
+        Output::Json => print(&(serde_json::to_string(&new)? + "\n")),
+        Output::Table => print(&format!(
+            "token, for {name} alone; it is not shown again:\n{}\n\n\
+             line for the file that `credentials` in [api] names:\n{}\n",
+            new.token, new.line
+        )),
+    }
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {

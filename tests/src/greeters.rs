@@ -67,6 +67,19 @@ impl Greeters {
     /// # Errors
     /// When the kernel or the daemon refuses something (needs root). What was made until then goes.
     pub fn start(version: Version, settings: &str) -> Result<Self> {
+        Self::start_behind(version, settings, |_| Ok(format!("listen = \"{API}\"\n")))
+    }
+
+    /// The same, with what `[api]` is to have besides the socket; `api` is given the run's
+    /// directory.
+    ///
+    /// # Errors
+    /// As [`Greeters::start`], and those of `api`.
+    pub fn start_behind(
+        version: Version,
+        settings: &str,
+        api: impl FnOnce(&Path) -> Result<String>,
+    ) -> Result<Self> {
         let run = Run::new()?;
         let bpffs = Bpffs::mount(&run)?;
         let pass = xdp_pass::load_and_pin(bpffs.dir())?;
@@ -79,10 +92,11 @@ impl Greeters {
             gateway.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         }
         for (server, name) in servers.iter().zip(["s1", "s2"]) {
-            serve(server, version, name)?;
+            serve(server, (version, SERVER_PORT), name)?;
         }
         let keeping = Keeping { log_dir: run.dir().to_owned(), life: Life::WithHarness };
-        let config = config(&run, &bpffs, version, settings);
+        let api = api(run.dir())?;
+        let config = config(&run, &bpffs, (version, settings), &api);
         let mut redirector = Redirector::new(run.dir(), &config, &keeping)?;
         redirector.start(&gateway)?;
         redirector.wait_until_all_healthy()?;
@@ -94,7 +108,15 @@ impl Greeters {
     /// # Errors
     /// When nobody greets.
     pub fn connect(&self) -> Result<(TcpStream, String)> {
-        let at = SocketAddr::new(service(self.version), PORT);
+        self.connect_to(PORT)
+    }
+
+    /// The same with the device at another port of that service address.
+    ///
+    /// # Errors
+    /// When nobody greets.
+    pub fn connect_to(&self, port: u16) -> Result<(TcpStream, String)> {
+        let at = SocketAddr::new(service(self.version), port);
         let mut stream = self.client.enter(|| {
             TcpStream::connect_timeout(&at, Duration::from_secs(2)).context("connect to the device")
         })?;
@@ -156,13 +178,16 @@ fn host(
     Ok(host)
 }
 
-/// Greets with `name`, and says back what it hears, until it hears nothing more.
-fn serve(host: &Namespace, version: Version, name: &'static str) -> Result<()> {
+/// Greets with `name` at a port, and says back what it hears, until it hears nothing more.
+///
+/// # Errors
+/// When the port is taken.
+pub fn serve(host: &Namespace, (version, port): (Version, u16), name: &'static str) -> Result<()> {
     let any: IpAddr = match version {
         Version::V4 => IpAddr::from([0; 4]),
         Version::V6 => IpAddr::from([0_u16; 8]),
     };
-    let listener: TcpListener = host.listen(SocketAddr::new(any, SERVER_PORT))?;
+    let listener: TcpListener = host.listen(SocketAddr::new(any, port))?;
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -180,11 +205,11 @@ fn serve(host: &Namespace, version: Version, name: &'static str) -> Result<()> {
     Ok(())
 }
 
-fn config(run: &Run, bpffs: &Bpffs, version: Version, settings: &str) -> String {
+fn config(run: &Run, bpffs: &Bpffs, (version, settings): (Version, &str), api: &str) -> String {
     let dir = run.dir().display();
     let mut text = format!(
         "[redirector]\nstate_dir = \"{dir}/state\"\nbpffs_dir = \"{}/redirector\"\n\n\
-         [api]\nunix_socket = \"{dir}/api.sock\"\nlisten = \"{API}\"\n\n\
+         [api]\nunix_socket = \"{dir}/api.sock\"\n{api}\n\
          [[interface]]\nname = \"to-c1\"\nannounce = true\n\n\
          [[interface]]\nname = \"to-s1\"\n\n[[interface]]\nname = \"to-s2\"\n\n",
         bpffs.dir().display()

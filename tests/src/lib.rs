@@ -6,10 +6,12 @@
 
 pub mod api;
 pub mod bench;
+pub mod browser;
 pub mod cleanup;
 pub mod data_path;
 pub mod demo;
 pub mod device;
+pub mod door;
 pub mod echo;
 pub mod end_host;
 pub mod fault;

@@ -23,10 +23,10 @@ use crate::run::Run;
 use crate::topology::{GATEWAY_CLIENT_SIDE, GATEWAY_SERVER_SIDE, server_address, v6_beside};
 use crate::wait::{self, Look};
 
-/// Loading the program, on a busy machine.
-const START_WITHIN: Duration = Duration::from_secs(30);
+/// Reading the configuration and loading the program, on a busy machine.
+const START_WITHIN: Duration = Duration::from_secs(120);
 /// From a running daemon to measured health of every server and known next hops.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Orderly end after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 

@@ -2,80 +2,23 @@
 //! shows, what can be done with it, and what it says when the daemon does not answer. Screenshots
 //! are left in `artefacts/dashboard`.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use redirector_tests::browser::Browser;
 use redirector_tests::data_path::Version;
-use redirector_tests::greeters::{API, Greeters, echo};
+use redirector_tests::door::{Door, write};
+use redirector_tests::greeters::{API, Greeters, PORT, echo, serve};
 use redirector_tests::netns::Namespace;
-use redirector_tests::wait::{self, Look};
+use redirector_tests::wait::{self, Look, Pace};
+use reqwest::Method;
+use serde_json::json;
 
-/// A step on a busy machine; the first one starts the browser.
-const STEP_WITHIN: Duration = Duration::from_secs(120);
 const SEEN_WITHIN: Duration = Duration::from_secs(20);
 /// The second device's port at the servers.
 const ARCHIVE_PORT: u16 = 7101;
-
-/// The browser and the program that drives it.
-struct Browser {
-    child: Child,
-    steps: ChildStdin,
-    answers: Receiver<String>,
-}
-
-impl Browser {
-    fn start(gateway: &Namespace) -> Result<Self> {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let script = tests.join("ui/dashboard.js");
-        ensure!(
-            tests.join("ui/node_modules/playwright-core").is_dir(),
-            "playwright-core is not installed: cargo xtask setup installs it"
-        );
-        let pictures: PathBuf = tests.join("../artefacts/dashboard");
-        fs::create_dir_all(&pictures).context("make the directory of the screenshots")?;
-        let mut command = gateway.command("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "node"]).arg(script);
-        command.arg(format!("http://{API}/")).arg(pictures);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().context("start node (package nodejs)")?;
-        let steps = child.stdin.take().context("node has no standard input")?;
-        let output = child.stdout.take().context("node has no standard output")?;
-        let (said, answers) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if said.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { child, steps, answers })
-    }
-
-    /// Takes a step of `ui/dashboard.js`.
-    fn step(&mut self, name: &str) -> Result<()> {
-        writeln!(self.steps, "{name}").context("the browser's program has ended")?;
-        let answer = self.answers.recv_timeout(STEP_WITHIN);
-        let answer = answer.with_context(|| format!("no word of the step {name}"))?;
-        ensure!(answer == format!("done {name}"), "{answer}");
-        Ok(())
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // The browser ends by itself when its program has gone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Takes connections and drops them, which is all that a check by connecting asks for.
 fn take_connections(server: &Namespace) -> Result<()> {
@@ -112,7 +55,7 @@ fn the_dashboard_shows_moves_and_survives_what_happens_to_a_site() -> Result<()>
         streams.push(stream);
     }
 
-    let mut browser = Browser::start(&site.gateway)?;
+    let mut browser = Browser::start(&site.gateway, &format!("http://{API}/"))?;
     for step in ["look", "dark", "phone", "filter", "move"] {
         browser.step(step)?;
     }
@@ -132,6 +75,73 @@ fn the_dashboard_shows_moves_and_survives_what_happens_to_a_site() -> Result<()>
     browser.step("lost")?;
     site.redirector.start(&site.gateway)?;
     browser.step("back")?;
+    drop(browser);
+    site.redirector.stop()
+}
+
+/// More than both devices' traffic, so that either server can carry all of it.
+const BYTES_PER_SECOND_MAX: u64 = 400_000;
+
+/// What becomes of open flows when load moves a device; otherwise they would be drained.
+const KEEP: &str = "on_overload = { kind = \"keep\" }";
+
+/// Keeps a device at `port` busy until the site is gone.
+fn keep_busy(site: &Greeters, port: u16) -> Result<()> {
+    let (mut stream, _) = wait::until_ok("a connection", SEEN_WITHIN, || site.connect_to(port))?;
+    thread::spawn(move || {
+        let mut pace = Pace::every(Duration::from_millis(10));
+        while echo(&mut stream).is_ok() {
+            pace.beat();
+        }
+    });
+    Ok(())
+}
+
+#[test]
+fn the_dashboard_asks_for_a_token_and_an_operator_applies_a_plan_with_it() -> Result<()> {
+    let settings = format!(
+        "{KEEP}\n\n[[device]]\nname = \"archive\"\naddress = \"10.1.0.100\"\nport = 7001\n\
+         server_port = {ARCHIVE_PORT}\nservers = [\"s1\", \"s2\"]\nserver = \"s1\"\n{KEEP}\n\n\
+         [plan]\ninterval_ms = 1000\ngain_per_cost = 0\nchurn_pct = 100\nmoves_max = 1\n"
+    );
+    let (mut door, listen) = (None, "10.1.0.1:7443".parse()?);
+    let mut site = Greeters::start_behind(Version::V4, &settings, |dir| {
+        let door = door.insert(Door::make(dir, listen)?);
+        Ok(door.config())
+    })?;
+    let door = door.context("no door was made")?;
+    for (server, name) in site.servers.iter().zip(["s1", "s2"]) {
+        serve(server, (Version::V4, ARCHIVE_PORT), name)?;
+    }
+    let [viewer, operator, _] = &door.tokens;
+
+    let mut browser = Browser::start(&site.client, &format!("https://{listen}/"))?;
+    browser.step("locked")?;
+    browser.step("wrong")?;
+    browser.step_with("viewer", viewer)?;
+    browser.step("logout")?;
+    browser.step_with("operator", operator)?;
+
+    let api = site.redirector.api()?;
+    for (name, address) in [("s1", "10.2.0.11"), ("s2", "10.3.0.11")] {
+        let body = json!({ "address": address, "bytes_per_second_max": BYTES_PER_SECOND_MAX });
+        api.send_json(Method::PUT, &format!("/v1/servers/{name}"), &body)?.accepted()?;
+    }
+    for port in [PORT, 7001] {
+        keep_busy(&site, port)?;
+    }
+    browser.step("plan")?;
+    browser.step("apply")?;
+    let on_s2 = api.devices()?.iter().filter(|device| device.association.server == "s2").count();
+    ensure!(on_s2 == 1, "{on_s2} devices are on s2");
+    wait::until("the operator's name in the log", SEEN_WITHIN, || {
+        let log = site.redirector.log_tail();
+        let is_there = log.contains("caller=a-operator (operator) at 10.1.0.11:");
+        Ok(if is_there { Look::Done(()) } else { Look::NotYet(log) })
+    })?;
+
+    write(&door.path("credentials"), "anna admin cert:anna\n", 0o640)?;
+    browser.step("withdrawn")?;
     drop(browser);
     site.redirector.stop()
 }

@@ -1,5 +1,5 @@
 // Drives the dashboard in a real browser, step by step: reads a step's name from each line of
-// standard input, answers `done NAME` or `failed NAME: why`. tests/tests/dashboard.rs does to the
+// standard input (and, behind a space, what it is about), answers `done NAME` or `failed NAME: why`. tests/tests/dashboard.rs does to the
 // site what has to happen between the steps. Arguments: the page's address, a directory for the
 // screenshots.
 
@@ -17,7 +17,12 @@ const browser = await chromium.launch({
   // The harness is root, and chromium's sandbox refuses that; it sees no page but ours.
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
 });
-const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+const page = await browser.newPage({
+  viewport: { width: 1280, height: 900 },
+  colorScheme: "light",
+  // The authority is the test's own; that a wrong one is refused is tested without a browser.
+  ignoreHTTPSErrors: true,
+});
 page.setDefaultTimeout(WAIT_MS);
 page.on("pageerror", (error) => complaints.push(`the page threw ${error.message}`));
 page.on("console", (message) => {
@@ -47,6 +52,13 @@ async function tabTo(what, isThere) {
     if (isThere(at)) return;
   }
   assert.fail(`80 presses of Tab do not lead to ${what}`);
+}
+
+const kept = () => page.evaluate(() => sessionStorage.getItem("redirector-token"));
+
+async function logIn(token) {
+  await page.fill("#token", token);
+  await page.keyboard.press("Enter");
 }
 
 const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -154,6 +166,106 @@ const steps = {
     await page.keyboard.press("Escape");
   },
 
+  async locked() {
+    await page.goto(url);
+    await page.locator("#login").waitFor();
+    assert.equal(await page.locator("#login-error").textContent(), "");
+    await page.locator("main").waitFor({ state: "hidden" });
+    const text = await page.evaluate(() => document.body.textContent);
+    assert.ok(!/disk|archive|10\.1\.0/.test(text), `the page tells of the site: ${text}`);
+    assert.equal((await focused()).id, "token", "the token is not where one types");
+    await shot("login");
+  },
+
+  async wrong() {
+    await logIn("rdr_wrong");
+    await see("#login-error", "the token is not known here");
+    await page.locator("main").waitFor({ state: "hidden" });
+    assert.equal(await kept(), null, "a wrong token is kept");
+    await shot("login-wrong");
+  },
+
+  async viewer(token) {
+    await logIn(token);
+    await see("#caller-name", "a-viewer (viewer)");
+    await node("disk").waitFor();
+    await see("#summary", "live by events");
+    await page.locator('#devices [data-device="disk"]:disabled').waitFor();
+    await see("#devices-more", "Your role is viewer: moving needs operator.");
+    await node("disk").click();
+    await see("#said", "Your role is viewer");
+    assert.equal(await page.locator("#dialog[open]").count(), 0, "a viewer is asked where to move");
+    await shot("viewer");
+    await page.reload();
+    await see("#caller-name", "a-viewer");
+    const elsewhere = await page.evaluate(() => [document.cookie, localStorage.length, location.href]);
+    assert.deepEqual(elsewhere, ["", 0, url], "the token is kept elsewhere, too");
+  },
+
+  async logout() {
+    await page.click("#logout");
+    await page.locator("#login").waitFor();
+    assert.equal(await kept(), null);
+    await page.locator("main").waitFor({ state: "hidden" });
+  },
+
+  async operator(token) {
+    await logIn(token);
+    await see("#caller-name", "a-operator (operator)");
+    await page.locator('#devices [data-device="disk"]:enabled').waitFor();
+  },
+
+  async plan() {
+    await see("#plan", "It waits for your word.");
+    await see("#plan li b", /: s1 → s2/);
+    await shot("plan");
+  },
+
+  async apply() {
+    // Plans are made anew all the time; one that is no more is refused, and asked for again.
+    for (let tries = 1; ; tries += 1) {
+      await page.locator('#plan [data-action="apply"]').click();
+      await see("#dialog-title", "Apply the plan");
+      await see("#dialog-preview li", /s1 → s2\. 1 open flow on s1: kept there/);
+      await shot("plan-preview");
+      await page.click("#dialog-confirm");
+      const said = page.locator("#said", { hasText: "The plan was carried out: 1 move." });
+      const refused = page.locator("#dialog-error:not(:empty)");
+      await said.or(refused).first().waitFor();
+      if ((await said.count()) > 0) break;
+      assert.ok(tries < 10, `ten times: ${await refused.textContent()}`);
+      await page.keyboard.press("Escape");
+    }
+    await see("#events li.move", /moved from s1 to s2 \(overload\)/);
+    await shot("plan-applied");
+  },
+
+  async withdrawn() {
+    await page.locator("#login").waitFor();
+    await see("#login-error", "the token is not known here");
+    await page.locator("main").waitFor({ state: "hidden" });
+  },
+
+  async blank() {
+    await page.goto("about:blank");
+  },
+
+  async many() {
+    await page.goto(url);
+    await page.locator("#map .device").first().waitFor();
+    await see("#devices-more", /hidden/);
+  },
+
+  async find(all) {
+    await see("#summary", `${all} devices`);
+    await see("#legend", `of ${all} devices`);
+    await shot("many");
+    await page.fill("#filter", "d03001");
+    await page.locator('#devices [data-device="d03001"]').waitFor();
+    await see("#devices-more", `of ${all}.`);
+    await shot("many-found");
+  },
+
   async back() {
     await page.locator("#banner").waitFor({ state: "hidden" });
     await see("#map .device", "disk");
@@ -161,10 +273,11 @@ const steps = {
   },
 };
 
-for await (const name of readline.createInterface({ input: process.stdin })) {
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const [name, about] = line.split(" ");
   try {
     complaints.length = 0;
-    await steps[name]();
+    await steps[name](about);
     assert.deepEqual(complaints, []);
     console.log(`done ${name}`);
   } catch (error) {

@@ -2,20 +2,26 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Api;
+use super::accept::ended_early;
 use super::extract::IfMatch;
 use super::problem::Problem;
+use super::role::Role;
 use crate::core::change::Change;
 use crate::daemon::{Applied, ChangeError};
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
     /// A process of this machine, by the unix socket.
     Process {
@@ -26,8 +32,28 @@ pub(super) enum Caller {
     },
     /// Somebody at this address.
     Address(SocketAddr),
+    /// Somebody who has shown who he is.
+    Known {
+        /// His name in the file of credentials.
+        name: Arc<str>,
+        /// What he may do.
+        role: Role,
+        /// Where he is, where the kernel tells it.
+        address: Option<SocketAddr>,
+    },
     /// The kernel does not tell.
     Unknown,
+}
+
+impl Caller {
+    /// Where he is, if he came over a network.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Known { address, .. } => *address,
+            Self::Process { .. } | Self::Unknown => None,
+        }
+    }
 }
 
 impl fmt::Display for Caller {
@@ -36,20 +62,35 @@ impl fmt::Display for Caller {
             Self::Process { uid, pid: Some(pid) } => write!(f, "uid {uid} pid {pid}"),
             Self::Process { uid, pid: None } => write!(f, "uid {uid}"),
             Self::Address(address) => address.fmt(f),
+            Self::Known { name, role, address: Some(address) } => {
+                write!(f, "{name} ({role}) at {address}")
+            }
+            Self::Known { name, role, address: None } => write!(f, "{name} ({role})"),
             Self::Unknown => f.write_str("unknown"),
         }
     }
 }
 
 /// A connection whose other end is known.
-pub(super) trait Peer {
+pub(super) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// Who is there.
     fn caller(&self) -> Caller;
+
+    /// What he says first; it stays there to be read.
+    fn first_byte(&self) -> impl Future<Output = io::Result<u8>> + Send;
 }
 
 impl Peer for TcpStream {
     fn caller(&self) -> Caller {
         self.peer_addr().map_or(Caller::Unknown, Caller::Address)
+    }
+
+    async fn first_byte(&self) -> io::Result<u8> {
+        let mut first = [0];
+        match self.peek(&mut first).await? {
+            0 => Err(ended_early()),
+            _ => Ok(first[0]),
+        }
     }
 }
 
@@ -59,18 +100,23 @@ impl Peer for UnixStream {
             |peer: tokio::net::unix::UCred| Caller::Process { uid: peer.uid(), pid: peer.pid() };
         self.peer_cred().map_or(Caller::Unknown, process)
     }
+
+    /// The socket speaks no TLS, so that nobody asks for this.
+    async fn first_byte(&self) -> io::Result<u8> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or(Self::Unknown))
+        Ok(parts.extensions.get().cloned().unwrap_or(Self::Unknown))
     }
 }
 
 /// Who asks for a change, and on top of which generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Who.
     pub caller: Caller,
@@ -102,7 +148,7 @@ impl Api {
         asked: Asked,
         change: Change,
     ) -> Result<Applied, ChangeError> {
-        let (caller, what) = (asked.caller, change.to_string());
+        let (caller, what) = (&asked.caller, change.to_string());
         let done = self.daemon.change(change, asked.seen).await;
         match &done {
             Ok(Applied { generation, .. }) => audit(caller, &what, Some(*generation), "done"),
@@ -118,6 +164,6 @@ impl Api {
 }
 
 /// An audit line: who, what, under which generation, and what came of it.
-pub(super) fn audit(caller: Caller, what: &str, generation: Option<u64>, outcome: &str) {
+pub(super) fn audit(caller: &Caller, what: &str, generation: Option<u64>, outcome: &str) {
     tracing::info!(target: "audit", %caller, what, generation, outcome, "change");
 }

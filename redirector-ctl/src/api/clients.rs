@@ -79,7 +79,7 @@ pub(super) async fn put_client(
     let what = format!("move client {client} of device {device} to {server}");
     let wish = ClientMove { device: device.clone(), client, server: server.clone() };
     let moved = api.daemon.move_client(wish).await?;
-    audit(caller, &what, None, if moved.is_ok() { "done" } else { "refused" });
+    audit(&caller, &what, None, if moved.is_ok() { "done" } else { "refused" });
     let event = moved?;
     let flows_reset = match open_flows {
         OpenFlows::Keep => 0,

@@ -119,13 +119,6 @@ pub struct Device {
     pub responses: Option<Responses>,
 }
 
-/// All devices, by name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DeviceList {
-    /// The devices.
-    pub items: Vec<Device>,
-}
-
 /// A device to create or replace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -268,16 +261,6 @@ impl From<PutDevice> for DeviceSpec {
     }
 }
 
-/// Lists all devices.
-#[utoipa::path(get, path = "/v1/devices", tag = "devices",
-    responses((status = 200, body = DeviceList), ReadProblems))]
-pub(super) async fn list_devices(State(api): State<Api>) -> Result<Reply<DeviceList>, Problem> {
-    let snapshot = api.daemon.snapshot().await?;
-    let view = View::of(&snapshot);
-    let items = snapshot.spec.devices.keys().filter_map(|name| view.device(name)).collect();
-    Ok(Reply::ok(snapshot.spec.generation, DeviceList { items }))
-}
-
 /// Shows one device.
 #[utoipa::path(get, path = "/v1/devices/{name}", tag = "devices",
     params(("name" = String, Path, description = "Name of the device")),
@@ -339,7 +322,7 @@ async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Device>
 }
 
 /// A snapshot, with what devices need of it.
-struct View<'s> {
+pub(super) struct View<'s> {
     snapshot: &'s Snapshot,
     flows: Flows,
     /// Server id -> name.
@@ -347,13 +330,13 @@ struct View<'s> {
 }
 
 impl<'s> View<'s> {
-    fn of(snapshot: &'s Snapshot) -> Self {
+    pub fn of(snapshot: &'s Snapshot) -> Self {
         let servers = snapshot.spec.servers.iter();
         let server_names = servers.map(|(name, server)| (server.id, name.as_str())).collect();
         Self { snapshot, flows: Flows::of(snapshot), server_names }
     }
 
-    fn device(&self, name: &str) -> Option<Device> {
+    pub fn device(&self, name: &str) -> Option<Device> {
         let device = self.snapshot.spec.devices.get(name)?;
         let count = self.snapshot.counters.devices.get(&device.id).copied().unwrap_or_default();
         let flows_by_server = self.flows_by_server(device.id);
@@ -390,6 +373,19 @@ impl<'s> View<'s> {
             traffic: self.snapshot.loads.devices.get(name).map(Traffic::of).unwrap_or_default(),
             responses: self.snapshot.counters.responses.get(&device.id).and_then(Responses::of),
         })
+    }
+
+    /// What went to its servers and its clients, in bytes.
+    pub fn bytes(&self, name: &str) -> u64 {
+        let device = self.snapshot.spec.devices.get(name);
+        let count = device.and_then(|device| self.snapshot.counters.devices.get(&device.id));
+        count.map_or(0, |count| count.to_server.bytes.saturating_add(count.to_client.bytes))
+    }
+
+    /// Its open flows.
+    pub fn flows_len(&self, name: &str) -> u64 {
+        let device = self.snapshot.spec.devices.get(name);
+        device.map_or(0, |device| self.flows.of_device(device.id).map(|(_, len)| len).sum())
     }
 
     /// A server that is gone has no name; its flows are about to be reaped.

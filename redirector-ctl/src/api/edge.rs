@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::limits::{REQUEST_ID_LEN_MAX, REQUEST_TIMEOUT, REQUESTS_PER_SECOND_MAX};
+use super::login::{self, Entrance};
 use super::problem::{CONTENT_TYPE, Problem};
 use super::usage::Usage;
 
@@ -21,11 +22,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// Surrounds every request: names it, limits its time, and writes the body of every problem.
-pub(super) async fn guard(State(usage): State<Usage>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(usage): State<Usage>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = if !is_local(request.headers()) {
+    let response = if !is_meant_for_us(&request) {
         not_local().into_response()
+    } else if let Err(refusal) = login::admit(&mut request) {
+        // Before the rate that all share: whoever is not let in takes nothing of it.
+        refusal.into_response()
     } else if !usage.may_ask() {
         too_many().into_response()
     } else {
@@ -94,6 +102,13 @@ fn not_local() -> Problem {
     Problem::new(StatusCode::MISDIRECTED_REQUEST, "host_not_local", detail)
 }
 
+/// Whether the request names a host that is us. Over TLS the certificate has said who we are.
+fn is_meant_for_us(request: &Request) -> bool {
+    let has_tls =
+        matches!(request.extensions().get(), Some(Entrance::Guarded { has_tls: true, .. }));
+    has_tls || is_local(request.headers())
+}
+
 fn is_local(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
@@ -133,7 +148,11 @@ fn written(mut response: Response, id: &HeaderValue) -> Response {
     (status, headers, body).into_response()
 }
 
+/// The response with its id. What it tells is for whoever has asked, and for no cache.
 fn with_id(mut response: Response, id: &HeaderValue) -> Response {
-    response.headers_mut().insert(REQUEST_ID, id.clone());
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

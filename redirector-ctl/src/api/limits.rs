@@ -8,6 +8,14 @@ use std::time::Duration;
 pub(super) const REQUESTS_PER_SECOND_MAX: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 pub(super) const REQUESTS_AT_ONCE_MAX: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 
+/// Failed attempts to be let in that are answered and logged in full, in a second from one address,
+/// and how many may come at once. More are refused with 429.
+pub(super) const FAILURES_PER_SECOND_MAX: NonZeroU32 = NonZeroU32::MIN;
+pub(super) const FAILURES_AT_ONCE_MAX: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// Addresses of which failures are remembered; beyond it those that have rested are forgotten.
+pub(super) const FAILURES_REMEMBERED_MAX: usize = 10_000;
+
 /// Longest body, in bytes. A longer one is refused with 413.
 pub(super) const BODY_LEN_MAX: usize = 1 << 20;
 
@@ -17,9 +25,18 @@ pub(super) const HEAD_LEN_MAX: usize = 16 << 10;
 /// Most header lines of a request. More are refused with 431.
 pub(super) const HEADERS_MAX: usize = 64;
 
-/// Most connections at a time over all listeners, and with HTTP/1 also requests. Further clients
-/// wait in the kernel's queue.
-pub(super) const CONNECTIONS_MAX: usize = 128;
+/// Most connections at a time on the socket, and with HTTP/1 also requests. Further clients wait
+/// in the kernel's queue.
+pub(super) const SOCKET_CONNECTIONS_MAX: usize = 128;
+
+/// The same on the port, so that whoever takes all its places leaves the socket's to others.
+pub(super) const PORT_CONNECTIONS_MAX: usize = 1152;
+
+/// Most connections at a time from one address beyond loopback. More are closed at once.
+pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// Longest wait for a client to get through TLS's handshake. Then its connection is closed.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for the head of a request, also of the next one on a connection. Then it is closed.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +82,9 @@ pub(super) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most events in one answer, and how many there are unless fewer are asked for.
 pub(super) const EVENTS_MAX: usize = 1000;
 pub(super) const EVENTS_DEFAULT: usize = 100;
+
+/// Most devices on one page, and how many there are unless fewer are asked for.
+pub(super) const DEVICES_MAX: usize = 1000;
 
 /// Most flows on one page, and how many there are unless other numbers are asked for.
 pub(super) const FLOWS_MAX: usize = 1000;

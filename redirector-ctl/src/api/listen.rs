@@ -1,34 +1,20 @@
-//! Where the API is reached: a unix socket and a loopback port, with limits on both.
+//! Where the API is reached: a unix socket and a port, taken before anything else happens.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use axum::serve::Listener;
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
-use tokio_io_timeout::TimeoutStream;
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, UnixStream};
 
-use super::caller::Peer;
-use super::limits::{
-    CONNECTION_LIFE, CONNECTIONS_MAX, GOODBYE_TIMEOUT, HEAD_LEN_MAX, HEAD_TIMEOUT, HEADERS_MAX,
-    WRITE_TIMEOUT,
-};
+use super::door::{Door, DoorError};
 use crate::config::ApiConfig;
 
 /// Owner and group may talk to the daemon, others may not.
 const SOCKET_MODE: u32 = 0o660;
-/// Connections that wait in the kernel's queue.
+/// Connections that wait in the kernel's queue, of the socket and of the port.
 const BACKLOG: u32 = 128;
+const PORT_BACKLOG: u32 = 1024;
 
 /// Why the API cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -67,26 +53,30 @@ pub enum ApiError {
         /// What the system said.
         source: io::Error,
     },
-    /// Refused: there are no credentials yet.
+    /// Refused: nobody would be asked who he is, or everybody could listen.
     #[error(
-        "refusing to listen on {address}, which is not loopback: the API asks nobody who he is"
+        "refusing to listen on {address}, which is not loopback, without TLS and credentials: set \
+         api.tls_certificate, api.tls_key and api.credentials"
     )]
     NotLoopback {
         /// Address and port.
         address: SocketAddr,
     },
+    /// TLS or credentials cannot be used.
+    #[error(transparent)]
+    Door(#[from] DoorError),
 }
 
 /// Where the API will be reached, taken but not yet answering.
 #[derive(Debug)]
 pub struct Listeners {
-    tcp: Option<TcpListener>,
-    unix: Option<(UnixListener, SocketFile)>,
+    pub(super) tcp: Option<(TcpListener, Door)>,
+    pub(super) unix: Option<(UnixListener, SocketFile)>,
 }
 
 /// The socket's file: it goes with the value, so that nothing is left behind.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+pub(super) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -103,7 +93,7 @@ impl Drop for SocketFile {
 /// When one of them cannot be had; the other is given back then.
 pub async fn bind(config: &ApiConfig) -> Result<Listeners, ApiError> {
     let tcp = match config.listen {
-        Some(address) => Some(bind_port(address).await?),
+        Some(address) => Some((bind_port(address, config)?, Door::open(config)?)),
         None => None,
     };
     let unix = match &config.unix_socket {
@@ -113,100 +103,30 @@ pub async fn bind(config: &ApiConfig) -> Result<Listeners, ApiError> {
     Ok(Listeners { tcp, unix })
 }
 
-/// Serves `router` until `stop` resolves.
-pub(super) async fn serve(router: Router, listeners: Listeners, stop: impl Future<Output = ()>) {
-    let (announce_stop, stopped) = watch::channel(());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let acceptor = |watcher| Acceptor {
-        router: router.clone(),
-        places: Arc::clone(&places),
-        stopped: stopped.clone(),
-        open: watcher,
-    };
-    let (tcp_open, unix_open) = (GracefulShutdown::new(), GracefulShutdown::new());
-    let (unix, socket_file) = listeners.unix.unzip();
-    let announcer = async {
-        stop.await;
-        drop(socket_file);
-        drop(announce_stop);
-    };
-    tokio::join!(
-        announcer,
-        accept_if(listeners.tcp, acceptor(tcp_open)),
-        accept_if(unix, acceptor(unix_open))
-    );
+/// Reads the files that the port's door needs, as [`bind`] would.
+///
+/// # Errors
+/// What [`bind`] would refuse of them.
+pub fn check_access(config: &ApiConfig) -> Result<(), ApiError> {
+    Door::open(config)?;
+    Ok(())
 }
 
-/// What accepting connections takes.
-struct Acceptor {
-    router: Router,
-    /// One for each connection that may be open.
-    places: Arc<Semaphore>,
-    /// Closed when the daemon stops.
-    stopped: watch::Receiver<()>,
-    /// The connections that are open.
-    open: GracefulShutdown,
-}
-
-async fn accept_if<L: Listener<Io: Peer>>(listener: Option<L>, acceptor: Acceptor) {
-    if let Some(listener) = listener {
-        acceptor.accept(listener).await;
-    }
-}
-
-impl Acceptor {
-    /// Accepts connections until the daemon stops, then gives the open ones time to end.
-    async fn accept<L: Listener<Io: Peer>>(mut self, mut listener: L) {
-        loop {
-            let next = async {
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                let (stream, _) = listener.accept().await;
-                (place, stream)
-            };
-            let (place, stream) = tokio::select! {
-                next = next => next,
-                _ = self.stopped.changed() => break,
-            };
-            let router = self.router.clone().layer(Extension(stream.caller()));
-            let service = TowerToHyperService::new(router);
-            let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(WRITE_TIMEOUT));
-            let stream = TokioIo::new(Box::pin(stream));
-            let connection = http1_limits().serve_connection(stream, service);
-            let connection = self.open.watch(connection);
-            tokio::spawn(async move {
-                match timeout(CONNECTION_LIFE, connection).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "an API connection ended"),
-                    Err(_) => {
-                        tracing::debug!("an API connection was closed at the end of its life")
-                    }
-                }
-                drop(place);
-            });
-        }
-        drop(listener);
-        if timeout(GOODBYE_TIMEOUT, self.open.shutdown()).await.is_err() {
-            tracing::warn!("API requests were still open when the daemon stopped");
-        }
-    }
-}
-
-fn http1_limits() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_LEN_MAX)
-        .max_headers(HEADERS_MAX);
-    builder
-}
-
-async fn bind_port(address: SocketAddr) -> Result<TcpListener, ApiError> {
-    if !address.ip().is_loopback() {
+fn bind_port(address: SocketAddr, config: &ApiConfig) -> Result<TcpListener, ApiError> {
+    let is_guarded = config.tls.is_some() && config.credentials.is_some();
+    if !address.ip().is_loopback() && !is_guarded {
         return Err(ApiError::NotLoopback { address });
     }
-    TcpListener::bind(address).await.map_err(|source| ApiError::Port { address, source })
+    let bind = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(PORT_BACKLOG)
+    };
+    bind().map_err(|source| ApiError::Port { address, source })
 }
 
 /// Makes the socket. It has its final mode before it takes the first connection.

@@ -5,22 +5,28 @@
 //! into a body. Every error, also one of the framework, leaves as an RFC 9457 problem. Nothing here
 //! decides what may be changed, and nothing here touches a table.
 
+mod accept;
 pub mod associations;
 mod caller;
 pub mod clients;
+mod credentials;
 mod decode;
 pub mod desired;
+pub mod device_list;
 pub mod devices;
+mod door;
 mod edge;
 pub mod events;
 pub mod explain;
 mod extract;
+mod failures;
 mod flows;
 pub mod health;
 pub mod history;
 mod limits;
 mod listen;
 pub mod load;
+mod login;
 mod metrics;
 mod names;
 pub mod open_flows;
@@ -29,14 +35,17 @@ pub mod plan;
 pub mod problem;
 mod reply;
 pub mod responses;
+mod role;
 pub mod servers;
 pub mod status;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod ui;
 mod usage;
 pub mod whatif;
+pub mod whoami;
 pub mod wire;
 
 use std::future::Future;
@@ -49,8 +58,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::daemon::DaemonHandle;
 
-pub use listen::{ApiError, Listeners, bind};
+pub use credentials::NewToken;
+pub use listen::{ApiError, Listeners, bind, check_access};
 pub use openapi::document as openapi_document;
+pub use role::Role;
 
 /// What every handler may use.
 #[derive(Debug, Clone)]
@@ -72,13 +83,13 @@ pub fn serve(
     listeners: Listeners,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
-    listen::serve(router(Api::new(daemon)), listeners, stop)
+    accept::serve(router(Api::new(daemon)), listeners, stop)
 }
 
 /// All routes, with what guards them.
 fn router(api: Api) -> Router {
     let (router, document) = openapi::routes().split_for_parts();
-    let text: Arc<str> = openapi::to_json(&document).into();
+    let text: Arc<str> = openapi::to_json(&openapi::guarded(document)).into();
     let usage = api.usage.clone();
     ui::routes(router)
         .route("/openapi.json", get(async move || openapi::answer(&text)))

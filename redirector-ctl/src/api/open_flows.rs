@@ -139,11 +139,11 @@ pub(super) async fn close_flow(
     let what = format!("close flow {id}");
     match api.daemon.close_flow(key).await?? {
         Some(_) => {
-            audit(caller, &what, None, "done");
+            audit(&caller, &what, None, "done");
             Ok(StatusCode::NO_CONTENT)
         }
         None => {
-            audit(caller, &what, None, "refused");
+            audit(&caller, &what, None, "refused");
             let detail = format!("there is no open flow {id}: it may have ended, see /v1/flows");
             Err(Problem::new(StatusCode::NOT_FOUND, "unknown_flow", detail))
         }

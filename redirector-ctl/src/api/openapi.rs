@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::IntoResponse;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Pending, ProblemBody};
+use super::role::{Role, needed};
 use super::{
-    Api, associations, clients, devices, events, explain, health, history, metrics, open_flows,
-    plan, servers, status, whatif,
+    Api, associations, clients, device_list, devices, events, explain, health, history, metrics,
+    open_flows, plan, servers, status, whatif, whoami,
 };
 
 /// What the document says of the API as a whole.
@@ -25,7 +29,11 @@ use super::{
             faster. A change is on disk and in the packet path when it is answered with 200, 201 \
             or 204; with 202 it is accepted and not complete yet, and \
             `/v1/status?wait_generation=` waits for it. A refused change leaves everything as it \
-            was. Times are RFC 3339 in UTC; durations end in `_ms`.",
+            was. Times are RFC 3339 in UTC; durations end in `_ms`.\n\n\
+            The unix socket asks nobody who he is, a port with credentials asks everybody, also \
+            about the daemon's health. Roles: `viewer` reads, `operator` also moves (moves, \
+            drains, plans, closing of flows), `admin` may everything; each operation's security \
+            names the least one.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
@@ -133,6 +141,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status::get_status))
         .routes(routes!(health::get_health))
+        .routes(routes!(whoami::get_caller))
         .routes(routes!(health::get_ready))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(servers::list_servers))
@@ -142,7 +151,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
             servers::patch_server,
             servers::delete_server
         ))
-        .routes(routes!(devices::list_devices))
+        .routes(routes!(device_list::list_devices))
         .routes(routes!(devices::get_device, devices::put_device, devices::delete_device))
         .routes(routes!(clients::put_client))
         .routes(routes!(associations::list_associations, associations::patch_associations))
@@ -161,7 +170,66 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// The OpenAPI document as text; `openapi.json` in the crate's directory is this.
 #[must_use]
 pub fn document() -> String {
-    to_json(&routes().into_openapi())
+    to_json(&guarded(routes().into_openapi()))
+}
+
+/// The document with what every operation has in common: how to show who one is, the least role,
+/// and the refusals.
+pub(super) fn guarded(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                guard(operation, needed(&method, path));
+            }
+        }
+    }
+    let components = document.components.get_or_insert_default();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A token that `redirector token new` made. Asked for where `[api]` has `credentials`; \
+         never on the unix socket.",
+    ));
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer.build()));
+    components.add_security_scheme(
+        CERTIFICATE,
+        SecurityScheme::MutualTls {
+            description: Some(
+                "A client certificate of an authority in `client_ca`; the file of credentials \
+                 says who has which of its names."
+                    .to_owned(),
+            ),
+            deprecated: None,
+            extensions: None,
+        },
+    );
+    document
+}
+
+const BEARER: &str = "bearer";
+const CERTIFICATE: &str = "certificate";
+
+fn guard(operation: &mut Operation, least: Role) {
+    operation.security = Some(vec![
+        SecurityRequirement::new(BEARER, [least.name()]),
+        SecurityRequirement::new(CERTIFICATE, [least.name()]),
+        SecurityRequirement::default(),
+    ]);
+    let responses = &mut operation.responses.responses;
+    let Some(RefOr::T(like)) = responses.get("429").cloned() else { return };
+    let says = |text: &str| {
+        let mut response = like.clone();
+        response.description = text.to_owned();
+        RefOr::T(response)
+    };
+    let known = "Nobody is known by these credentials, or there are none.";
+    responses.insert("401".to_owned(), says(known));
+    responses.insert("403".to_owned(), says("The role is too low for this."));
 }
 
 /// The text of a document, with a final line break.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::extract::{Body, IfMatch};
+use super::caller::{Asked, audit};
+use super::extract::Body;
 use super::load::{Forecast, rounded, time};
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -109,10 +110,12 @@ pub(super) async fn get_plan(State(api): State<Api>) -> Result<Reply<Plan>, Prob
     responses((status = 200, body = Plan), ChangeProblems))]
 pub(super) async fn apply_plan(
     State(api): State<Api>,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     Body(Word {}): Body<Word>,
 ) -> Result<Reply<Plan>, Problem> {
-    let applied = api.daemon.apply_plan(seen).await?;
+    let applied = api.daemon.apply_plan(asked.seen).await;
+    noted(&asked, "apply the plan", applied.as_ref().ok().map(|applied| applied.generation));
+    let applied = applied?;
     let view = api.daemon.plan().await?;
     Ok(Reply::ok(applied.generation, view.into()))
 }
@@ -123,11 +126,19 @@ pub(super) async fn apply_plan(
     responses((status = 200, body = Plan), ChangeProblems))]
 pub(super) async fn discard_plan(
     State(api): State<Api>,
-    IfMatch(seen): IfMatch,
+    asked: Asked,
     Body(Word {}): Body<Word>,
 ) -> Result<Reply<Plan>, Problem> {
-    let view = api.daemon.discard_plan(seen).await?;
+    let view = api.daemon.discard_plan(asked.seen).await;
+    noted(&asked, "discard the plan", view.as_ref().ok().map(|view| view.generation));
+    let view = view?;
     Ok(Reply::ok(view.generation, view.into()))
+}
+
+/// Leaves an audit line of a word about the plan; `generation` is there if it was taken.
+fn noted(asked: &Asked, what: &str, generation: Option<u64>) {
+    let outcome = if generation.is_some() { "done" } else { "refused" };
+    audit(&asked.caller, what, generation, outcome);
 }
 
 impl From<PlanView> for Plan {

@@ -103,6 +103,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
+    /// Its stable name.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The same problem, in a field of the body.
     pub fn in_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
@@ -142,6 +147,15 @@ impl IntoResponse for Problem {
         }
         if let Some(generation) = self.generation {
             response.headers_mut().insert(header::ETAG, etag(generation));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3: whoever showed nothing is told no error.
+            let challenge = match self.code {
+                "no_credentials" => "Bearer realm=\"redirector\"",
+                _ => "Bearer realm=\"redirector\", error=\"invalid_token\"",
+            };
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         let later = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
         if later.contains(&self.status) {

@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::Asked;
-use super::extract::{Body, OnlyNew, PathName};
+use super::extract::{Body, OnlyNew, Params, PathName};
 use super::flows::Flows;
 use super::load::Load;
 use super::openapi::{ChangeProblems, ReadProblems};
@@ -49,6 +49,9 @@ pub struct Server {
     pub next_hop: Option<NextHop>,
     /// Devices that are reached through it now.
     pub devices: Vec<String>,
+    /// How many devices these are.
+    #[serde(default)]
+    pub devices_len: usize,
     /// Open flows on it.
     pub flows_len: u64,
     /// Packets sent to it.
@@ -69,6 +72,15 @@ pub struct Server {
     /// How loaded it is.
     #[serde(default)]
     pub load: Load,
+}
+
+impl Server {
+    /// Leaves out what grows with the devices.
+    fn shorten(&mut self) {
+        self.devices.clear();
+        let health = self.health;
+        self.paths.retain(|_, path| *path != health);
+    }
 }
 
 /// Where frames for a server leave, and to whom.
@@ -123,13 +135,32 @@ pub struct PatchServer {
     pub state: AdminState,
 }
 
+/// How much of each server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ServerQuery {
+    /// Without what grows with the devices: `devices` is empty, and `paths` has only those whose
+    /// health is not the server's.
+    #[serde(default)]
+    #[param(required = false)]
+    brief: bool,
+}
+
 /// Lists all servers.
-#[utoipa::path(get, path = "/v1/servers", tag = "servers",
+#[utoipa::path(get, path = "/v1/servers", tag = "servers", params(ServerQuery),
     responses((status = 200, body = ServerList), ReadProblems))]
-pub(super) async fn list_servers(State(api): State<Api>) -> Result<Reply<ServerList>, Problem> {
+pub(super) async fn list_servers(
+    State(api): State<Api>,
+    Params(query): Params<ServerQuery>,
+) -> Result<Reply<ServerList>, Problem> {
     let snapshot = api.daemon.snapshot().await?;
     let view = View::of(&snapshot);
-    let items = snapshot.spec.servers.keys().filter_map(|name| view.server(name)).collect();
+    let mut items: Vec<Server> =
+        snapshot.spec.servers.keys().filter_map(|name| view.server(name)).collect();
+    if query.brief {
+        items.iter_mut().for_each(Server::shorten);
+    }
     Ok(Reply::ok(snapshot.spec.generation, ServerList { items }))
 }
 
@@ -248,6 +279,7 @@ impl<'s> View<'s> {
             probe_ms: health.and_then(|health| health.probe_ms),
             paths: self.snapshot.paths.get(name).cloned().unwrap_or_default(),
             next_hop: self.next_hop(name),
+            devices_len: self.devices.get(name).map_or(0, Vec::len),
             devices: self.devices.get(name).cloned().unwrap_or_default(),
             flows_len: self.flows.on_server(server.id),
             packets: count.packets,

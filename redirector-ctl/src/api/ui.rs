@@ -33,12 +33,14 @@ const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static FILES: [File; 11] = [
+static FILES: [File; 13] = [
     file!("/", HTML, "index.html"),
     file!("/ui/style.css", STYLE, "style.css"),
     file!("/ui/icon.svg", "image/svg+xml", "icon.svg"),
     file!("/ui/main.js", SCRIPT, "main.js"),
     file!("/ui/feed.js", SCRIPT, "feed.js"),
+    file!("/ui/login.js", SCRIPT, "login.js"),
+    file!("/ui/stream.js", SCRIPT, "stream.js"),
     file!("/ui/model.js", SCRIPT, "model.js"),
     file!("/ui/dom.js", SCRIPT, "dom.js"),
     file!("/ui/map.js", SCRIPT, "map.js"),
@@ -46,6 +48,12 @@ static FILES: [File; 11] = [
     file!("/ui/panels.js", SCRIPT, "panels.js"),
     file!("/ui/move.js", SCRIPT, "move.js"),
 ];
+
+/// Whether a file is at `path`. They are alike for everybody and say nothing of this redirector, so
+/// that a browser gets them before anybody has logged in.
+pub(super) fn is_file(path: &str) -> bool {
+    FILES.iter().any(|file| file.path == path)
+}
 
 /// Adds a route for each file.
 pub(super) fn routes(router: Router<Api>) -> Router<Api> {
@@ -63,6 +71,9 @@ fn answer(file: &'static File) -> impl IntoResponse {
         fixed(header::CONTENT_SECURITY_POLICY, POLICY),
         fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         fixed(header::REFERRER_POLICY, "no-referrer"),
+        fixed(header::X_FRAME_OPTIONS, "DENY"),
+        fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     (headers, file.text)
 }

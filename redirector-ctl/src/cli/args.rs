@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
+use super::access_args::{AccessArgs, TokenCommand};
 use super::device_args::{AddDevice, OpenFlowsArg, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
 use super::plan::{PlanCommand, SourceArgs};
@@ -45,7 +46,8 @@ pub struct Args {
 /// Options of every command.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Options {
-    /// Where the daemon answers: unix:/path/to/socket or http://127.0.0.1:7070
+    /// Where the daemon answers: unix:/path/to/socket, http://127.0.0.1:7070 or
+    /// https://gateway.example:7070
     #[arg(long, global = true, value_name = "ADDRESS")]
     #[arg(env = "REDIRECTOR_API", default_value = DEFAULT_API)]
     pub api: Address,
@@ -55,6 +57,9 @@ pub struct Options {
     /// After a change, wait until it is in the packet path and what it made drain has drained
     #[arg(long, global = true)]
     pub wait: bool,
+    /// What a port with credentials asks for
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Where the daemon answers.
@@ -73,9 +78,12 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.into()));
         }
-        let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host());
+        let url = Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         url.map(Self::Http).ok_or_else(|| {
-            "write unix:/path/to/socket or http://ADDRESS:PORT, such as http://127.0.0.1:7070"
+            "write unix:/path/to/socket or http://ADDRESS:PORT, such as http://127.0.0.1:7070, \
+             or https:// and the name in the daemon's certificate"
                 .into()
         })
     }
@@ -110,6 +118,9 @@ pub enum Command {
     Detach(ConfigFile),
     /// Print the OpenAPI document
     Openapi,
+    /// Credentials for a port that asks for them
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  redirector completions bash > \
                             /usr/share/bash-completion/completions/redirector")]
@@ -236,8 +247,8 @@ pub struct ServerName {
 /// What can be done with devices.
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
-    /// List all devices
-    List,
+    /// List devices, by name
+    List(DevicePage),
     /// Show one device
     Show(DeviceName),
     /// Move a device: its new flows go to another server
@@ -278,6 +289,20 @@ pub enum DeviceCommand {
     Add(Box<AddDevice>),
     /// Remove a device; its open flows are reset
     Remove(DeviceName),
+}
+
+/// Which devices.
+#[derive(Debug, ClapArgs)]
+pub struct DevicePage {
+    /// Only those whose name, address or server has these words
+    #[arg(long, value_name = "WORDS")]
+    pub search: Option<String>,
+    /// At most so many, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub limit: u64,
+    /// Go on where an earlier list has ended
+    #[arg(long)]
+    pub cursor: Option<String>,
 }
 
 /// A device.

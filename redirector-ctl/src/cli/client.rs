@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, Url, header};
 
-use super::args::Address;
+use super::args::{Address, Options};
 use super::request::Request;
 use crate::api::problem::ProblemBody;
 
@@ -30,6 +30,9 @@ pub enum AskError {
         /// The innermost cause.
         reason: String,
     },
+    /// What is to be shown to it cannot be.
+    #[error("{0}")]
+    Access(String),
     /// The daemon refuses, or cannot.
     #[error("{}", in_words(problem))]
     Refused {
@@ -73,12 +76,13 @@ pub(super) struct Answer {
 }
 
 /// Sends a request; gives a good answer.
-pub(super) async fn send(address: &Address, request: &Request) -> Result<Answer, AskError> {
+pub(super) async fn send(options: &Options, request: &Request) -> Result<Answer, AskError> {
+    let address = &options.api;
     let failed = |error: reqwest::Error| AskError::Unreachable {
         address: address.to_string(),
         reason: innermost(&error),
     };
-    let client = client(address).timeout(TIMEOUT).build().map_err(failed)?;
+    let client = client(options)?.timeout(TIMEOUT).build().map_err(failed)?;
     let mut call = client.request(request.method.clone(), url(address, request));
     if let Some(body) = &request.body {
         call = call.json(body);
@@ -119,15 +123,16 @@ impl Stream {
 
 /// Opens the stream of events after number `after`, or after the one with the id `last_id`.
 pub(super) async fn stream(
-    address: &Address,
+    options: &Options,
     after: u64,
     last_id: Option<&str>,
 ) -> Result<Stream, AskError> {
+    let address = &options.api;
     let failed = |error: reqwest::Error| AskError::Unreachable {
         address: address.to_string(),
         reason: innermost(&error),
     };
-    let client = client(address).read_timeout(STREAM_TIMEOUT).build().map_err(failed)?;
+    let client = client(options)?.read_timeout(STREAM_TIMEOUT).build().map_err(failed)?;
     let request = Request::stream(after);
     let mut call = client.get(url(address, &request)).header(header::ACCEPT, "text/event-stream");
     if let Some(id) = last_id {
@@ -141,15 +146,19 @@ pub(super) async fn stream(
     Err(refusal(address, status, answer.bytes().await.map_err(failed)?.to_vec()))
 }
 
-/// The daemon is on this machine: no proxy of the environment is asked, no redirect followed.
-fn client(address: &Address) -> reqwest::ClientBuilder {
+/// Whoever asks has said where the daemon is: no proxy of the environment is asked, no redirect
+/// followed.
+fn client(options: &Options) -> Result<reqwest::ClientBuilder, AskError> {
     let builder = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT);
-    match address {
-        Address::Unix(path) => builder.unix_socket(path.as_path()),
-        Address::Http(_) => builder,
+    match &options.api {
+        // Reading the system's authorities takes longer than most answers.
+        Address::Unix(path) => {
+            Ok(builder.unix_socket(path.as_path()).tls_built_in_root_certs(false))
+        }
+        Address::Http(url) => options.access.show_to(url, builder).map_err(AskError::Access),
     }
 }
 

@@ -14,7 +14,8 @@ use super::client::{self, AskError};
 use super::request::Request;
 use super::{Exit, complain};
 use crate::api::desired::Desired;
-use crate::api::devices::{Device, DeviceList, PutDevice};
+use crate::api::device_list::DeviceList;
+use crate::api::devices::{Device, PutDevice};
 use crate::api::servers::{PutServer, Server, ServerList};
 
 /// Prints what there is, in the form that [`apply`] takes.
@@ -93,11 +94,18 @@ struct Present {
 
 impl Present {
     async fn ask(options: &Options) -> Result<Self, AskError> {
-        let (servers, _) = list::<ServerList>("servers", options).await?;
-        let (devices, generation) = list::<DeviceList>("devices", options).await?;
-        let servers = servers.items.into_iter().map(|one| (one.name.clone(), one));
-        let devices = devices.items.into_iter().map(|one| (one.name.clone(), one));
-        Ok(Self { generation, servers: servers.collect(), devices: devices.collect() })
+        let (servers, _) = list::<ServerList>(&Request::list("servers"), options).await?;
+        let servers = servers.items.into_iter().map(|one| (one.name.clone(), one)).collect();
+        let (mut devices, mut cursor) = (BTreeMap::new(), None);
+        loop {
+            let page = Request::devices_from(cursor);
+            let (page, generation) = list::<DeviceList>(&page, options).await?;
+            devices.extend(page.items.into_iter().map(|one| (one.name.clone(), one)));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(Self { generation, servers, devices });
+            }
+        }
     }
 
     fn desired(&self) -> Desired {
@@ -108,10 +116,10 @@ impl Present {
 }
 
 async fn list<T: DeserializeOwned>(
-    what: &str,
+    request: &Request,
     options: &Options,
 ) -> Result<(T, Option<u64>), AskError> {
-    let answer = client::send(&options.api, &Request::list(what)).await?;
+    let answer = client::send(options, request).await?;
     let address = options.api.to_string();
     let strange = |_| AskError::Strange { address, status: answer.status };
     Ok((serde_json::from_slice(&answer.body).map_err(strange)?, answer.generation))
@@ -207,7 +215,7 @@ async fn carry_out(
     for (done_len, step) in steps.iter().enumerate() {
         let method = if step.to.is_some() { Method::PUT } else { Method::DELETE };
         let request = Request::change(method, step.kind, &step.name, step.to.clone(), generation);
-        match client::send(&options.api, &request).await {
+        match client::send(options, &request).await {
             Ok(answer) => generation = answer.generation,
             Err(error) => {
                 let (kind, name) = (step.kind.trim_end_matches('s'), &step.name);

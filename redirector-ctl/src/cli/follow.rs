@@ -30,7 +30,7 @@ pub(super) async fn follow(
     let mut last_id: Option<String> = None;
     let mut tries = 0;
     loop {
-        match client::stream(&options.api, after, last_id.as_deref()).await {
+        match client::stream(options, after, last_id.as_deref()).await {
             Ok(mut stream) => {
                 tries = 0;
                 let mut printer = Printer { output: options.output, last_id: &mut last_id };

@@ -1,6 +1,7 @@
 //! The command line: arguments, one HTTP request, one table. It knows the daemon only through the
 //! API, like any other client.
 
+mod access_args;
 mod args;
 mod check_args;
 mod client;
@@ -21,6 +22,7 @@ mod words;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+pub use access_args::TokenCommand;
 pub use args::{Address, Args, Ask, Command, ConfigFile, Options, Output};
 pub use client::AskError;
 use reqwest::{Method, StatusCode};
@@ -71,7 +73,7 @@ pub async fn ask(
             return Ok(Exit::Usage);
         }
     };
-    match client::send(&options.api, &request).await {
+    match client::send(options, &request).await {
         Ok(answer) => {
             let exit = if answer.status == StatusCode::ACCEPTED {
                 pending(&answer.body, err)?

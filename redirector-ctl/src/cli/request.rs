@@ -64,6 +64,12 @@ impl Request {
         Self::show(&[what])
     }
 
+    /// A page of the devices, for a program.
+    pub fn devices_from(cursor: Option<String>) -> Self {
+        let query = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
+        Self { query, ..Self::list("devices") }
+    }
+
     /// The status, when the tables hold a generation.
     pub fn status_of(generation: u64) -> Self {
         let query = vec![("wait_generation", generation.to_string())];
@@ -198,7 +204,12 @@ fn state(name: &str, state: AdminState) -> Request {
 
 fn device(command: DeviceCommand) -> Result<Request, String> {
     match command {
-        DeviceCommand::List => Ok(Request::get(&["devices"], table::devices)),
+        DeviceCommand::List(list) => {
+            let wishes = [("search", list.search), ("cursor", list.cursor)];
+            let mut query = vec![("limit", list.limit.to_string())];
+            query.extend(wishes.into_iter().filter_map(|(name, wish)| Some((name, wish?))));
+            Ok(Request { query, ..Request::get(&["devices"], table::devices) })
+        }
         DeviceCommand::Show(device) => Ok(Request::get(&["devices", &device.name], table::device)),
         DeviceCommand::Move { name, to, policy } => {
             let body = PutAssociation { server: to, policy: policy.policy()? };

@@ -8,7 +8,8 @@ use super::words::{
 };
 use crate::api::associations::{Association, AssociationList, Moved};
 use crate::api::clients::MovedClient;
-use crate::api::devices::{Device, DeviceList};
+use crate::api::device_list::DeviceList;
+use crate::api::devices::Device;
 use crate::api::events::EventList;
 use crate::api::load::{Forecast, Load, SignalReading};
 use crate::api::servers::{Server, ServerList};
@@ -131,7 +132,9 @@ pub(super) fn devices(body: &[u8]) -> Shown {
             draining,
         ]);
     }
-    Ok(text(&table))
+    let total = list.total;
+    let more = list.next.map(|next| format!("of {total} devices; the next: --cursor {next}\n"));
+    Ok(text(&table) + &more.unwrap_or_default())
 }
 
 /// `redirector device show`.

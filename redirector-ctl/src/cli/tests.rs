@@ -317,6 +317,8 @@ async fn a_question_about_a_death_says_what_would_move() {
     assert!(unknown.err.contains("there is no server s9"), "{}", unknown.err);
     let closed = run(&socket, "flow close tcp-10.0.1.11-1-10.0.1.100-10809").await;
     assert!(closed.err.contains("there is no open flow"), "{}", closed.err);
+    let flows = run(&socket, "flow list --device disk-a").await;
+    assert!(flows.exit == Exit::Done && flows.out.starts_with("DEVICE"), "{flows:?}");
     let closed = run(&socket, "flow close nonsense").await;
     assert!(closed.err.contains("looks like tcp-10.0.1.11"), "{}", closed.err);
 }

@@ -87,7 +87,7 @@ async fn left(drains: &Drains, options: &Options) -> Result<String, AskError> {
 }
 
 async fn get<T: DeserializeOwned>(request: &Request, options: &Options) -> Result<T, AskError> {
-    let answer = client::send(&options.api, request).await?;
+    let answer = client::send(options, request).await?;
     let address = options.api.to_string();
     let status = answer.status;
     serde_json::from_slice(&answer.body).map_err(|_| AskError::Strange { address, status })

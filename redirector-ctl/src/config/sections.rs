@@ -1,6 +1,6 @@
 //! The sections of the file: their fields, defaults and ranges.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use toml::de::DeTable;
@@ -8,19 +8,15 @@ use toml::de::DeTable;
 use super::problem::Report;
 use super::reader::Section;
 use super::{
-    ApiConfig, Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig,
-    XdpMode,
+    Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig, XdpMode,
 };
-use super::{device, own, planning};
+use super::{api, device, own, planning};
 use crate::core::seed::SeedServer;
 use crate::core::service::{IDLE_MAX_MS, IDLE_MIN_MS};
 use crate::core::spec::AdminState;
 
 const STATE_DIR: &str = "/var/lib/redirector";
 const BPFFS_DIR: &str = "/sys/fs/bpf/redirector";
-const UNIX_SOCKET: &str = "/run/redirector/api.sock";
-/// `sockaddr_un.sun_path` has 108 bytes, the last of which is 0 (unix(7)).
-const SOCKET_PATH_MAX: usize = 107;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -52,7 +48,7 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Config {
     let mut root = Section::root(table.into_inner());
     let config = Config {
         redirector: redirector(root.section("redirector", report), report),
-        api: api(root.section("api", report), report),
+        api: api::api(root.section("api", report), report),
         limits: limits(root.section("limits", report), report),
         health: health(root.section("health", report), report),
         flows: flows(root.section("flows", report), report),
@@ -107,38 +103,6 @@ fn redirector(mut section: Section<'_>, report: &mut Report<'_>) -> RedirectorCo
     };
     section.finish(report);
     config
-}
-
-fn api(mut section: Section<'_>, report: &mut Report<'_>) -> ApiConfig {
-    let mut unix_socket = path(&mut section, "unix_socket", report);
-    if unix_socket.as_ref().is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX) {
-        let detail = format!("is longer than {SOCKET_PATH_MAX} bytes; use a shorter path");
-        report.problem("api.unix_socket", detail);
-    }
-    let expected = "an address and port; write one such as 127.0.0.1:7070";
-    let listen: Option<SocketAddr> = section.parsed("listen", expected, report);
-    if let Some(listen) = listen {
-        check_listen(listen, report);
-    }
-    if unix_socket.is_none() && listen.is_none() {
-        unix_socket = Some(UNIX_SOCKET.into());
-    }
-    section.finish(report);
-    ApiConfig { unix_socket, listen }
-}
-
-fn check_listen(listen: SocketAddr, report: &mut Report<'_>) {
-    if !listen.ip().is_loopback() {
-        let detail = format!(
-            "{} is not a loopback address, and the API has no credentials yet, so anybody on that \
-             network could move devices; use 127.0.0.1 or [::1]",
-            listen.ip()
-        );
-        report.problem("api.listen", detail);
-    }
-    if listen.port() == 0 {
-        report.problem("api.listen", "port 0 cannot be found by clients; write 1 to 65535");
-    }
 }
 
 fn limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsConfig {
@@ -238,7 +202,11 @@ fn server(section: &mut Section<'_>, n: usize, report: &mut Report<'_>) -> SeedS
 }
 
 /// An absolute path.
-fn path(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<PathBuf> {
+pub(super) fn path(
+    section: &mut Section<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<PathBuf> {
     let path = PathBuf::from(section.string(key, report)?);
     if path.is_absolute() {
         return Some(path);

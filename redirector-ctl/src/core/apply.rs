@@ -10,12 +10,14 @@ mod lives;
 mod moves;
 mod servers;
 mod service;
+mod taken;
 #[cfg(test)]
 mod tests;
 
 pub use clients::{ClientHold, ClientMove};
 pub(super) use devices::{DevicePut, put as put_device};
 pub(super) use servers::{ServerPut, put as put_server};
+pub(super) use taken::Taken;
 
 use super::change::{Change, Context, SpecError};
 use super::check;
@@ -55,7 +57,8 @@ impl Spec {
                 check::judge_from_outside(device, problems);
                 let was = self.devices.remove(name);
                 let put = DevicePut { name, device, honour_server: true };
-                put_device(self, &put, was, ctx, problems);
+                let taken = Taken::by(self);
+                put_device((self, &taken), &put, was, ctx, problems);
             }
             Change::RemoveDevice { name } => devices::remove(self, name, problems),
             Change::Associate { moves, cause } => {

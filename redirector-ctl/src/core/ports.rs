@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -52,7 +53,7 @@ impl PortRange {
     }
 
     /// Its ports, in order.
-    pub fn ports(self) -> impl Iterator<Item = u16> {
+    pub fn ports(self) -> RangeInclusive<u16> {
         self.first..=self.last
     }
 

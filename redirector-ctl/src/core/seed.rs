@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::apply::{DevicePut, ServerPut, put_device, put_server};
+use super::apply::{DevicePut, ServerPut, Taken, put_device, put_server};
 use super::change::{Context, DeviceSpec, SpecError};
 use super::spec::{AdminState, Device, LoadSources, Name, Server, Spec};
 use super::validate::Problems;
@@ -165,6 +165,7 @@ impl Seed {
     ) {
         let mut order: Vec<(usize, &SeedDevice)> = self.devices.iter().enumerate().collect();
         order.sort_by_key(|(_, device)| !earlier.devices.contains_key(&device.name));
+        let mut taken = Taken::by(spec);
         for (n, device) in order {
             let mut part = Problems::default();
             if spec.devices.contains_key(&device.name) {
@@ -179,10 +180,11 @@ impl Seed {
                     was.association.drains.retain(|d| can_drain(&spec.servers, wish, &d.server));
                 }
                 let put = DevicePut { name, device: wish, honour_server: false };
-                put_device(spec, &put, was, ctx, &mut part);
+                put_device((spec, &taken), &put, was, ctx, &mut part);
                 if let Some(put) = spec.devices.get_mut(name) {
                     // The server that it left may be gone with the earlier configuration.
                     put.association.drains.retain(|d| can_drain(&spec.servers, wish, &d.server));
+                    taken.add(name, put);
                 }
             }
             problems.under(&format!("device[{n}]"), part);

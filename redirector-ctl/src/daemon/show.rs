@@ -2,14 +2,56 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::kernel::Kernel;
 use super::owner::Owner;
 use super::{Own, ServerHealth, Snapshot};
 use crate::core::health::{Health, PathHealth};
 use crate::core::spec::{Name, Spec};
+use crate::platform::clock::Stopwatch;
+
+/// A snapshot costs so many times less than the time for which it is shown again: with tens of
+/// thousands of devices a copy takes long, and those who ask must not take all of the loop's time.
+const SHOWN_AGAIN: u128 = 10;
+
+/// A snapshot that was made faster is not kept.
+const KEPT_FROM: Duration = Duration::from_millis(2);
+
+/// The last snapshot, and what has to be as it was for it to be shown again.
+#[derive(Debug)]
+pub(super) struct LastShown {
+    snapshot: Arc<Snapshot>,
+    /// Generations desired and applied, and the last event.
+    of: (u64, u64, u64),
+    took: Duration,
+    since: Stopwatch,
+}
 
 impl<K: Kernel> Owner<K> {
+    /// The snapshot that is shown: a new one, or one that has just been made, if nothing has
+    /// happened since.
+    pub(super) fn shown_snapshot(&mut self) -> Arc<Snapshot> {
+        let of = (self.spec.generation, self.applied_generation, *self.events.latest.borrow());
+        if let Some(last) = &self.shown.last
+            && last.of == of
+            && last.since.elapsed().as_nanos() < SHOWN_AGAIN * last.took.as_nanos()
+        {
+            return Arc::clone(&last.snapshot);
+        }
+        let watch = Stopwatch::start();
+        let snapshot = Arc::new(self.snapshot());
+        let took = watch.elapsed();
+        // Small ones are cheaper to make anew than to keep.
+        self.shown.last = (took >= KEPT_FROM).then(|| LastShown {
+            snapshot: Arc::clone(&snapshot),
+            of,
+            took,
+            since: Stopwatch::start(),
+        });
+        snapshot
+    }
+
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let spec = self.shown_spec();
         let clock = &self.settings.clock;

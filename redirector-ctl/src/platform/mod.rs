@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod files;
 pub mod netlink;
 pub mod probe;
 pub mod scrape;

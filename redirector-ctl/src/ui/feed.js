@@ -1,5 +1,8 @@
 // What the page knows: asked of the API again and again, at once when an event says so.
 
+import { askForToken, credentials, noteCaller } from "./login.js";
+import { listen } from "./stream.js";
+
 /** Time from one round to the next, in ms; longer where answers are long in coming. */
 const PERIOD_MS = 2000;
 /** From an event to the round that it asks for, in ms. */
@@ -10,17 +13,24 @@ const STALE_MS = 6000;
 const ANSWER_MS = 15000;
 /** Rounds until something that is not available is asked for again. */
 const MISSING_ROUNDS = 15;
+/** The status of an answer to somebody who is not known. */
+const UNKNOWN = 401;
 const EVENTS_MAX = 1000;
 /** Points that the page keeps of its own, about half an hour. */
 const SEEN_MAX = 900;
-/** Beyond this many devices the page keeps no points of them. */
-const SEEN_DEVICES_MAX = 500;
+/** Beyond this many devices the page asks for those that it shows, and keeps no points of them. */
+const DEVICES_MAX = 500;
+/** Devices that drain, asked for besides then. */
+const DRAINING_MAX = 50;
 
 /** Everything known. Times are ms since the Unix epoch. */
 export const known = {
   status: null,
   servers: [],
   devices: [],
+  /** How many devices fit the filter; more than there are in `devices` if `isPartial`. */
+  fittingLen: 0,
+  isPartial: false,
   plan: null,
   events: [],
   generation: null,
@@ -35,6 +45,9 @@ export const known = {
   drains: new Map(),
 };
 
+/** What is wanted of the devices where not all of them are asked for. */
+export const wish = { search: "", order: "name" };
+
 /** A refusal of the API: its words are for people. */
 export class Refusal extends Error {
   constructor(status, problem) {
@@ -46,7 +59,7 @@ export class Refusal extends Error {
 
 /** Asks the API. Throws a Refusal, or a plain error when there is no answer. */
 export async function ask(path, { method = "GET", body, seen } = {}) {
-  const headers = { accept: "application/json" };
+  const headers = { accept: "application/json", ...credentials() };
   if (body) headers["content-type"] = "application/json";
   if (seen !== undefined) headers["if-match"] = `"${seen}"`;
   const response = await fetch(path, {
@@ -101,6 +114,11 @@ export async function follow(changed) {
       known.fault = null;
       openStream();
     } catch (error) {
+      if (error.status === UNKNOWN) {
+        forget();
+        await askForToken(error.message);
+        continue;
+      }
       known.fault = error instanceof Refusal ? error.message : "no answer from the daemon";
     }
     round += 1;
@@ -119,11 +137,21 @@ export async function follow(changed) {
 const shown = () =>
   new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 
+/** Whoever comes next may be somebody else. */
+function forget() {
+  Object.assign(known, { status: null, servers: [], devices: [], plan: null, events: [] });
+  Object.assign(known, { answeredAt: null, fault: null, hasCaller: false });
+  samples.length = 0;
+}
+
 async function takeAll() {
+  // Alone and first, so that whoever is not known is told so once.
+  if (!known.hasCaller) noteCaller(await askIfThere("/v1/caller"));
+  known.hasCaller = true;
   const [status, servers, devices, plan] = await Promise.all([
     ask("/v1/status"),
-    ask("/v1/servers"),
-    ask("/v1/devices"),
+    ask("/v1/servers?brief=true"),
+    askDevices(),
     askIfThere("/v1/plan"),
   ]);
   if (known.status && known.status.started_at !== status.body.started_at) {
@@ -133,13 +161,29 @@ async function takeAll() {
   }
   known.status = status.body;
   known.servers = servers.body.items;
-  known.devices = devices.body.items;
+  known.devices = devices.items;
+  known.fittingLen = devices.total;
+  known.isPartial = devices.isPartial;
   known.generation = devices.generation;
   known.plan = plan;
   known.answeredAt = Date.now();
   await takeEvents();
   measure();
   noteDrains();
+}
+
+/** All devices; where there are too many, those that are wanted and those that drain. */
+async function askDevices() {
+  const { body, generation } = await ask(`/v1/devices?limit=${DEVICES_MAX}`);
+  if (body.total <= body.items.length) return { ...body, generation, isPartial: false };
+  const query = new URLSearchParams({ limit: DEVICES_MAX, ...wish });
+  const [wanted, draining] = await Promise.all([
+    ask(`/v1/devices?${query}`),
+    ask(`/v1/devices?draining=true&limit=${DRAINING_MAX}`),
+  ]);
+  const all = new Map([...draining.body.items, ...wanted.body.items].map((one) => [one.name, one]));
+  const items = [...all.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { items, total: wanted.body.total, generation: wanted.generation, isPartial: true };
 }
 
 async function takeEvents() {
@@ -177,7 +221,7 @@ function measure() {
       known.rates.devices.set(name, traffic.bytes_per_second);
     }
   }
-  const keepDevices = known.devices.length <= SEEN_DEVICES_MAX;
+  const keepDevices = known.devices.length <= DEVICES_MAX;
   known.seen.push({
     at: known.answeredAt,
     servers: known.rates.servers,
@@ -207,18 +251,16 @@ function noteDrains() {
 /** Time from one attempt at the event stream to the next, in ms. */
 const STREAM_MS = 60000;
 
-let stream = null;
+let isListening = false;
 let streamTriedAt = -Infinity;
 
 /** Follows the event stream, if the daemon has one. Polling goes on: figures are no events. */
-function openStream() {
-  const isOpen = stream && stream.readyState !== EventSource.CLOSED;
-  if (isOpen || performance.now() - streamTriedAt < STREAM_MS) return;
+async function openStream() {
+  if (isListening || performance.now() - streamTriedAt < STREAM_MS) return;
   streamTriedAt = performance.now();
-  stream = new EventSource(`/v1/events?after=${known.events.at(-1)?.id ?? 0}`);
-  stream.onopen = () => (known.stream = "events");
-  stream.onerror = () => (known.stream = "polling");
-  stream.onmessage = refresh;
-  stream.addEventListener("lost", refresh);
-  stream.addEventListener("end", refresh);
+  isListening = true;
+  const opened = () => (known.stream = "events");
+  await listen(known.events.at(-1)?.id ?? 0, { opened, told: refresh });
+  isListening = false;
+  known.stream = "polling";
 }

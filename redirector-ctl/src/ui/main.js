@@ -2,7 +2,7 @@
 
 import { drawHistory, drawTimeline } from "./charts.js";
 import { byId, clock, el, show, span } from "./dom.js";
-import { askIfThere, follow, known, staleness } from "./feed.js";
+import { askIfThere, follow, known, refresh, staleness, wish } from "./feed.js";
 import { drawMap } from "./map.js";
 import { matching, top } from "./model.js";
 import { askApply, askMove, discard, showPreview } from "./move.js";
@@ -130,11 +130,15 @@ document.addEventListener("keydown", (event) => {
 });
 byId("filter").addEventListener("input", (event) => {
   Object.assign(view, { filter: event.target.value, pages: 1 });
+  wish.search = view.filter;
   draw();
+  if (known.isPartial) refresh();
 });
 byId("order").addEventListener("change", (event) => {
   view.order = event.target.value;
+  wish.order = view.order;
   draw();
+  if (known.isPartial) refresh();
 });
 byId("all-events").addEventListener("change", draw);
 byId("history-of").addEventListener("change", async (event) => {

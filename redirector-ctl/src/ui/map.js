@@ -51,7 +51,8 @@ export function drawMap(place, legend, { known, devices }) {
   };
   const busiest = drawn(devices, known.servers, known.rates.devices, DEVICES_MAX);
   const servers = serversToDraw(known.servers, devices, busiest);
-  const hidden = devices.length - busiest.length;
+  const fitting = known.isPartial ? known.fittingLen : devices.length;
+  const hidden = fitting - busiest.length;
   const heights = [busiest.length * ROW + (hidden > 0 ? 24 : 0), servers.length * (BOX + GAP) - GAP];
   const height = Math.max(60, ...heights) + 4;
   const top = (own) => (height - own) / 2;
@@ -82,7 +83,7 @@ export function drawMap(place, legend, { known, devices }) {
     legend,
     kinds.map((kind) => el("span", { class: "key" }, mark(kind), ` ${kind}`)),
     " Lines: solid for new flows, dashed for flows that drain, dotted to the backup. ",
-    hidden > 0 && `Drawn are the ${busiest.length} busiest of ${count(devices.length)} devices. `,
+    hidden > 0 && `Drawn are the ${busiest.length} busiest of ${count(fitting)} devices. `,
     unseen > 0 && `${many(unseen, "server")} not drawn: filter by name.`,
   );
 }
@@ -159,7 +160,7 @@ function serverBox(server, y, size, onIt) {
   const width = size.right - 4;
   const bytes = onIt.reduce((sum, one) => sum + one.rate, 0);
   const figures = [
-    many(server.devices.length, "device"),
+    many(server.devices_len, "device"),
     many(server.flows_len, "flow"),
     width > 220 && rate(bytes),
   ].filter(Boolean);

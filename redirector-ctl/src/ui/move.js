@@ -2,6 +2,7 @@
 
 import { byId, clock, el, many, show, span } from "./dom.js";
 import { ask, known, refresh } from "./feed.js";
+import { refusal } from "./login.js";
 import { loadWords, mark } from "./map.js";
 import { fate, pathOf, stateOf } from "./model.js";
 
@@ -43,6 +44,11 @@ const serverOf = (name) => known.servers.find((server) => server.name === name);
 export function askMove(name) {
   const device = deviceOf(name);
   if (!device) return;
+  const refused = refusal();
+  if (refused) {
+    say(refused);
+    return;
+  }
   const others = device.servers.filter((server) => server !== device.association.server);
   const fit = (server) => {
     const found = serverOf(server);
@@ -142,7 +148,8 @@ export function askApply() {
         const device = deviceOf(one.device);
         const flows = device?.flows_by_server[one.from] ?? 0;
         return el("li", null, el("b", null, `${one.device}: ${one.from} → ${one.to}. `),
-          device ? fate(flows, one.from, device.on_planned, words()) : "It is gone.");
+          device ? fate(flows, one.from, device.on_overload ?? device.on_planned, words())
+            : known.isPartial ? "Open flows: as the device says." : "It is gone.");
       })),
     act: async () => {
       await ask("/v1/plan/apply", { method: "POST", body: {}, seen: made });

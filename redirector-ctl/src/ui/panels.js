@@ -2,6 +2,7 @@
 
 import { clock, count, el, many, rate, share, show, span } from "./dom.js";
 import { drainKey } from "./feed.js";
+import { refusal } from "./login.js";
 import { loadWords, mark } from "./map.js";
 import { pathOf, serviceOf, stateOf, top } from "./model.js";
 
@@ -45,7 +46,7 @@ export function showServers(place, known) {
         el("small", null, kind === "dead" ? (server.health_detail ?? since) : since)),
       el("td", null, loadWords(server),
         server.load?.refusal && el("small", null, `takes none: ${server.load.refusal}`)),
-      spare(count(server.devices.length)),
+      spare(count(server.devices_len)),
       number(count(server.flows_len)),
       spare(rate(known.rates.servers.get(server.name))),
       spare(typeof server.probe_ms === "number" ? `${server.probe_ms.toFixed(1)} ms` : "–"),
@@ -59,6 +60,7 @@ export function showDevices(place, more, { known, devices, pages, order }) {
   const max = pages * PAGE_LEN;
   const shown = top(devices, known.rates.devices, max, order);
   const servers = new Map(known.servers.map((server) => [server.name, server]));
+  const refused = refusal();
   const rows = shown.map((device) => {
     const { server, backup, cause, changed_at: changed } = device.association;
     const health = pathOf(servers.get(server), device);
@@ -79,21 +81,28 @@ export function showDevices(place, more, { known, devices, pages, order }) {
         "data-action": "move",
         "data-device": device.name,
         "aria-label": `Move ${device.name}`,
-        disabled: device.servers.length < 2,
+        title: refused,
+        disabled: Boolean(refused) || device.servers.length < 2,
       }, "Move")),
     );
   });
   show(place, table(
     ["Device", "Server", "-Backup", "-Last change", "#Flows", "~Traffic", ""], rows));
-  const hidden = devices.length - shown.length;
-  const filtered = known.devices.length - devices.length;
+  const fitting = known.isPartial ? known.fittingLen : devices.length;
+  const hidden = fitting - shown.length;
+  const all = known.status.devices_len;
+  const filtered = known.isPartial ? all - fitting : known.devices.length - devices.length;
+  const canShowMore = devices.length > shown.length;
   show(
     more,
+    refused && `${refused} `,
     hidden > 0 && [
       `${many(hidden, "more device")} hidden. `,
-      el("button", { type: "button", "data-action": "more" }, "Show more"),
+      canShowMore
+        ? el("button", { type: "button", "data-action": "more" }, "Show more")
+        : "Find them by the filter.",
     ],
-    filtered > 0 && ` The filter leaves out ${count(filtered)} of ${count(known.devices.length)}.`,
+    filtered > 0 && ` The filter leaves out ${count(filtered)} of ${count(all)}.`,
     known.devices.length === 0 && "There is no device yet: redirector device add --help.",
   );
 }
@@ -171,6 +180,7 @@ export function showPlan(place, known) {
         `${move.to} ${share(move.to_before)} → ${share(move.to_after)}`,
         move.forecast && `; expected ≤ ${rate(move.forecast.p90)}`)),
   );
+  const refused = refusal();
   const canApply = plan.state === "proposed" && plan.moves.length > 0;
   show(
     place,
@@ -181,8 +191,11 @@ export function showPlan(place, known) {
         `Hottest server: ${share(plan.hottest_before)} → ${share(plan.hottest_after)}.`),
     moves.length > 0 && el("ol", null, moves),
     canApply && el("div", { class: "buttons" },
-      el("button", { type: "button", "data-action": "discard" }, "Discard"),
-      el("button", { type: "button", "data-action": "apply", class: "strong" }, "Apply…")),
+      refused && el("p", { class: "note" }, refused),
+      el("button", { type: "button", "data-action": "discard", disabled: Boolean(refused) },
+        "Discard"),
+      el("button", { type: "button", "data-action": "apply", class: "strong",
+        disabled: Boolean(refused) }, "Apply…")),
     plan.refusals.length > 0 && [
       el("h3", null, "Servers that take no device for load"),
       el("ul", null, plan.refusals.map(({ server, why }) => el("li", null, `${server}: ${why}`))),

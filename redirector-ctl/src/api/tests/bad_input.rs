@@ -7,7 +7,6 @@ use axum::http::{Request, StatusCode, header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Api, router};
 use super::harness::{Answer, Lab, request};
 use crate::daemon::DaemonHandle;
 
@@ -219,8 +218,7 @@ async fn a_request_for_another_host_is_refused() {
 async fn a_daemon_that_is_gone_is_a_problem_and_not_a_panic() {
     let (daemon, requests) = DaemonHandle::new(1);
     drop(requests);
-    let router = router(Api::new(daemon.clone()));
-    let lab = Lab { router, daemon };
+    let lab = Lab::before(daemon);
     let answer = lab.get("/v1/status").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.problem()["code"], "unavailable");

@@ -17,6 +17,7 @@ async fn file(lab: &Lab, path: &str) -> (Answer, String) {
     assert!(policy.starts_with("default-src 'self';"), "{path}: {policy}");
     assert!(!policy.contains("unsafe"), "{path}: {policy}");
     assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
+    assert_eq!(answer.header(header::X_FRAME_OPTIONS), "DENY", "{path}");
     let text = String::from_utf8(answer.bytes.clone()).expect("a text");
     (answer, text)
 }
@@ -44,7 +45,7 @@ async fn every_file_that_the_dashboard_names_is_there_and_of_its_kind() {
         paths.extend(named(&text, &["from \"./"]).map(|name| format!("/ui/{name}")));
         seen.push(path);
     }
-    assert_eq!(seen.len(), 10, "{seen:?}");
+    assert_eq!(seen.len(), 12, "{seen:?}");
 }
 
 #[tokio::test]

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::{Extension, Router};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
-use super::super::{Api, listen, router};
+use super::super::login::Entrance;
+use super::super::{Api, accept, listen, router};
 use super::plans;
 use crate::config::{ApiConfig, Config};
 use crate::core::change::{Change, Context, SpecLimits};
@@ -79,7 +80,12 @@ impl Lab {
         let owner = Owner::new(&config);
         let (daemon, requests) = DaemonHandle::new(16);
         tokio::spawn(owner.run(requests));
-        let router = router(Api::new(daemon.clone()));
+        Self::before(daemon)
+    }
+
+    /// The router in front of this daemon, as behind the socket: nobody is asked who he is.
+    pub fn before(daemon: DaemonHandle) -> Self {
+        let router = router(Api::new(daemon.clone())).layer(Extension(Entrance::Open));
         Self { router, daemon }
     }
 
@@ -87,9 +93,9 @@ impl Lab {
     pub async fn on_socket() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("api.sock");
-        let config = ApiConfig { unix_socket: Some(path.clone()), listen: None };
+        let config = ApiConfig { unix_socket: Some(path.clone()), ..ApiConfig::default() };
         let listeners = listen::bind(&config).await.expect("the directory is new");
-        tokio::spawn(listen::serve(Self::new().router, listeners, std::future::pending()));
+        tokio::spawn(accept::serve(Self::new().router, listeners, std::future::pending()));
         (directory, path)
     }
 

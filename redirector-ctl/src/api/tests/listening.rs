@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::listen::{ApiError, bind, serve};
+use super::super::accept::serve;
+use super::super::listen::{ApiError, bind};
 use super::harness::Lab;
 use crate::config::ApiConfig;
 
@@ -45,7 +46,7 @@ impl Running {
 }
 
 fn on_socket(path: &Path) -> ApiConfig {
-    ApiConfig { unix_socket: Some(path.to_owned()), listen: None }
+    ApiConfig { unix_socket: Some(path.to_owned()), ..ApiConfig::default() }
 }
 
 /// Connects as soon as somebody listens.
@@ -121,12 +122,12 @@ async fn a_file_that_is_no_socket_is_left_alone() {
 #[tokio::test]
 async fn a_port_beyond_loopback_or_in_use_is_refused() {
     let beyond: SocketAddr = "0.0.0.0:0".parse().expect("an address");
-    let config = ApiConfig { unix_socket: None, listen: Some(beyond) };
+    let config = ApiConfig { listen: Some(beyond), ..ApiConfig::default() };
     let error = start(config).task.await.expect("no panic").expect_err("it is refused");
     assert!(matches!(error, ApiError::NotLoopback { .. }), "{error}");
     let other = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = other.local_addr().expect("it is bound");
-    let config = ApiConfig { unix_socket: None, listen: Some(address) };
+    let config = ApiConfig { listen: Some(address), ..ApiConfig::default() };
     let error = start(config).task.await.expect("no panic").expect_err("it is taken");
     assert!(error.to_string().contains("see api.listen"), "{error}");
 }
@@ -136,7 +137,7 @@ async fn the_same_api_answers_on_a_loopback_port() {
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = free.local_addr().expect("it is bound");
     drop(free);
-    let running = start(ApiConfig { unix_socket: None, listen: Some(address) });
+    let running = start(ApiConfig { listen: Some(address), ..ApiConfig::default() });
     let attempt = async {
         loop {
             match TcpStream::connect(address).await {
@@ -188,7 +189,7 @@ async fn clients_beyond_the_limit_wait_for_a_place() -> io::Result<()> {
     let path = directory.path().join("api.sock");
     let running = start(on_socket(&path));
     let mut idle = Vec::new();
-    for _ in 0..super::super::limits::CONNECTIONS_MAX {
+    for _ in 0..super::super::limits::SOCKET_CONNECTIONS_MAX {
         let mut stream = connected(&path).await;
         let keep = "GET /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n";
         stream.write_all(keep.as_bytes()).await?;

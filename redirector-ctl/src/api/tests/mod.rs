@@ -4,6 +4,7 @@ mod bad_input;
 mod dashboard;
 pub(crate) mod harness;
 mod listening;
+mod pages;
 mod plans;
 mod resources;
 mod slow;

@@ -1,10 +1,10 @@
 //! Whatever hangs or breaks is answered or closed in time. The clock of these tests is not the
 //! wall's: it jumps ahead when nothing is left to do.
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use axum::routing::get;
+use axum::{Extension, Router};
 use futures::stream;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,17 +12,17 @@ use tokio::net::UnixStream;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::super::edge;
 use super::super::limits::WRITE_TIMEOUT;
+use super::super::login::Entrance;
 use super::super::usage::Usage;
-use super::super::{Api, edge, router};
 use super::harness::{Lab, request};
 use crate::daemon::DaemonHandle;
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_does_not_answer_is_a_problem_after_the_time_limit() {
     let (daemon, _unread) = DaemonHandle::new(1);
-    let router = router(Api::new(daemon.clone()));
-    let answer = Lab { router, daemon }.get("/v1/status").await;
+    let answer = Lab::before(daemon).get("/v1/status").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.problem()["code"], "timeout");
     assert_eq!(answer.header("retry-after"), "1");
@@ -54,7 +54,8 @@ async fn a_panic_in_a_handler_is_a_problem_and_the_next_request_is_served() {
         .route("/bad", get(handler))
         .route("/good", get(async || "well"))
         .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(axum::middleware::from_fn_with_state(Usage::default(), edge::guard));
+        .layer(axum::middleware::from_fn_with_state(Usage::default(), edge::guard))
+        .layer(Extension(Entrance::Open));
     let ask = async |path: &str| {
         let asked = Request::get(path).body(Body::empty()).expect("a good request");
         let Ok(answer) = router.clone().oneshot(asked).await;

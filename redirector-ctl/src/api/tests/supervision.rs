@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use serde_json::json;
 
-use super::super::{Api, router};
 use super::harness::{Lab, request};
 use crate::daemon::{ChangeError, DaemonHandle, Request, Snapshot};
 
@@ -61,8 +60,7 @@ fn shown_as(change: Twist) -> Lab {
             let _ = answer.send(std::sync::Arc::new(snapshot));
         }
     });
-    let router = router(Api::new(daemon.clone()));
-    Lab { router, daemon }
+    Lab::before(daemon)
 }
 
 #[tokio::test]
@@ -86,7 +84,7 @@ async fn a_daemon_that_lacks_something_is_alive_but_not_ready_and_says_what() {
 #[tokio::test(start_paused = true)]
 async fn a_daemon_whose_loop_hangs_is_not_alive() {
     let (daemon, _unread) = DaemonHandle::new(1);
-    let lab = Lab { router: router(Api::new(daemon.clone())), daemon };
+    let lab = Lab::before(daemon);
     let answer = lab.get("/v1/health").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.problem()["code"], "stalled");
@@ -103,7 +101,7 @@ async fn a_change_that_is_not_complete_is_accepted_and_says_where_to_wait() {
             }
         }
     });
-    let lab = Lab { router: router(Api::new(daemon.clone())), daemon };
+    let lab = Lab::before(daemon);
     let answer = lab.delete("/v1/servers/s1").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{:?}", answer.json());
     assert_eq!(answer.header(header::LOCATION), "/v1/status?wait_generation=7");

@@ -10,6 +10,7 @@ use super::super::spec::{Association, Cause, Device, FlowPolicy, Name, Spec};
 use super::super::validate::{self, Problems};
 use super::moves::{self, Left, Turn};
 use super::service;
+use super::taken::Taken;
 
 /// A device as it should be.
 pub(in crate::core) struct DevicePut<'a> {
@@ -22,8 +23,9 @@ pub(in crate::core) struct DevicePut<'a> {
 }
 
 /// Puts a device into a spec that does not hold it; `was` is the device of that name until now.
+/// `taken` is by the devices that the spec holds.
 pub(in crate::core) fn put(
-    spec: &mut Spec,
+    (spec, taken): (&mut Spec, &Taken),
     put: &DevicePut<'_>,
     was: Option<Device>,
     ctx: &Context<'_>,
@@ -34,12 +36,12 @@ pub(in crate::core) fn put(
         validate::name(word, "keep_apart", problems);
     }
     check::judge(put.device, problems);
-    service::check(spec, put.device, ctx, problems);
+    service::check((spec, taken), put.device, ctx, problems);
     check_servers(spec, put.device, problems);
-    service::check_returns(spec, put.device, problems);
-    service::check_room(spec, put.device, was.as_ref(), ctx, problems);
+    service::check_returns((spec, taken), put.device, problems);
+    service::check_room(taken, put.device, was.as_ref(), ctx, problems);
     let kept = was.as_ref().map(|was| was.id).filter(|id| *id < ctx.limits.devices_max);
-    let Some(id) = kept.or_else(|| free_id(spec, ctx.limits.devices_max)) else {
+    let Some(id) = kept.or_else(|| taken.free_id(ctx.limits.devices_max)) else {
         let detail = format!(
             "all {} places for devices are taken: remove one or raise limits.devices_max",
             ctx.limits.devices_max
@@ -220,9 +222,4 @@ impl Device {
         let all: BTreeSet<&Name> = self.servers.iter().chain(drains).collect();
         all.into_iter()
     }
-}
-
-fn free_id(spec: &Spec, devices_max: u32) -> Option<u32> {
-    let taken: BTreeSet<u32> = spec.devices.values().map(|device| device.id).collect();
-    (0..devices_max).find(|id| !taken.contains(id))
 }

@@ -11,12 +11,18 @@ use super::super::spec::{
     Affinity, Device, FlowPolicy, Forwarding, Name, Protocol, Spec, Tracking,
 };
 use super::super::validate::{self, Problems};
+use super::taken::Taken;
 
 /// Everything but the servers.
-pub(super) fn check(spec: &Spec, wish: &DeviceSpec, ctx: &Context<'_>, problems: &mut Problems) {
+pub(super) fn check(
+    (spec, taken): (&Spec, &Taken),
+    wish: &DeviceSpec,
+    ctx: &Context<'_>,
+    problems: &mut Problems,
+) {
     validate::host_address(wish.address, "address", problems);
     check_ports(wish, problems);
-    check_others(spec, wish, problems);
+    check_others((spec, taken), wish, problems);
     check_forwarding(spec, wish, &ctx.limits, problems);
     check_tracking(wish, problems);
     check_mss(wish, problems);
@@ -70,12 +76,10 @@ fn check_ports(wish: &DeviceSpec, problems: &mut Problems) {
 }
 
 /// Beside the addresses of other devices and of servers.
-fn check_others(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
+fn check_others((spec, taken): (&Spec, &Taken), wish: &DeviceSpec, problems: &mut Problems) {
     let map = wish.port_map();
-    for (other, known) in &spec.devices {
-        if known.address != wish.address || known.protocol != wish.protocol {
-            continue;
-        }
+    let near = taken.at_service((wish.address, wish.protocol), map.ranges());
+    for (other, known) in near.into_iter().filter_map(|name| spec.devices.get_key_value(name)) {
         let theirs = known.port_map();
         if overlap(map.ranges(), theirs.ranges()) || wish.protocol == Protocol::Any {
             let at = known.service();
@@ -233,13 +237,15 @@ fn needs(field: &str, fits: bool, (of, protocol): (&str, Protocol), problems: &m
 
 /// What comes from a server's address and port must name one device only, or the way back would be
 /// a guess. Where servers answer by themselves nothing of theirs comes here.
-pub(super) fn check_returns(spec: &Spec, wish: &DeviceSpec, problems: &mut Problems) {
+pub(super) fn check_returns(
+    (spec, taken): (&Spec, &Taken),
+    wish: &DeviceSpec,
+    problems: &mut Problems,
+) {
     let map = wish.port_map();
     let Some(ours) = map.at_servers().filter(|_| !wish.forwarding.is_direct()) else { return };
-    for (other, known) in &spec.devices {
-        if known.protocol != wish.protocol || known.forwarding.is_direct() {
-            continue;
-        }
+    let near = taken.at_servers(&wish.servers, wish.protocol, &ours);
+    for (other, known) in near.into_iter().filter_map(|name| spec.devices.get_key_value(name)) {
         let serving: BTreeSet<&Name> = known.serving().collect();
         let Some(shared) = wish.servers.iter().find(|server| serving.contains(server)) else {
             continue;
@@ -271,16 +277,15 @@ pub(super) fn check_returns(spec: &Spec, wish: &DeviceSpec, problems: &mut Probl
 
 /// Whether the tables of service addresses and of the ways back have room.
 pub(super) fn check_room(
-    spec: &Spec,
+    taken: &Taken,
     wish: &DeviceSpec,
     was: Option<&Device>,
     ctx: &Context<'_>,
     problems: &mut Problems,
 ) {
     let own = wish.port_map().entries_len();
-    let services = |device: &Device| device.port_map().entries_len();
     // Each may have an entry more, by which its address answers echo requests.
-    let len = own + 1 + spec.devices.values().map(|each| services(each) + 1).sum::<usize>();
+    let len = own + 1 + taken.services_len;
     let max = ctx.limits.services_max();
     if len > max {
         let detail = format!(
@@ -289,13 +294,12 @@ pub(super) fn check_room(
         );
         problems.refused("services_full", "ports", detail);
     }
-    let returns = |device: &Device| device.serving().count() * services(device);
     let mut servers: BTreeSet<&Name> = wish.servers.iter().collect();
     // Flows may drain on the server that it leaves, even if that is not in the list any more.
     let left = was.map(|was| &was.association);
     servers.extend(left.iter().map(|left| &left.server));
     servers.extend(left.iter().flat_map(|left| left.drains.iter().map(|drain| &drain.server)));
-    let len = spec.devices.values().map(returns).sum::<usize>() + servers.len() * own;
+    let len = taken.returns_len + servers.len() * own;
     let max = ctx.limits.returns_max();
     if len > max {
         let detail = format!(

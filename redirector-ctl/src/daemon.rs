@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::core::change::{Change, SpecError};
 use crate::core::plan::Plan;
 use crate::core::spec::Name;
+use crate::platform::{privileges, supervisor};
 
 mod announce;
 mod balance;
@@ -89,7 +90,13 @@ pub(crate) enum Request {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     // First of all, so that a port or socket that is taken stops the start before anything changes.
     let listeners = api::bind(&config.api).await?;
-    let (owner, inputs) = start::start(&config).await?;
+    let (owner, inputs) = start::start(&config).await.map_err(|error| {
+        // The kernel says only that it refuses; what is missing says why.
+        match privileges::complaint() {
+            Some(complaint) => error.context(complaint),
+            None => error,
+        }
+    })?;
     let (handle, requests) = DaemonHandle::new(REQUESTS_MAX);
     let (stopping, mut stopped) = watch::channel(false);
     let api_stop = async move {
@@ -97,6 +104,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let mut api = tokio::spawn(api::serve(handle, listeners, api_stop));
+    supervisor::ready("redirecting");
     tokio::select! {
         () = owner.run(inputs, requests, stop) => {}
         ended = &mut api => {
@@ -104,6 +112,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             anyhow::bail!("the API ended by itself");
         }
     }
+    supervisor::stopping();
     tracing::info!("stopping: program and tables stay in the kernel, packets go on");
     stopping.send_replace(true);
     api.await.context("the API's task failed")

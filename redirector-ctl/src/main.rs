@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use redirector_ctl::cli::{self, Args, Command, Exit, Options};
 use redirector_ctl::config::{Config, ConfigError};
-use redirector_ctl::platform::bpf;
+use redirector_ctl::platform::{bpf, privileges};
 use redirector_ctl::{api, daemon};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -45,6 +45,8 @@ fn tell(error: &anyhow::Error) {
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
     start_log();
+    // Before the runtime, which starts threads.
+    privileges::confine()?;
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

@@ -3,8 +3,10 @@
 pub mod bpf;
 pub mod clock;
 pub mod netlink;
+pub mod privileges;
 pub mod probe;
 pub mod scrape;
 pub mod store;
+pub mod supervisor;
 pub mod tables;
 pub mod tickle;

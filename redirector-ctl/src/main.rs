@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use redirector_ctl::cli::{self, Args, Command, Exit, Options};
 use redirector_ctl::config::{Config, ConfigError};
+use redirector_ctl::core::doctor::Verdict;
 use redirector_ctl::platform::{bpf, privileges};
 use redirector_ctl::{api, daemon};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Run(file) => run(&file.config),
         Command::Check(file) => check(&file.config),
+        Command::Doctor(file) => doctor(&file.config, args.options.output),
         Command::Detach(file) => detach(&file.config),
         Command::Openapi => print(&api::openapi_document()),
         Command::Completions { shell } => completions(shell),
@@ -70,6 +72,19 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
         config.servers.len(),
         config.devices.len()
     ))
+}
+
+fn doctor(path: &Path, output: cli::Output) -> anyhow::Result<ExitCode> {
+    let config = Config::load(path)?;
+    let findings = runtime()?.block_on(redirector_ctl::doctor::findings(&config))?;
+    print(&match output {
+        cli::Output::Json => format!("{}\n", serde_json::to_string_pretty(&findings)?),
+        cli::Output::Table => redirector_ctl::doctor::text(&findings),
+    })?;
+    Ok(match redirector_ctl::core::doctor::worst(&findings) {
+        Verdict::Fault => Exit::Failed.into(),
+        Verdict::Good | Verdict::Note | Verdict::Warning => ExitCode::SUCCESS,
+    })
 }
 
 fn detach(path: &Path) -> anyhow::Result<ExitCode> {

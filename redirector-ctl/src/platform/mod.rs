@@ -8,5 +8,6 @@ pub mod probe;
 pub mod scrape;
 pub mod store;
 pub mod supervisor;
+pub mod survey;
 pub mod tables;
 pub mod tickle;

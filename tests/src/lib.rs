@@ -36,6 +36,7 @@ pub mod sim;
 pub mod storage;
 pub mod supervisor;
 pub mod talk;
+pub mod terminal;
 pub mod topology;
 pub mod wait;
 pub mod xdp_pass;

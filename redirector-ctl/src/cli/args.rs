@@ -183,6 +183,17 @@ pub enum Ask {
         #[arg(long)]
         yes: bool,
     },
+    /// Watch devices, servers, flows and events in the terminal
+    #[command(
+        after_help = "Keys: q quits, arrows mark a device, s changes the order, / filters by \
+                            device or server, Esc takes the filter away.\n\nExample:\n  \
+                            redirector top --once | head"
+    )]
+    Top {
+        /// Print one frame and end
+        #[arg(long)]
+        once: bool,
+    },
     /// Show what happened, oldest first
     Events {
         /// Only events after this one

@@ -83,6 +83,7 @@ pub(super) const TOOLS: &[Tool] = &[
         "prometheus",
         "checks of metrics and alert rules (its service may be disabled)",
     ),
+    tool("script", "bsdutils", "a terminal for the live view"),
     tool("strace", "strace", "the daemon's system calls, beside those that its unit allows"),
     tool("systemd-analyze", "systemd", "judging the daemon's unit (nothing of it is started)"),
     tool("chromium", "chromium", "the browser that looks at the dashboard"),

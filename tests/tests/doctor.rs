@@ -2,13 +2,18 @@
 //! does, and names each fault that is really there, with its remedy.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::netns::{Namespace, run_quietly};
 use redirector_tests::own_user;
 use redirector_tests::topology::{GATEWAY_CLIENT_SIDE, GATEWAY_SERVER_SIDE};
+use redirector_tests::wait::{self, Look};
 use serde_json::Value;
+
+/// A port that comes up, and the kernel's next question to the neighbour.
+const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the doctor said: its exit code and its findings.
 struct Report {
@@ -84,6 +89,9 @@ fn a_site_in_order_is_good_before_the_daemon_runs_and_while_it_does() -> Result<
         finding["check"] == "xdp" && detail == "our program, in native mode"
     });
     assert_eq!(ours.count(), 2, "{:#?}", running.findings);
+    // The kernel asks for an address that is its own by now, too.
+    let double = ["address add 10.0.1.100/32 dev eth0", "address del 10.0.1.100/32 dev eth0"];
+    with(&lab, "c1", double, &["address disk-a fault"], "take 10.0.1.100 away from that host")?;
     let output = lab.redirector.cli(&["server", "list"])?;
     ensure!(output.status.success(), "the daemon was disturbed: {output:?}");
     Ok(())
@@ -97,6 +105,10 @@ fn faults_of_the_networks_are_named_with_their_remedies() -> Result<()> {
     lab.network.set_link("s3", "servers", false)?;
     Report::of(&lab)?.expect(&["way s3 fault"], "ip neighbour show 10.0.2.13")?;
     lab.network.set_link("s3", "servers", true)?;
+    wait::until("s3's neighbours to know it again", AGAIN_WITHIN, || {
+        let complaints = Report::of(&lab)?.complaints();
+        Ok(if complaints.is_empty() { Look::Done(()) } else { Look::NotYet(complaints.join(", ")) })
+    })?;
     let mtu = |bytes: u32| format!("link set {servers} mtu {bytes}");
     with(&lab, "gateway", [&mtu(1400), &mtu(1500)], &["mtu servers0 warning"], "mss_max = 1340")?;
     with(

@@ -48,6 +48,29 @@ fn a_daemon_that_root_started_keeps_only_what_it_needs_in_every_thread() -> Resu
 }
 
 #[test]
+fn a_program_that_it_starts_has_no_capability_although_root_started_it() -> Result<()> {
+    let mut lab = Lab::build(Plan::standard(1 << 20))?;
+    let seen = lab.run().dir().join("exec-status");
+    let script = format!("cat /proc/self/status > {0}.new && mv {0}.new {0}", seen.display());
+    let check =
+        format!("check = {{ kind = \"exec\", command = [\"/bin/sh\", \"-c\", {script:?}] }}");
+    let config = std::fs::read_to_string(lab.redirector.config())?;
+    std::fs::write(lab.redirector.config(), config.replacen("check = \"greeting\"", &check, 1))?;
+    lab.start_redirector()?;
+    let text = wait::until("the program's own view", WITHIN, || {
+        Ok(match std::fs::read_to_string(&seen) {
+            Ok(text) => Look::Done(text),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })?;
+    for fact in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+        ensure!(text.contains(fact), "{fact} is not in {text}");
+    }
+    ensure!(text.contains("Uid:\t0"), "root started it: {text}");
+    Ok(())
+}
+
+#[test]
 fn with_a_user_of_its_own_it_moves_fails_over_explains_announces_attaches_and_restarts()
 -> Result<()> {
     let mut lab = own_lab(None)?;

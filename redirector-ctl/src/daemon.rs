@@ -18,6 +18,7 @@ use crate::core::change::{Change, SpecError};
 use crate::core::plan::Plan;
 use crate::core::spec::Name;
 use crate::platform::files;
+use crate::platform::{privileges, supervisor};
 
 mod announce;
 mod balance;
@@ -103,7 +104,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         Ok(limit) => tracing::info!(limit, "files that may be open"),
         Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
     }
-    let (owner, inputs) = start::start(&config).await?;
+    let (owner, inputs) = start::start(&config).await.map_err(|error| {
+        // The kernel says only that it refuses; what is missing says why.
+        match privileges::complaint() {
+            Some(complaint) => error.context(complaint),
+            None => error,
+        }
+    })?;
     let (handle, requests) = DaemonHandle::new(REQUESTS_MAX);
     let (stopping, mut stopped) = watch::channel(false);
     let api_stop = async move {
@@ -112,6 +119,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     };
     let api_threads = api_threads()?;
     let mut api = api_threads.spawn(api::serve(handle, listeners, api_stop));
+    supervisor::ready("redirecting");
     tokio::select! {
         () = owner.run(inputs, requests, stop) => {}
         ended = &mut api => {
@@ -120,6 +128,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             anyhow::bail!("the API ended by itself");
         }
     }
+    supervisor::stopping();
     tracing::info!("stopping: program and tables stay in the kernel, packets go on");
     stopping.send_replace(true);
     let ended = api.await.context("the API's task failed");

@@ -10,4 +10,5 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod daemon;
+pub mod doctor;
 pub mod platform;

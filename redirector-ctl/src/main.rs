@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use redirector_ctl::cli::{self, Args, Command, Exit, Options, Output, TokenCommand};
 use redirector_ctl::config::{Config, ConfigError};
-use redirector_ctl::platform::bpf;
+use redirector_ctl::core::doctor::Verdict;
+use redirector_ctl::platform::{bpf, privileges};
 use redirector_ctl::{api, daemon};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Run(file) => run(&file.config),
         Command::Check(file) => check(&file.config),
+        Command::Doctor(file) => doctor(&file.config, args.options.output),
         Command::Detach(file) => detach(&file.config),
         Command::Openapi => print(&api::openapi_document()),
         Command::Token(TokenCommand::New { name, role }) => {
@@ -48,6 +50,8 @@ fn tell(error: &anyhow::Error) {
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
     start_log();
+    // Before the runtime, which starts threads.
+    privileges::confine()?;
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -72,6 +76,19 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
         config.servers.len(),
         config.devices.len()
     ))
+}
+
+fn doctor(path: &Path, output: cli::Output) -> anyhow::Result<ExitCode> {
+    let config = Config::load(path)?;
+    let findings = runtime()?.block_on(redirector_ctl::doctor::findings(&config))?;
+    print(&match output {
+        cli::Output::Json => format!("{}\n", serde_json::to_string_pretty(&findings)?),
+        cli::Output::Table => redirector_ctl::doctor::text(&findings),
+    })?;
+    Ok(match redirector_ctl::core::doctor::worst(&findings) {
+        Verdict::Fault => Exit::Failed.into(),
+        Verdict::Good | Verdict::Note | Verdict::Warning => ExitCode::SUCCESS,
+    })
 }
 
 fn detach(path: &Path) -> anyhow::Result<ExitCode> {

@@ -94,6 +94,8 @@ pub struct Redirector {
     config: PathBuf,
     socket: PathBuf,
     keeping: Keeping,
+    /// A program and its arguments that start the daemon; none when it is started as it is.
+    starter: Vec<String>,
 }
 
 /// The configuration file of a lab with servers s1, s2, .. and these devices, all of one family.
@@ -159,7 +161,22 @@ impl Redirector {
             config: path,
             socket: dir.join("api.sock"),
             keeping: keeping.clone(),
+            starter: Vec::new(),
         })
+    }
+
+    /// Lets a program start the daemon from now on, which gets the daemon's own words after these.
+    pub fn set_starter(&mut self, starter: Vec<String>) {
+        self.starter = starter;
+    }
+
+    /// The whole command that runs the daemon on a configuration file.
+    fn command(&self, config: &Path) -> Vec<String> {
+        let mut words = self.starter.clone();
+        words.extend([self.program.as_path(), config].map(|path| path.to_string_lossy().into()));
+        let at = words.len() - 1;
+        words.splice(at..at, ["run", "--config"].map(str::to_owned));
+        words
     }
 
     /// Starts the daemon and waits until its API answers.
@@ -168,9 +185,10 @@ impl Redirector {
     /// When it runs already, ends instead, or does not answer in time; with its log's end.
     pub fn start(&mut self, gateway: &Namespace) -> Result<()> {
         ensure!(self.process.is_none(), "the daemon runs already");
-        let config = self.config.to_string_lossy().into_owned();
+        let command = self.command(&self.config);
+        let (program, arguments) = command.split_first().context("an empty command")?;
         let launch = self.keeping.launch("redirector", gateway);
-        let mut process = launch.start(&self.program, &["run", "--config", &config])?;
+        let mut process = launch.start(Path::new(program), arguments)?;
         let api = self.api()?;
         process.wait_ready(START_WITHIN, || api.status().map(drop))?;
         self.process = Some(process);
@@ -231,6 +249,14 @@ impl Redirector {
         }
     }
 
+    /// The daemon's process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the daemon does not run")?.id())
+    }
+
     /// The end of the daemon's log.
     pub fn log_tail(&self) -> String {
         self.process.as_ref().map(Process::log_tail).unwrap_or_default()
@@ -262,8 +288,9 @@ impl Redirector {
         let path = self.config.with_file_name(format!("{name}.toml"));
         fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
         let launch = self.keeping.launch(name, gateway);
-        let (program, path) = (self.program.to_string_lossy(), path.to_string_lossy());
-        run_to_end(&launch, &[&program, "run", "--config", &path], START_WITHIN)
+        let command = self.command(&path);
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        run_to_end(&launch, &words, START_WITHIN)
     }
 
     /// Lets another copy of the program be what is started from now on.

@@ -114,6 +114,12 @@ pub enum Command {
     Run(ConfigFile),
     /// Check a configuration file and report every mistake
     Check(ConfigFile),
+    /// Check this machine for what a configuration needs, and say how to mend what is missing
+    #[command(after_help = "Needs the daemon's capabilities, and no daemon; one that runs is not \
+                            disturbed. Ends with 1 if there is a fault: warnings and notes are \
+                            none.\n\nExample:\n  redirector doctor --config \
+                            /etc/redirector/redirector.toml")]
+    Doctor(ConfigFile),
     /// Take the program and its tables out of the kernel; redirecting ends
     Detach(ConfigFile),
     /// Print the OpenAPI document
@@ -187,6 +193,17 @@ pub enum Ask {
         /// Do it
         #[arg(long)]
         yes: bool,
+    },
+    /// Watch devices, servers, flows and events in the terminal
+    #[command(
+        after_help = "Keys: q quits, arrows mark a device, s changes the order, / filters by \
+                            device or server, Esc takes the filter away.\n\nExample:\n  \
+                            redirector top --once | head"
+    )]
+    Top {
+        /// Print one frame and end
+        #[arg(long)]
+        once: bool,
     },
     /// Show what happened, oldest first
     Events {

@@ -16,6 +16,7 @@ mod service_args;
 mod table;
 #[cfg(test)]
 mod tests;
+mod top;
 mod wait;
 mod words;
 
@@ -62,6 +63,8 @@ pub async fn ask(
         return follow::follow(after, options, out, err).await;
     }
     match ask {
+        Ask::Top { once: true } => return top::once(options, out, err).await,
+        Ask::Top { once: false } => return top::watch(options).await,
         Ask::Export => return declare::export(options, out, err).await,
         Ask::Apply { file, yes } => return declare::apply(&file, yes, options, out, err).await,
         _ => {}

@@ -4,12 +4,14 @@
 //! only through [`Spec::apply`](spec::Spec::apply) in [`change`]; [`image`] says what the kernel's
 //! tables should hold. [`load`] says how loaded a server is, [`forecast`] what a device will need,
 //! [`outlook`] is all of that together, and [`balance`] says which devices to move for it.
+//! [`doctor`] judges the gateway itself.
 
 pub mod answer_time;
 pub mod apply;
 pub mod balance;
 pub mod change;
 pub mod check;
+pub mod doctor;
 pub mod fitness;
 #[cfg(test)]
 pub(crate) mod fixtures;

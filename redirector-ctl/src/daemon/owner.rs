@@ -35,6 +35,7 @@ use crate::platform::clock::{Clock, Stopwatch};
 use crate::platform::probe::{Manner, Prober, Report};
 use crate::platform::scrape::Sample;
 use crate::platform::store::Store;
+use crate::platform::supervisor::Watchdog;
 use crate::platform::tables::{Counters, FlowCensus};
 
 /// Reports taken in before anything else is looked at; so that a burst is judged as a whole.
@@ -158,12 +159,18 @@ impl<K: Kernel> Owner<K> {
         let mut sweeps = ticks(Duration::from_millis(self.settings.flows.sweep_interval_ms));
         let mut plans = ticks(Duration::from_millis(self.balance.config.interval_ms));
         let mut evidence = self.settings.evidence.ticks();
+        let watchdog = Watchdog::of_environment();
+        let mut alive = watchdog.as_ref().map(|watchdog| ticks(watchdog.interval));
         loop {
             let wake = self.until_wake();
             // In this order: what may have died is looked at before anything else.
             let input = tokio::select! {
                 biased;
                 () = &mut stop => return,
+                () = next(&mut alive) => {
+                    watchdog.iter().for_each(Watchdog::alive);
+                    continue;
+                }
                 Some(report) = inputs.reports.recv() => Input::Report(report),
                 () = next(&mut evidence) => Input::Evidence,
                 Some(ways) = inputs.ways.recv() => Input::Ways(ways),

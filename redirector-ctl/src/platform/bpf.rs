@@ -29,7 +29,7 @@ pub use explain::{ExplainError, Explained, Explainer, Question, XdpAction};
 pub use explain_frame::Leaves;
 pub use limits::TableLimits;
 pub use log_reader::LogReader;
-pub use pins::detach;
+pub use pins::{attached_index, detach, is_bpffs};
 use pins::{check_links, detach_others, make_directories, pin_error};
 
 /// The program, built by `build.rs`.

@@ -20,8 +20,10 @@ use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use tokio::sync::mpsc;
 
+mod details;
 mod vlan;
 
+pub use details::Details;
 use vlan::{Vlan, carried, vlan};
 
 /// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows

@@ -78,7 +78,8 @@ pub(super) fn check_links(links_dir: &Path, interfaces: &[Interface]) -> Result<
 
 /// Index of the interface that a pinned link is attached to. None when there is no such link, or
 /// its interface is gone.
-fn attached_index(path: &Path) -> Option<u32> {
+#[must_use]
+pub fn attached_index(path: &Path) -> Option<u32> {
     let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
     let id = link.info().ok()?.id().to_string();
     // The kernel tells the index in no other way that the library passes on.
@@ -107,7 +108,9 @@ pub(super) fn detach_others(links_dir: &Path, interfaces: &[Interface]) -> Resul
     Ok(())
 }
 
-fn is_bpffs(path: &Path) -> bool {
+/// Whether a path is on a BPF file system.
+#[must_use]
+pub fn is_bpffs(path: &Path) -> bool {
     const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
     rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == BPF_FS_MAGIC)
 }

@@ -5,20 +5,24 @@
 //! bpffs from the program.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
 
 use crate::cleanup::{self, Guard, Undo};
 use crate::run::Run;
+use crate::wait::{self, Look};
 
 /// Where iproute2 keeps named namespaces.
 pub const NETNS_DIR: &str = "/run/netns";
+/// How long an address may be taken that we want to listen on.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A network namespace of ours.
 #[derive(Debug)]
@@ -123,10 +127,20 @@ impl Namespace {
 
     /// Listens inside the namespace.
     ///
+    /// Another thread of ours may be between fork and exec: then its child still holds a listener
+    /// that we have closed, and the address is taken for a moment.
+    ///
     /// # Errors
-    /// When the address is taken or not of this namespace.
+    /// When the address stays taken or is not of this namespace.
     pub fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
-        self.enter(|| TcpListener::bind(address).with_context(|| format!("listen on {address}")))
+        let bind = || match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                Ok(Look::NotYet(error.to_string()))
+            }
+            bound => Ok(Look::Done(bound?)),
+        };
+        let listening = format!("listen on {address}");
+        self.enter(|| wait::until("the address to be free", FREE_WITHIN, bind).context(listening))
     }
 
     /// Established TCP connections of the namespace whose local port is `port`, as the kernel's own

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use redirector_tests::data_path::Version;
 use redirector_tests::greeters::{Greeters, echo};
 use redirector_tests::wait::{self, Look};
+use reqwest::Method;
+use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 /// The client's address, and a second one that stands for another client.
@@ -94,5 +96,11 @@ fn a_client_of_a_device_that_keeps_flows_apart_cannot_be_moved_and_is_told_why()
     let refused = move_client(&site, "s2", "keep").expect_err("it was moved");
     let text = format!("{refused:#}");
     ensure!(text.contains("give it affinity"), "{text}");
+    let path = format!("/v1/devices/disk/clients/{CLIENT}");
+    let answer = site.redirector.api()?.send_json(Method::PUT, &path, &json!({"server": "s2"}))?;
+    ensure!(answer.status == 409 || answer.status == 422, "{answer:?}");
+    let path = "/v1/devices/disk/clients/nowhere";
+    let answer = site.redirector.api()?.send_json(Method::PUT, path, &json!({"server": "s2"}))?;
+    ensure!(answer.status == 400 && answer.body["code"] == "bad_address", "{answer:?}");
     Ok(())
 }

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::caller::Caller;
 use super::limits::{REQUEST_ID_LEN_MAX, REQUEST_TIMEOUT, REQUESTS_PER_SECOND_MAX};
 use super::login::{self, Entrance};
 use super::problem::{CONTENT_TYPE, Problem};
@@ -34,7 +35,7 @@ pub(super) async fn guard(
     } else if let Err(refusal) = login::admit(&mut request) {
         // Before the rate that all share: whoever is not let in takes nothing of it.
         refusal.into_response()
-    } else if !usage.may_ask() {
+    } else if !usage.may_ask(is_by_socket(&request)) {
         too_many().into_response()
     } else {
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
@@ -43,6 +44,10 @@ pub(super) async fn guard(
     usage.answered(response.status());
     log(&id, &method, &path, response.status());
     with_id(written(response, &id), &id)
+}
+
+fn is_by_socket(request: &Request) -> bool {
+    matches!(request.extensions().get::<Caller>(), Some(Caller::Process { .. }))
 }
 
 /// Answers requests for paths that do not exist.

@@ -11,10 +11,13 @@ use super::limits::{REQUESTS_AT_ONCE_MAX, REQUESTS_PER_SECOND_MAX};
 /// Classes of statuses, as the metrics name them; the last one also has what is in none.
 const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "other"];
 
-/// Counters and the rate that all requests share. Cheap to clone.
+/// Counters and the rates that requests share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Usage {
+    /// Of the ports.
     rate: Arc<DefaultDirectRateLimiter>,
+    /// Of the socket, so that no crowd at a port keeps the machine's own operator out.
+    socket_rate: Arc<DefaultDirectRateLimiter>,
     requests: Arc<[AtomicU64; CLASSES.len()]>,
     streams: Arc<AtomicUsize>,
 }
@@ -37,6 +40,7 @@ impl Default for Usage {
         let quota = Quota::per_second(REQUESTS_PER_SECOND_MAX).allow_burst(REQUESTS_AT_ONCE_MAX);
         Self {
             rate: Arc::new(DefaultDirectRateLimiter::direct(quota)),
+            socket_rate: Arc::new(DefaultDirectRateLimiter::direct(quota)),
             requests: Arc::default(),
             streams: Arc::default(),
         }
@@ -44,9 +48,10 @@ impl Default for Usage {
 }
 
 impl Usage {
-    /// Whether one more request is within the rate; takes one from it.
-    pub fn may_ask(&self) -> bool {
-        self.rate.check().is_ok()
+    /// Whether one more request is within the rate of the way it came by; takes one from it.
+    pub fn may_ask(&self, by_socket: bool) -> bool {
+        let rate = if by_socket { &self.socket_rate } else { &self.rate };
+        rate.check().is_ok()
     }
 
     /// Counts an answer.

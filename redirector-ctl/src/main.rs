@@ -55,6 +55,8 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        // Whoever waits for it reads files anew; where nobody does, it must not end the daemon.
+        let _hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}

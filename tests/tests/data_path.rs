@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redirector_common::tcp::{ACK, PSH, RST, SYN};
 use redirector_common::verdict::Reason;
-use redirector_ctl::core::op::{AssociationWord, Op};
+use redirector_ctl::core::op::{AssociationWord, Op, ServerState};
 use redirector_ctl::platform::tables::Gateway;
 use redirector_tests::data_path::conversation::{
     CLIENT, Conversation, DROP, PASS, TX, at, client_segment, server_of,
@@ -140,6 +140,24 @@ fn a_syn_beyond_the_rate_on_the_ports_of_a_flow_follows_the_device_and_leaves_th
         assert_eq!((server_of(&packet), reason), (at(1), Reason::Established));
     }
     assert_eq!(talk.answer(1, ACK, (501, 104)).2, Reason::Returned);
+}
+
+#[test]
+fn a_client_can_break_what_a_returned_server_still_holds_of_the_same_ports() {
+    let mut talk = Conversation::tcp();
+    talk.open_flow(1);
+    for (state, incarnation) in [(ServerState::Dead, 1), (ServerState::Alive, 2)] {
+        talk.program.apply(&[Op::SetServerState { id: 1, state, incarnation }]).unwrap();
+    }
+    assert_eq!(talk.send(SYN, (9000, 0)).2, Reason::Opened);
+    // The server was only cut off: it has the old connection still, and asks about it (RFC 5961).
+    let (action, packet, _) = talk.answer(1, ACK, (501, 101));
+    assert_eq!((action, packet.destination), (TX, CLIENT));
+    let (action, packet, _) = talk.send(RST, (101, 0));
+    assert_eq!((action, server_of(&packet)), (TX, at(1)), "only this ends the old connection");
+    assert_eq!(talk.send(SYN, (9000, 0)).2, Reason::Candidate);
+    talk.answer(1, SYN | ACK, (7000, 9001));
+    assert_eq!(talk.send(ACK, (9001, 7001)).2, Reason::Proven);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::supervisor::Supervisor;
@@ -57,6 +58,9 @@ fn a_supervisor_hears_of_the_start_of_a_stuck_loop_and_of_the_end() -> Result<()
     ensure!(moved.is_err(), "a move that is not on disk was confirmed");
     drop(reader);
 
+    // A reload is not an end, also where there are no files to read anew.
+    lab.redirector.signal(Signal::SIGHUP)?;
+    supervisor.expect("WATCHDOG=1", ALIVE_WITHIN)?;
     lab.redirector.stop()?;
     supervisor.expect("STOPPING=1", ALIVE_WITHIN)?;
     Ok(())

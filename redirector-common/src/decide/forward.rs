@@ -2,7 +2,7 @@
 
 use super::{begin, proof, refuse, standing, stateless, to_server, wide};
 use crate::family::Family;
-use crate::flow::{Entry, FLOW_CHALLENGED, FLOW_CLOSING};
+use crate::flow::{Entry, FLOW_CHALLENGED, FLOW_CLOSING, Owner};
 use crate::packet::{Kind, Packet};
 use crate::tables::Tables;
 use crate::tcp::{FIN, RST};
@@ -66,7 +66,7 @@ pub(super) fn known<F: Family, T: Tables<F>>(
     let challenged = flow.flags() & FLOW_CHALLENGED != 0;
     // Somebody began anew with the same addresses and ports: if it was the client, its numbers say
     // so.
-    if challenged && succeeded(packet, tables) {
+    if challenged && (succeeded(packet, tables) || breaks_with(packet, tables, &owner)) {
         proof::forget_both_ways(packet, tables, &owner);
         return candidate(packet, tables, out);
     }
@@ -106,6 +106,17 @@ fn succeeded<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T) -> bool {
     proof::continued_by(packet, &candidate)
         && proof::proven_by(packet, tables, &candidate)
         && standing(tables, &candidate.owner()).is_ok()
+}
+
+/// Whether the client breaks what a server still holds of a conversation that may not go on here.
+/// One that was only cut off answers a SYN on the old ports by the old numbers (RFC 5961, section
+/// 4), and lets go when the client answers that with a RST.
+#[inline(always)]
+fn breaks_with<F: Family, T: Tables<F>>(packet: &Packet<F>, tables: &T, owner: &Owner) -> bool {
+    packet.is_tcp()
+        && packet.has(RST)
+        && standing(tables, owner).is_err()
+        && tables.candidate(&packet.tuple).is_some()
 }
 
 /// Notes a packet in its flow's entry, and, once in a unit of the clock, in its client's.

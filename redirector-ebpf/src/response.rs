@@ -1,27 +1,24 @@
 //! Response times: where questions lie, and which clock times them.
 
-use core::ptr::{read_volatile, write_volatile};
-
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use redirector_common::response::{self, Question, Saying};
 use redirector_common::verdict::{Account, Action};
 
 use crate::maps::{QUESTIONS, RESPONSES};
+use crate::tables::{load, store};
 
 struct Place(*mut u64);
 
 impl Question for Place {
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
-        // SAFETY: an aligned word of a value that the map gave us; the verifier bounds the index.
-        unsafe { read_volatile(self.0.wrapping_add(index)) }
+        load(self.0.wrapping_add(index))
     }
 
     #[inline(always)]
     fn set_word(&self, index: usize, value: u64) {
-        // SAFETY: as above. Two CPUs that write at a time spoil one figure.
-        unsafe { write_volatile(self.0.wrapping_add(index), value) }
+        store(self.0.wrapping_add(index), value);
     }
 }
 

@@ -58,20 +58,25 @@ impl Entry for KernelEntry<'_> {
 
     #[inline(always)]
     fn set_word(&self, index: usize, value: u64) {
-        let word = self.words.wrapping_add(index);
-        // SAFETY: an aligned word of a value that the map gave us; the verifier bounds the index.
         // If the entry was reused meanwhile, what it holds is wrong but never torn, and the next
         // packet of its flow mends it.
-        unsafe { write_volatile(word, value) }
+        store(self.words.wrapping_add(index), value);
     }
 }
 
 /// Loads an aligned word of a map's value, once and whole.
 #[inline(always)]
-fn load(word: *const u64) -> u64 {
+pub fn load(word: *const u64) -> u64 {
     // SAFETY: every caller passes an aligned word inside a value that a map lookup gave; the
     // verifier checks both.
     unsafe { read_volatile(word) }
+}
+
+/// Stores one, once and whole.
+#[inline(always)]
+pub fn store(word: *mut u64, value: u64) {
+    // SAFETY: as for `load`.
+    unsafe { write_volatile(word, value) }
 }
 
 /// A word of the control table.

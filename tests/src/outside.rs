@@ -12,7 +12,6 @@ use redirector_ctl::core::change::{Change, Context, Move, SpecLimits};
 use redirector_ctl::core::check::Check;
 use redirector_ctl::core::load::agent::AgentLine;
 use redirector_ctl::core::load::exporter::HostFigures;
-use redirector_ctl::core::load::source::LoadSources;
 use redirector_ctl::core::observed::Observed;
 use redirector_ctl::core::spec::Cause;
 use redirector_ctl::core::spec::Spec;
@@ -56,13 +55,8 @@ fn site() -> (Spec, SpecLimits) {
 }
 
 fn put_server(body: PutServer) -> Change {
-    let load = LoadSources {
-        metrics_url: body.metrics_url,
-        agent_address: body.agent_address,
-        bytes_per_second_max: body.bytes_per_second_max,
-    };
-    let state = body.state.unwrap_or_default();
-    Change::PutServer { name: "another".to_owned(), address: body.address, state, load }
+    let (address, state) = (body.address, body.state.unwrap_or_default());
+    Change::PutServer { name: "another".to_owned(), address, state, load: body.into() }
 }
 
 /// A body of the API, as each of those that it takes, applied to a site.

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::devices::{Device, View};
-use super::extract::Params;
+use super::extract::{Params, within};
 use super::limits::DEVICES_MAX;
 use super::openapi::ReadProblems;
 use super::problem::Problem;
@@ -72,11 +72,7 @@ pub(super) async fn list_devices(
     State(api): State<Api>,
     Params(query): Params<DeviceQuery>,
 ) -> Result<Reply<DeviceList>, Problem> {
-    let limit = query.limit.unwrap_or(DEVICES_MAX);
-    if !(1..=DEVICES_MAX).contains(&limit) {
-        let detail = format!("limit {limit}: write 1 to {DEVICES_MAX}");
-        return Err(Problem::malformed("bad_query", detail).in_field("limit"));
-    }
+    let limit = within("limit", query.limit, (DEVICES_MAX, DEVICES_MAX))?;
     let snapshot = api.daemon.snapshot().await?;
     let view = View::of(&snapshot);
     let wish = Wish::of(&query);

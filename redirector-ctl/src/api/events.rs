@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::extract::Params;
+use super::extract::{Params, within};
 use super::limits::{EVENTS_DEFAULT, EVENTS_MAX};
 use super::openapi::ReadProblems;
 use super::problem::Problem;
@@ -80,11 +80,7 @@ pub(super) async fn list_events(
     Params(query): Params<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(EVENTS_DEFAULT);
-    if !(1..=EVENTS_MAX).contains(&limit) {
-        let detail = format!("limit {limit}: write 1 to {EVENTS_MAX}");
-        return Err(Problem::malformed("bad_query", detail).in_field("limit"));
-    }
+    let limit = within("limit", query.limit, (EVENTS_DEFAULT, EVENTS_MAX))?;
     if wants_stream(&headers) {
         return stream::follow(&api, &headers, query.after).await;
     }

@@ -1,5 +1,7 @@
 //! What handlers take of a request. Whatever does not fit is a problem, never a bare status.
 
+use std::fmt::Display;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -146,4 +148,18 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
             )),
         }
     }
+}
+
+/// A number of the query, from 1 to `max`, or `default` where it is left out.
+pub(super) fn within<T: Copy + PartialOrd + Display + From<u8>>(
+    field: &'static str,
+    asked: Option<T>,
+    (default, max): (T, T),
+) -> Result<T, Problem> {
+    let number = asked.unwrap_or(default);
+    if (T::from(1)..=max).contains(&number) {
+        return Ok(number);
+    }
+    let detail = format!("{field} {number}: write 1 to {max}");
+    Err(Problem::malformed("bad_query", detail).in_field(field))
 }

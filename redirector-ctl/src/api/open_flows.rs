@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::{Caller, audit};
-use super::extract::{Params, PathName};
+use super::extract::{Params, PathName, within};
 use super::limits::{FLOWS_DEFAULT, FLOWS_MAX};
 use super::names::Names;
 use super::openapi::ReadProblems;
@@ -104,11 +104,7 @@ pub(super) async fn list_flows(
     State(api): State<Api>,
     Params(query): Params<FlowQuery>,
 ) -> Result<Reply<FlowList>, Problem> {
-    let limit = query.limit.unwrap_or(FLOWS_DEFAULT);
-    if !(1..=FLOWS_MAX).contains(&limit) {
-        let detail = format!("limit {limit}: write 1 to {FLOWS_MAX}");
-        return Err(Problem::malformed("bad_query", detail).in_field("limit"));
-    }
+    let limit = within("limit", query.limit, (FLOWS_DEFAULT, FLOWS_MAX))?;
     let place = query.cursor.as_deref().map_or(Ok(FlowPlace::default()), place)?;
     let snapshot = api.daemon.snapshot().await?;
     let filter = filter(&query, &snapshot)?;

@@ -127,6 +127,16 @@ pub struct PutServer {
     pub bytes_per_second_max: Option<u64>,
 }
 
+impl From<PutServer> for LoadSources {
+    fn from(body: PutServer) -> Self {
+        Self {
+            metrics_url: body.metrics_url,
+            agent_address: body.agent_address,
+            bytes_per_second_max: body.bytes_per_second_max,
+        }
+    }
+}
+
 /// A change of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -197,12 +207,8 @@ pub(super) async fn put_server(
     let asked = asked.or_on_top_of(only_new.0.then_some(before.spec.generation));
     let state = body.state.or(known.map(|server| server.state)).unwrap_or_default();
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    let load = LoadSources {
-        metrics_url: body.metrics_url,
-        agent_address: body.agent_address,
-        bytes_per_second_max: body.bytes_per_second_max,
-    };
-    let change = Change::PutServer { name: name.clone(), address: body.address, state, load };
+    let address = body.address;
+    let change = Change::PutServer { name: name.clone(), address, state, load: body.into() };
     api.change(asked, change).await?;
     show(&api, &name, status).await
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::extract::Params;
+use super::extract::{Params, within};
 use super::limits::{WAIT_DEFAULT_MS, WAIT_LOOK, WAIT_MAX_MS};
 use super::openapi::ReadProblems;
 use super::problem::Problem;
@@ -108,11 +108,7 @@ pub(super) async fn get_status(
     State(api): State<Api>,
     Params(query): Params<StatusQuery>,
 ) -> Result<Reply<Status>, Problem> {
-    let wait_ms = query.wait_ms.unwrap_or(WAIT_DEFAULT_MS);
-    if !(1..=WAIT_MAX_MS).contains(&wait_ms) {
-        let detail = format!("wait_ms {wait_ms}: write 1 to {WAIT_MAX_MS}");
-        return Err(Problem::malformed("bad_query", detail).in_field("wait_ms"));
-    }
+    let wait_ms = within("wait_ms", query.wait_ms, (WAIT_DEFAULT_MS, WAIT_MAX_MS))?;
     let wanted = query.wait_generation.unwrap_or_default();
     let ends_at = Instant::now() + Duration::from_millis(wait_ms);
     loop {

@@ -78,11 +78,9 @@ impl DaemonHandle {
         change: Change,
         if_match: Option<u64>,
     ) -> Result<Applied, ChangeError> {
-        let (answer, wait) = oneshot::channel();
-        let gone = || ChangeError::Unavailable(Unavailable.to_string());
-        let request = Request::Change { change: Box::new(change), if_match, answer };
-        self.requests.send(request).await.map_err(|_| gone())?;
-        wait.await.map_err(|_| gone())?
+        let change = Box::new(change);
+        let answer = self.ask(|answer| Request::Change { change, if_match, answer }).await;
+        answer.map_err(|gone| ChangeError::Unavailable(gone.to_string()))?
     }
 
     /// Everything there is to show, at one moment.
@@ -90,9 +88,7 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        self.requests.send(Request::Snapshot { answer }).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::Snapshot { answer }).await
     }
 
     /// The plan for load.
@@ -100,7 +96,7 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn plan(&self) -> Result<PlanView, Unavailable> {
-        self.ask(|answer| PlanRequest::Show { answer }).await
+        self.ask(|answer| Request::Plan(PlanRequest::Show { answer })).await
     }
 
     /// Carries the plan for load out: all of it is journalled and in the tables when this returns.
@@ -108,7 +104,8 @@ impl DaemonHandle {
     /// # Errors
     /// [`PlanError`]; `if_match` is the generation that the caller has seen, None for any.
     pub async fn apply_plan(&self, if_match: Option<u64>) -> Result<Applied, PlanError> {
-        let answer = self.ask(|answer| PlanRequest::Apply { if_match, answer }).await;
+        let answer =
+            self.ask(|answer| Request::Plan(PlanRequest::Apply { if_match, answer })).await;
         answer.map_err(|gone| ChangeError::Unavailable(gone.to_string()))?
     }
 
@@ -117,7 +114,8 @@ impl DaemonHandle {
     /// # Errors
     /// As [`DaemonHandle::apply_plan`].
     pub async fn discard_plan(&self, if_match: Option<u64>) -> Result<PlanView, PlanError> {
-        let answer = self.ask(|answer| PlanRequest::Discard { if_match, answer }).await;
+        let answer =
+            self.ask(|answer| Request::Plan(PlanRequest::Discard { if_match, answer })).await;
         answer.map_err(|gone| ChangeError::Unavailable(gone.to_string()))?
     }
 
@@ -126,16 +124,15 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn history(&self, of: HistoryOf) -> Result<Option<Vec<Point>>, Unavailable> {
-        self.ask(|answer| PlanRequest::History { of, answer }).await
+        self.ask(|answer| Request::Plan(PlanRequest::History { of, answer })).await
     }
 
     async fn ask<T>(
         &self,
-        request: impl FnOnce(oneshot::Sender<T>) -> PlanRequest,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Unavailable> {
         let (answer, wait) = oneshot::channel();
-        let request = Request::Plan(request(answer));
-        self.requests.send(request).await.map_err(|_| Unavailable)?;
+        self.requests.send(request(answer)).await.map_err(|_| Unavailable)?;
         wait.await.map_err(|_| Unavailable)
     }
 
@@ -144,10 +141,7 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        let request = Request::Events { after, limit, answer };
-        self.requests.send(request).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::Events { after, limit, answer }).await
     }
 
     /// About `limit` flows from `place` on; the loop is not held up by it.
@@ -160,10 +154,8 @@ impl DaemonHandle {
         place: FlowPlace,
         limit: usize,
     ) -> Result<Result<FlowsAt, TablesError>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        let asked = Request::Inspect(Inspection::Flows { filter, place, limit, answer });
-        self.requests.send(asked).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::Inspect(Inspection::Flows { filter, place, limit, answer }))
+            .await
     }
 
     /// What the program would do with a packet; neither the loop nor the tables feel it.
@@ -174,10 +166,7 @@ impl DaemonHandle {
         &self,
         question: Question,
     ) -> Result<Result<Explained, ExplainError>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        let asked = Request::Inspect(Inspection::Explain { question, answer });
-        self.requests.send(asked).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::Inspect(Inspection::Explain { question, answer })).await
     }
 
     /// Closes a flow; gives its device's id, None when there is no such flow.
@@ -188,10 +177,7 @@ impl DaemonHandle {
         &self,
         key: FlowKey,
     ) -> Result<Result<Option<u32>, TablesError>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        let request = Request::CloseFlow { key, answer };
-        self.requests.send(request).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::CloseFlow { key, answer }).await
     }
 
     /// Lets a client's new flows to a device go to another server; gives the event that tells of
@@ -203,10 +189,7 @@ impl DaemonHandle {
         &self,
         wish: ClientMove,
     ) -> Result<Result<u64, MoveClientError>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        let request = Request::MoveClient { wish, answer };
-        self.requests.send(request).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::MoveClient { wish, answer }).await
     }
 
     /// What would be done if a server died now.
@@ -214,9 +197,7 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping; inside, when there is no such server.
     pub async fn death(&self, server: Name) -> Result<Result<Plan, SpecError>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        self.requests.send(Request::Death { server, answer }).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::Death { server, answer }).await
     }
 
     /// The last event's id, as it changes. Closed when the daemon stops.
@@ -224,8 +205,6 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn follow(&self) -> Result<watch::Receiver<u64>, Unavailable> {
-        let (answer, wait) = oneshot::channel();
-        self.requests.send(Request::Follow { answer }).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.ask(|answer| Request::Follow { answer }).await
     }
 }

@@ -13,13 +13,14 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 
-/// Connections, one every 5 ms, while the server dies.
-const CONNECTIONS: u32 = 80;
-const EVERY: Duration = Duration::from_millis(5);
+/// Connections, one every 2 ms, while the server dies.
+const CONNECTIONS: u32 = 200;
+const EVERY: Duration = Duration::from_millis(2);
 /// Long enough for a client's own repetitions, which are what must not have helped.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Who waited for so long began after the death and before its discovery.
-const WAITED: Duration = Duration::from_millis(40);
+/// Who waited for so long began after the death and before its discovery, which may follow
+/// within 20 ms.
+const WAITED: Duration = Duration::from_millis(8);
 
 struct Made {
     greeting: String,
@@ -52,7 +53,7 @@ fn syns_to_a_dead_server_go_to_the_survivor_before_their_clients_repeat_them() -
     Ok(())
 }
 
-/// Begins a connection every 5 ms; gives those that were greeted.
+/// Begins a connection every 2 ms; gives those that were greeted.
 fn connect(client: &std::path::Path, address: std::net::SocketAddr) -> Result<Vec<Made>> {
     redirector_tests::netns::enter_thread(client)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -136,8 +136,8 @@ fn health(mut section: Section<'_>, report: &mut Report<'_>) -> HealthConfig {
         rise: section.number("rise", 1..=100, report).unwrap_or(2),
         fall: section.number("fall", 1..=100, report).unwrap_or(2),
         jitter_pct: section.number("jitter_pct", 0..=50, report).unwrap_or(10),
-        evidence_interval_ms: section.number("evidence_interval_ms", 0..=1000, report).unwrap_or(5),
-        silence_ms: section.number("silence_ms", 5..=MINUTE_MS, report).unwrap_or(10),
+        evidence_interval_ms: section.number("evidence_interval_ms", 0..=1000, report).unwrap_or(3),
+        silence_ms: section.number("silence_ms", 3..=MINUTE_MS, report).unwrap_or(6),
         confirm_timeout_ms: section
             .number("confirm_timeout_ms", 1..=MINUTE_MS, report)
             .unwrap_or(20),

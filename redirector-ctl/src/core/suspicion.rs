@@ -75,7 +75,7 @@ impl std::fmt::Display for Suspicion {
 }
 
 /// A look that comes so many intervals after the one before begins anew.
-const LATE: u64 = 4;
+const LATE: u64 = 7;
 /// Shortest and longest time between two suspicions of one server that are not about what it does
 /// not say, in ms. Each that comes soon after the last doubles it.
 const REST_MIN_MS: u64 = 200;

@@ -291,7 +291,7 @@ impl<K: Kernel> Owner<K> {
         for ((device, epoch, _), len) in &census.by_epoch {
             *counted.flows.entry((*device, *epoch)).or_default() += len;
         }
-        self.waking.wake(&census.refused);
+        self.waking.wake(&census.refused, began_at_ms);
         self.own.flows_reaped += census.reaped;
         self.shown.census = Arc::new(census);
         self.observed.census = Some(counted);

@@ -169,7 +169,8 @@ impl<K: Kernel> Owner<K> {
             self.applied.take(&op);
         }
         if !died.is_empty() {
-            self.sweep_soon = true;
+            // Deaths are rare, so this one sweep need not rest from the last.
+            (self.sweep_soon, self.sweep_not_before_ms) = (true, 0);
             self.recall(&died);
         }
         self.applied_generation = self.spec.generation;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
-use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
 use netlink_packet_route::neighbour::NeighbourState;
@@ -21,9 +21,11 @@ use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_conne
 use tokio::sync::mpsc;
 
 mod details;
+mod list;
 mod vlan;
 
 pub use details::Details;
+use list::list;
 use vlan::{Vlan, carried, vlan};
 
 /// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows
@@ -151,14 +153,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let messages: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("list interfaces"))?;
+        let ask = || self.handle.link().get().execute();
+        let messages: Vec<LinkMessage> = list("interfaces", ask).await?;
         let mut links: Vec<Link> = messages.iter().map(link).collect();
         let below: BTreeMap<u32, Vlan> =
             messages.iter().filter_map(|m| Some((m.header.index, vlan(m)?))).collect();
@@ -173,9 +169,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let request = self.handle.neighbours().get();
-        let messages: Vec<NeighbourMessage> =
-            request.execute().try_collect().await.map_err(failed("list neighbours"))?;
+        let ask = || self.handle.neighbours().get().execute();
+        let messages: Vec<NeighbourMessage> = list("neighbours", ask).await?;
         Ok(messages.iter().filter_map(neighbour).collect())
     }
 
@@ -206,9 +201,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn addresses(&self, out: u32) -> Result<Vec<IpAddr>, NetlinkError> {
-        let request = self.handle.address().get().set_link_index_filter(out);
-        let messages: Vec<AddressMessage> =
-            request.execute().try_collect().await.map_err(failed("list addresses"))?;
+        let ask = || self.handle.address().get().set_link_index_filter(out).execute();
+        let messages: Vec<AddressMessage> = list("addresses", ask).await?;
         Ok(messages.iter().filter_map(local_address).collect())
     }
 

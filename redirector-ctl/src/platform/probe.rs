@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
+use self::race::Means;
 pub use self::timing::ProbeTiming;
 use self::timing::Usual;
 use super::clock::Clock;
@@ -169,8 +170,9 @@ impl Prober {
         }
     }
 
-    /// Asks a path at once and with little patience. A check that is under way is given up: it
-    /// would take longer than the new one.
+    /// Asks a path at once and with little patience. A check in its turn that is under way is given
+    /// up: it would take longer than the new one. One of this manner goes on, but wants a new
+    /// connection.
     pub fn confirm(&self, path: &Path) {
         if let Some(task) = self.tasks.get(path) {
             task.calls.confirm.notify_one();
@@ -220,7 +222,9 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
         let Ok(turn) = turns.acquire().await else { return };
         let asked_at_ms = asker.clock.now_ms();
         let limits = timing.limits(manner, &target, &usual);
-        let check = race::ask(&target, &path, limits, chance.next_u32(), &asker.spare);
+        let anew = (manner == Manner::Confirming).then_some(&calls.confirm);
+        let means = Means { chance: chance.next_u32(), spare: &asker.spare, anew };
+        let check = race::ask(&target, &path, limits, means);
         // A program that was started is waited for: another one would be no sooner.
         let patient = is_program || manner == Manner::Confirming;
         let finding = tokio::select! {

@@ -35,6 +35,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(20);
 /// Of a thousand flows so many may need more than one try.
 const MORE_TRIES_MAX_PER_MILLE: usize = 1;
 
+/// So many of these are described in the outcome.
+const SHOWN_MAX: usize = 10;
+
 /// What clients speak.
 #[derive(Debug, Clone, Copy)]
 pub struct Speech {
@@ -67,8 +70,8 @@ impl Speech {
 struct Told {
     /// From the detection to the reset, in ms.
     ms: Vec<f64>,
-    /// Flows that were told by the first segment that was to tell them.
-    first_try: usize,
+    /// How those flows were told that were not told by the first segment that was to tell them.
+    more_tries: Vec<String>,
     /// Flows that were not told, or otherwise.
     violations: Vec<String>,
 }
@@ -114,18 +117,19 @@ fn plan(speech: Speech) -> Plan {
 impl Told {
     fn add(&mut self, other: Self) {
         self.ms.extend(other.ms);
-        self.first_try += other.first_try;
+        self.more_tries.extend(other.more_tries);
         self.violations.extend(other.violations);
     }
 
     fn outcome(mut self, row: &str, parts: Vec<Row>) -> Outcome {
         let flows = self.ms.len() + self.violations.len();
         let untold = self.violations.len() as u64;
-        let more_tries = flows - self.first_try;
+        let more_tries = self.more_tries.len();
         if more_tries * 1000 > flows * MORE_TRIES_MAX_PER_MILLE {
             let what =
                 format!("{row}: {more_tries} of {flows} flows were not told at the first try");
             self.violations.push(what);
+            self.violations.extend(self.more_tries.drain(..).take(SHOWN_MAX));
         }
         let first_try = format!("{row}_first_try");
         let mut rows = vec![Row::samples(row, "ms", &self.ms).with_violations(untold)];
@@ -178,7 +182,7 @@ impl Told {
             Some((End::Broken(_), at)) => {
                 let span = at.saturating_duration_since(detected);
                 self.ms.push(span.as_secs_f64() * 1000.0);
-                self.first_try += usize::from(tries.one_was_enough(flow.local.port()));
+                self.more_tries.extend(tries.one_was_enough(flow.local.port()).err());
             }
             other => {
                 let Flow { local, server, .. } = flow;

@@ -50,11 +50,14 @@ impl Tries {
         }
     }
 
-    /// Whether the client at this port, which was told, was told at the first try.
-    pub fn one_was_enough(&self, port: u16) -> bool {
-        let Some(Try { wakes, resets }) = self.0.get(&port) else { return false };
+    /// Whether the client at this port, which was told, was told at the first try; if not, how.
+    pub fn one_was_enough(&self, port: u16) -> Result<(), String> {
+        let Try { wakes, resets } = self.0.get(&port).cloned().unwrap_or_default();
         let is_same = |pair: &[u32]| pair[0] == pair[1];
-        *wakes <= WAKES_MAX && !resets.is_empty() && resets.windows(2).all(is_same)
+        if wakes <= WAKES_MAX && !resets.is_empty() && resets.windows(2).all(is_same) {
+            return Ok(());
+        }
+        Err(format!("port {port} was woken {wakes} times and reset with the numbers {resets:?}"))
     }
 }
 
@@ -96,13 +99,13 @@ mod tests {
         ]
         .concat();
         let tries = Tries::read(&frames, "10.0.1.102:7000".parse().unwrap());
-        let enough: Vec<bool> = (1..=6).map(|port| tries.one_was_enough(port)).collect();
+        let enough: Vec<bool> = (1..=6).map(|port| tries.one_was_enough(port).is_ok()).collect();
         assert_eq!(enough, [true, true, false, false, false, false]);
     }
 
     #[test]
     fn what_another_address_sends_is_no_try() {
         let tries = Tries::read(&[segment(1, 500, None)], "10.0.1.103:7000".parse().unwrap());
-        assert!(!tries.one_was_enough(1));
+        assert!(tries.one_was_enough(1).is_err());
     }
 }

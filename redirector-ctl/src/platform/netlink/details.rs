@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{
@@ -12,6 +11,7 @@ use netlink_packet_route::neighbour::{
 };
 use tokio::time::{interval, timeout};
 
+use super::list::list;
 use super::{Netlink, NetlinkError, failed};
 
 /// How often the neighbour table is looked at while somebody may answer.
@@ -36,9 +36,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn details(&self) -> Result<Vec<Details>, NetlinkError> {
-        let request = self.handle.link().get();
-        let messages: Vec<LinkMessage> =
-            request.execute().try_collect().await.map_err(failed("list interfaces"))?;
+        let ask = || self.handle.link().get().execute();
+        let messages: Vec<LinkMessage> = list("interfaces", ask).await?;
         Ok(messages.iter().map(details).collect())
     }
 

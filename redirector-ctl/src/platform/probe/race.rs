@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::check::{Attempt, Outcome, attempt};
 use super::{Path, Target};
@@ -64,18 +64,31 @@ pub(super) struct Finding {
     pub(super) accepted_us: Option<u64>,
 }
 
-/// Asks until somebody answers, or nobody has in time. `chance` makes one check's numbers differ
-/// from another's; attempts after the first one need a turn of `spare` each, and are left out when
-/// there is none.
-pub(super) async fn ask(
-    target: &Target,
-    path: &Path,
-    limits: Limits,
-    chance: u32,
-    spare: &Semaphore,
-) -> Finding {
+/// What a check is made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means<'a> {
+    /// Makes one check's numbers differ from another's.
+    pub(super) chance: u32,
+    /// Attempts after the first one need a turn each, and are left out when there is none.
+    pub(super) spare: &'a Semaphore,
+    /// Says that packets speak against the server anew, so that a connection which it accepted
+    /// before that proves nothing any more; None if that is not listened to.
+    pub(super) anew: Option<&'a Notify>,
+}
+
+impl Means<'_> {
+    async fn anew(&self) {
+        match self.anew {
+            Some(anew) => anew.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Asks until somebody answers, or nobody has in time.
+pub(super) async fn ask(target: &Target, path: &Path, limits: Limits, means: Means<'_>) -> Finding {
     let accepted_us = AtomicU64::new(0);
-    let result = race(target, path, (limits, chance), spare, &accepted_us).await;
+    let result = race(target, path, limits, means, &accepted_us).await;
     let accepted_us = accepted_us.into_inner();
     Finding { result, accepted_us: (accepted_us > 0).then_some(accepted_us) }
 }
@@ -83,15 +96,15 @@ pub(super) async fn ask(
 async fn race(
     target: &Target,
     path: &Path,
-    (limits, chance): (Limits, u32),
-    spare: &Semaphore,
+    limits: Limits,
+    means: Means<'_>,
     accepted_us: &AtomicU64,
 ) -> CheckResult {
     let (end, over) = watch::channel(false);
     let begin = |number: u32| {
         let (over, watch) = (over.clone(), Stopwatch::start());
         let once = Attempt { limit: limits.answer, over, watch, accepted_us };
-        attempt(target, path, once, chance.wrapping_add(number))
+        attempt(target, path, once, means.chance.wrapping_add(number))
     };
     let mut attempts = FuturesUnordered::from_iter([begin(0)]);
     let mut schedule = Schedule::new(limits, if is_lossy(target) { ATTEMPTS_MAX } else { 1 });
@@ -103,8 +116,9 @@ async fn race(
                 Outcome { result, timed_out: false } => return result,
                 Outcome { result, .. } => met = Some(worse(met.take(), result)),
             },
+            () = means.anew(), if schedule.is_met => schedule.begin_anew(accepted_us),
             step = schedule.next(accepted_us), if !schedule.is_over => match step {
-                Step::Begin => match spare.try_acquire() {
+                Step::Begin => match means.spare.try_acquire() {
                     Ok(turn) => {
                         turns.push(turn);
                         attempts.push(begin(schedule.made));
@@ -152,6 +166,8 @@ struct Schedule {
     due: Duration,
     /// How much time was added.
     added: Duration,
+    /// The server's kernel has accepted a connection, and only an answer is waited for.
+    is_met: bool,
     is_over: bool,
 }
 
@@ -171,7 +187,18 @@ impl Schedule {
         let Limits { connect, answer: end, .. } = limits;
         let (watch, next) = (Stopwatch::start(), limits.first_step());
         let (due, added) = (Duration::ZERO, Duration::ZERO);
-        Self { watch, limits, made: 1, made_max, next, connect, end, due, added, is_over: false }
+        let (is_met, is_over) = (false, false);
+        Self { watch, limits, made: 1, made_max, next, connect, end, due, added, is_met, is_over }
+    }
+
+    /// Wants a connection again, with new attempts, within the time that the first one had. The end
+    /// of it all stays where it is.
+    fn begin_anew(&mut self, accepted_us: &AtomicU64) {
+        accepted_us.store(0, Ordering::Relaxed);
+        self.is_met = false;
+        self.next = self.watch.elapsed();
+        self.connect = self.next.saturating_add(self.limits.connect);
+        self.made_max = self.made.saturating_add(ATTEMPTS_MAX);
     }
 
     /// Waits for the next moment. May be given up and called again.
@@ -200,7 +227,7 @@ impl Schedule {
                 self.is_over = true;
                 return Step::NobodyThere(self.connect);
             }
-            self.connect = Duration::MAX;
+            (self.connect, self.is_met) = (Duration::MAX, true);
         }
         if self.made < self.made_max && now >= self.next {
             self.next += self.limits.step();
@@ -268,7 +295,8 @@ mod tests {
     async fn greeted(address: SocketAddr, limits: Limits) -> Finding {
         let (check, pace) = (Check::Greeting, CheckPace::default());
         let target = Target { address, protocol: Protocol::Tcp, check, pace };
-        ask(&target, &("s1".into(), "disk-a".into()), limits, 7, &Semaphore::new(9)).await
+        let means = Means { chance: 7, spare: &Semaphore::new(9), anew: None };
+        ask(&target, &("s1".into(), "disk-a".into()), limits, means).await
     }
 
     /// Accepts connections, and greets on the last of `len` only; the others hear nothing.
@@ -301,7 +329,8 @@ mod tests {
         let (check, pace) = (Check::Greeting, CheckPace::default());
         let target = Target { address, protocol: Protocol::Tcp, check, pace };
         let limits = limits(Duration::from_millis(50), Duration::from_millis(50));
-        let found = ask(&target, &Path::default(), limits, 7, &Semaphore::new(0)).await;
+        let means = Means { chance: 7, spare: &Semaphore::new(0), anew: None };
+        let found = ask(&target, &Path::default(), limits, means).await;
         assert!(
             matches!(found.result, CheckResult::Refused(_) | CheckResult::NotAsked(_)),
             "{found:?}"
@@ -325,6 +354,28 @@ mod tests {
         let found = greeted(address, limits(Duration::from_millis(40), LONG)).await;
         assert!(matches!(found.result, CheckResult::Answered { .. }), "{found:?}");
         serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_before_packets_speak_anew_proves_nothing() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(1).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let (check, pace) = (Check::Greeting, CheckPace::default());
+        let target = Target { address, protocol: Protocol::Tcp, check, pace };
+        let (spare, anew) = (Semaphore::new(9), Notify::new());
+        let means = Means { chance: 7, spare: &spare, anew: Some(&anew) };
+        let limits = limits(Duration::from_millis(40), LONG);
+        let path = Path::default();
+        let mut asking = std::pin::pin!(ask(&target, &path, limits, means));
+        // Two connections are accepted and stay unanswered; nobody else gets in from then on.
+        let still = tokio::time::timeout(4 * limits.connect, &mut asking).await;
+        assert!(still.is_err(), "{still:?}");
+        anew.notify_one();
+        let found = tokio::time::timeout(LONG / 2, asking).await.unwrap();
+        assert!(matches!(found.result, CheckResult::Silent(_)), "{found:?}");
+        assert!(found.accepted_us.is_none());
     }
 
     #[test]

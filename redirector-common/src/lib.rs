@@ -28,6 +28,7 @@ pub mod order;
 pub mod packet;
 pub mod parse;
 pub mod path;
+pub mod record;
 pub mod response;
 pub mod short_way;
 pub mod tables;

@@ -14,6 +14,7 @@ mod planning;
 mod probing;
 mod problem;
 mod reader;
+mod recorder;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use own::{LocalConfig, TunnelConfig, Vlan};
 pub use planning::{LoadConfig, PlanConfig, PlanMode};
 use problem::Report;
 pub use problem::{ConfigError, ConfigProblem};
+pub use recorder::RecorderConfig;
 
 /// How long open flows stay after a move, where nothing else is said: one hour, in ms.
 pub const DEADLINE_MS: u64 = 3_600_000;
@@ -59,6 +61,8 @@ pub struct Config {
     pub load: LoadConfig,
     /// `[plan]`: when devices are moved for load.
     pub plan: PlanConfig,
+    /// `[recorder]`: what the flight recorder keeps.
+    pub recorder: RecorderConfig,
     /// `[local]`: what full NAT sends from.
     pub local: LocalConfig,
     /// `[tunnel]`: what tunnels send from.

@@ -33,6 +33,7 @@ mod measure;
 mod own;
 mod owner;
 mod planned;
+mod recorder;
 mod settle;
 mod show;
 mod start;
@@ -57,6 +58,8 @@ pub(crate) use inspect::Inspection;
 pub use load::{DeviceLoad, HistoryOf, LoadView, ServerLoad};
 pub use own::{CheckCounts, Own, SPAN_BOUNDS_US, Spans};
 pub use planned::{PlanState, PlanView, PlannedMove};
+pub(crate) use recorder::RecorderRequest;
+pub use recorder::{DumpCause, DumpInfo, DumpWish, RecorderError, RecorderState};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 
 /// Questions waiting at most; then askers wait.
@@ -84,6 +87,8 @@ pub(crate) enum Request {
     Follow { answer: oneshot::Sender<watch::Receiver<u64>> },
     /// Something to be answered beside the loop.
     Inspect(Inspection),
+    /// About the flight recorder.
+    Recorder(RecorderRequest),
     /// Close a flow; whether there was one.
     CloseFlow { key: FlowKey, answer: oneshot::Sender<Result<Option<u32>, TablesError>> },
     /// Let a client's new flows to a device go to another server; the event that tells of it.

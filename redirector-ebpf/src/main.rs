@@ -13,6 +13,7 @@ mod clock;
 mod frame;
 mod maps;
 mod recall;
+mod recorder;
 mod response;
 mod route;
 mod step;

@@ -13,7 +13,8 @@ use redirector_common::family::{Family, V4, V6};
 use redirector_common::frame::Frame;
 use redirector_common::headers::{Ethernet, Mac};
 use redirector_common::packet::Packet;
-use redirector_common::parse::{self, Link};
+use redirector_common::parse::{self, Link, Plain};
+use redirector_common::record::RECORD_LEFT;
 use redirector_common::response::Saying;
 use redirector_common::short_way::{self, Taken};
 use redirector_common::verdict::{REASONS_LEN, Reason, Verdict};
@@ -22,6 +23,7 @@ use redirector_common::wire::{Hop, Tags};
 use crate::frame::PacketMemory;
 use crate::maps::{self, Maps};
 use crate::recall;
+use crate::recorder;
 use crate::response;
 use crate::tables::KernelTables;
 
@@ -34,6 +36,8 @@ pub struct Step<F: Family> {
     packet: Packet<F>,
     verdict: Verdict<F>,
     work: Work,
+    /// Place of the packet's record, from 1 on; 0 if it has none.
+    record: u32,
 }
 
 impl<F: Maps> Step<F> {
@@ -114,6 +118,10 @@ pub trait Steps: Maps {
     fn clamp(context: *mut xdp_md) -> u32;
     /// Counts the packet, and gives the XDP action.
     fn leave(context: *mut xdp_md) -> u32;
+    /// Records the packet as it came in.
+    fn record(context: *mut xdp_md) -> u32;
+    /// Records what became of it.
+    fn amend(context: *mut xdp_md) -> u32;
 }
 
 /// Keeps the compiler from seeing that a step does without its context: the caller would then pass
@@ -165,7 +173,8 @@ const DONE: u32 = 0;
 
 macro_rules! steps_of {
     ($family:ty, $short:ident $meet:ident $to_service:ident $from_server:ident $carry_out:ident
-     $answer:ident $write:ident $write_error:ident $clamp:ident $leave:ident) => {
+     $answer:ident $write:ident $write_error:ident $clamp:ident $leave:ident $record:ident
+     $amend:ident) => {
         steps! { $family, $short
             meet $meet(step, context) {
                 match step.parse(context) {
@@ -236,14 +245,29 @@ macro_rules! steps_of {
             leave $leave(step, context) {
                 step.leave(context)
             }
+            record $record(step, context) {
+                let of = (step.frame_len, 0);
+                let place = recorder::keep(context, &step.packet, &step.verdict, of);
+                step.record = if place == 0 { recorder::LEFT_OUT } else { place };
+                DONE
+            }
+            amend $amend(step, context) {
+                if step.record != 0 {
+                    recorder::amend(step.record, &step.verdict);
+                } else {
+                    let of = (PacketMemory::new(context).len() as u64, RECORD_LEFT);
+                    recorder::keep(context, &step.packet, &step.verdict, of);
+                }
+                DONE
+            }
         }
     };
 }
 
 steps_of!(V4, short4 meet4 to_service4 from_server4 carry_out4 answer4 write4 write_error4
-    clamp4 leave4);
+    clamp4 leave4 record4 amend4);
 steps_of!(V6, short6 meet6 to_service6 from_server6 carry_out6 answer6 write6 write_error6
-    clamp6 leave6);
+    clamp6 leave6 record6 amend6);
 
 /// Takes a packet of family `F` from its frame to its XDP action; `Err` with the number of the
 /// reason for which it passes untouched.
@@ -261,6 +285,7 @@ pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
     let Some(step) = F::step() else { return Ok(XDP_PASS) };
     step.network = link.network;
     step.tags = link.tags;
+    step.record = 0;
     match F::meet(context) {
         KNOWN => {}
         UNKNOWN => {
@@ -270,6 +295,24 @@ pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
         }
         reason => return Err(reason),
     }
+    // From here on the compiler knows no more of the packet than that the steps may change it.
+    let step = core::hint::black_box(step);
+    let wanted = recorder::wants(&step.packet, &step.verdict);
+    if wanted {
+        F::record(context);
+    }
+    let action = finish::<F>(context);
+    let step = core::hint::black_box(step);
+    // What an exit turns out to be, no hop or too small, is known only now.
+    if wanted || recorder::wants(&step.packet, &step.verdict) {
+        F::amend(context);
+    }
+    Ok(action)
+}
+
+/// Verdict -> XDP action.
+#[inline(always)]
+fn finish<F: Steps>(context: *mut xdp_md) -> u32 {
     match F::carry_out(context) {
         ANSWER => {
             F::answer(context);
@@ -281,9 +324,9 @@ pub fn walk<F: Steps>(context: *mut xdp_md, link: &Link) -> Result<u32, u32> {
             F::write(context);
             F::clamp(context);
         }
-        action => return Ok(action),
+        action => return action,
     }
-    Ok(F::leave(context))
+    F::leave(context)
 }
 
 /// Frame -> frame, for most packets; gives the XDP action, or [`NOT_TAKEN`].
@@ -299,7 +342,12 @@ fn short<F: Maps>(context: *mut xdp_md) -> u32 {
     }
     let saying = Saying::new(taken.client, taken.account.action, &taken.segment);
     response::note(&taken.account, &saying);
-    maps::count(&taken.account, &taken.segment, true, frame_len);
+    let packets = maps::count(&taken.account, &taken.segment, true, frame_len);
+    if recorder::samples(packets) && !matches!(taken.exit, Exit::Pass) {
+        let (ifindex, transport) = (u32::from(taken.ifindex), Plain::<F>::TRANSPORT as u32);
+        let way = recorder::Way { ifindex, frame_len: frame_len as u32, transport };
+        recorder::sample(context, &taken.account, (&taken.segment, way));
+    }
     exit(taken.exit, u32::from(taken.ifindex), ingress)
 }
 

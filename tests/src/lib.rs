@@ -7,6 +7,7 @@
 pub mod api;
 pub mod bench;
 pub mod browser;
+pub mod capture;
 pub mod cleanup;
 pub mod data_path;
 pub mod demo;

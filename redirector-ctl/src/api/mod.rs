@@ -33,6 +33,7 @@ pub mod open_flows;
 mod openapi;
 pub mod plan;
 pub mod problem;
+pub mod recorder;
 mod reply;
 pub mod responses;
 mod role;

@@ -15,7 +15,7 @@ use super::problem::{Pending, ProblemBody};
 use super::role::{Role, needed};
 use super::{
     Api, associations, clients, device_list, devices, events, explain, health, history, metrics,
-    open_flows, plan, servers, status, whatif, whoami,
+    open_flows, plan, recorder, servers, status, whatif, whoami,
 };
 
 /// What the document says of the API as a whole.
@@ -44,6 +44,7 @@ use super::{
         (name = "plan", description = "Loads, and what is to be moved for them"),
         (name = "events", description = "What happened"),
         (name = "flows", description = "Open flows, one by one"),
+        (name = "recorder", description = "What became of the last packets, as files"),
         (name = "explain", description = "What becomes of a packet, and what if a server died"),
     )
 )]
@@ -163,6 +164,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(history::get_history))
         .routes(routes!(open_flows::list_flows))
         .routes(routes!(open_flows::close_flow))
+        .routes(routes!(recorder::get_recorder))
+        .routes(routes!(recorder::list_dumps, recorder::make_dump))
+        .routes(routes!(recorder::get_dump))
         .routes(routes!(explain::explain))
         .routes(routes!(whatif::explain_death))
 }

@@ -24,7 +24,7 @@ pub enum Role {
 const VIEWER: [(Method, &str); 1] = [(Method::POST, "/v1/explain")];
 
 /// Operations that move what there is.
-const OPERATOR: [(Method, &str); 7] = [
+const OPERATOR: [(Method, &str); 8] = [
     (Method::PATCH, "/v1/servers/{name}"),
     (Method::PATCH, "/v1/associations"),
     (Method::PUT, "/v1/associations/{device}"),
@@ -32,13 +32,20 @@ const OPERATOR: [(Method, &str); 7] = [
     (Method::POST, "/v1/plan/apply"),
     (Method::POST, "/v1/plan/discard"),
     (Method::DELETE, "/v1/flows/{id}"),
+    (Method::POST, "/v1/recorder/dumps"),
 ];
+
+/// What is only read, but is for operators: it tells with whom clients talk, and when. Whoever
+/// mends an outage needs it, also where nobody is there who may change what there is.
+const SENSITIVE: [&str; 1] = ["/v1/recorder/dumps/{name}"];
 
 /// The least role for an operation; `path` as the routes have it. Whatever changes something and
 /// is in no list is for admins, so that a new operation that nobody thought of is not open.
 pub(super) fn needed(method: &Method, path: &str) -> Role {
     let is_in = |list: &[(Method, &str)]| list.iter().any(|(of, at)| of == method && *at == path);
-    if method.is_safe() || is_in(&VIEWER) {
+    if method.is_safe() && SENSITIVE.contains(&path) {
+        Role::Operator
+    } else if method.is_safe() || is_in(&VIEWER) {
         Role::Viewer
     } else if is_in(&OPERATOR) {
         Role::Operator
@@ -90,6 +97,9 @@ mod tests {
             let method = method.as_str().to_lowercase();
             assert!(document["paths"][path][&method].is_object(), "{method} {path}");
         }
+        for path in SENSITIVE {
+            assert!(document["paths"][path]["get"].is_object(), "{path}");
+        }
     }
 
     #[test]
@@ -97,5 +107,6 @@ mod tests {
         assert_eq!(needed(&Method::POST, "/v1/news"), Role::Admin);
         assert_eq!(needed(&Method::DELETE, "/v1/plan/apply"), Role::Admin);
         assert_eq!(needed(&Method::HEAD, "/v1/news"), Role::Viewer);
+        assert_eq!(needed(&Method::HEAD, SENSITIVE[0]), Role::Operator);
     }
 }

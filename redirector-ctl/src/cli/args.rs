@@ -11,6 +11,7 @@ use super::access_args::{AccessArgs, TokenCommand};
 use super::device_args::{AddDevice, OpenFlowsArg, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
 use super::plan::{PlanCommand, SourceArgs};
+use super::record::RecordCommand;
 use crate::api::wire::AdminState;
 
 const DEFAULT_API: &str = "unix:/run/redirector/api.sock";
@@ -26,6 +27,7 @@ Examples:
   redirector plan                                    what load asks for, and why
   redirector flow list --device disk-a               its open flows
   redirector explain packet --client 10.0.1.11 --device disk-a
+  redirector record dump --file now.pcapng           the last packets, for Wireshark
   redirector events --follow                         what happens, as it happens
   redirector --output json device show disk-a        what the API answers
 
@@ -179,6 +181,9 @@ pub enum Ask {
     /// What becomes of a packet and why, and what if a server died
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// The flight recorder: what became of the last packets, as files for Wireshark
+    #[command(subcommand)]
+    Record(RecordCommand),
     /// Print servers and devices as a file that `apply` takes
     Export,
     /// Make servers and devices what a file says, showing the difference first

@@ -11,6 +11,7 @@ mod flow_args;
 mod flow_table;
 mod follow;
 mod plan;
+mod record;
 mod request;
 mod service_args;
 mod table;
@@ -64,6 +65,7 @@ pub async fn ask(
     }
     match ask {
         Ask::Top { once: true } => return top::once(options, out, err).await,
+        Ask::Record(command) => return record::record(command, options, out, err).await,
         Ask::Top { once: false } => return top::watch(options).await,
         Ask::Export => return declare::export(options, out, err).await,
         Ask::Apply { file, yes } => return declare::apply(&file, yes, options, out, err).await,

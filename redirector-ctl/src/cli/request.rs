@@ -113,7 +113,7 @@ impl Request {
 /// Arguments that do not fit together, in words.
 pub(super) fn of(ask: Ask) -> Result<Request, String> {
     match ask {
-        Ask::Export | Ask::Apply { .. } | Ask::Top { .. } => {
+        Ask::Export | Ask::Apply { .. } | Ask::Record(_) | Ask::Top { .. } => {
             Err("this asks more than one question".to_owned())
         }
         Ask::Status => Ok(Request::get(&["status"], table::status)),

@@ -10,7 +10,7 @@ use super::reader::Section;
 use super::{
     Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig, XdpMode,
 };
-use super::{api, device, own, planning};
+use super::{api, device, own, planning, recorder};
 use crate::core::seed::SeedServer;
 use crate::core::service::{IDLE_MAX_MS, IDLE_MIN_MS};
 use crate::core::spec::AdminState;
@@ -54,6 +54,7 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Config {
         flows: flows(root.section("flows", report), report),
         load: planning::load(root.section("load", report), report),
         plan: planning::plan(root.section("plan", report), report),
+        recorder: recorder::recorder(root.section("recorder", report), report),
         local: own::local(root.section("local", report), report),
         tunnel: own::tunnel(root.section("tunnel", report), report),
         interfaces: every(root.sections("interface", report), interface, report),

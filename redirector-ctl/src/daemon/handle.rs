@@ -7,7 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::balance::{PlanError, PlanRequest};
 use super::clients::MoveClientError;
-use super::{Event, FlowsAt, HistoryOf, Inspection, PlanView, Request, Snapshot};
+use super::{
+    DumpInfo, DumpWish, Event, FlowsAt, HistoryOf, Inspection, PlanView, RecorderError,
+    RecorderRequest, RecorderState, Request, Snapshot,
+};
 use crate::core::apply::ClientMove;
 use crate::core::change::{Change, SpecError};
 use crate::core::outlook::Point;
@@ -167,6 +170,44 @@ impl DaemonHandle {
         question: Question,
     ) -> Result<Result<Explained, ExplainError>, Unavailable> {
         self.ask(|answer| Request::Inspect(Inspection::Explain { question, answer })).await
+    }
+
+    /// What the flight recorder does and has.
+    ///
+    /// # Errors
+    /// When the daemon is stopping or too many ask; inside, when kernel or disk refuse.
+    pub async fn recorder(&self) -> Result<Result<RecorderState, RecorderError>, Unavailable> {
+        self.ask(|answer| Request::Recorder(RecorderRequest::State { answer })).await
+    }
+
+    /// Makes a dump of what the flight recorder has now.
+    ///
+    /// # Errors
+    /// As [`DaemonHandle::recorder`].
+    pub async fn dump(
+        &self,
+        wish: DumpWish,
+    ) -> Result<Result<DumpInfo, RecorderError>, Unavailable> {
+        self.ask(|answer| Request::Recorder(RecorderRequest::Dump { wish, answer })).await
+    }
+
+    /// The dumps on disk, oldest first.
+    ///
+    /// # Errors
+    /// As [`DaemonHandle::recorder`].
+    pub async fn dumps(&self) -> Result<Result<Vec<DumpInfo>, RecorderError>, Unavailable> {
+        self.ask(|answer| Request::Recorder(RecorderRequest::List { answer })).await
+    }
+
+    /// The content of a dump; `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// As [`DaemonHandle::recorder`].
+    pub async fn read_dump(
+        &self,
+        name: String,
+    ) -> Result<Result<Option<Vec<u8>>, RecorderError>, Unavailable> {
+        self.ask(|answer| Request::Recorder(RecorderRequest::Read { name, answer })).await
     }
 
     /// Closes a flow; gives its device's id, None when there is no such flow.

@@ -255,6 +255,7 @@ impl<K: Kernel> Owner<K> {
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
         self.pay().await;
+        self.record_failovers();
     }
 
     /// Counts flows and takes away those that are over.

@@ -16,6 +16,7 @@ use super::events::Events;
 use super::evidence::Evidence;
 use super::kernel::Kernel;
 use super::load::Loads;
+use super::recorder::Recorder;
 use super::show::LastShown;
 use super::waking::Waking;
 use super::ways::Ways;
@@ -122,6 +123,7 @@ pub(super) struct Owner<K> {
     pub(super) own: Own,
     /// Answers what needs no state.
     pub(super) inspector: mpsc::Sender<Inspection>,
+    pub(super) recorder: Recorder,
 }
 
 /// What comes in besides requests.
@@ -285,6 +287,7 @@ impl<K: Kernel> Owner<K> {
             Request::Inspect(inspection) => {
                 let _ = self.inspector.try_send(inspection);
             }
+            Request::Recorder(request) => self.answer_recorder(request),
             Request::CloseFlow { key, answer } => {
                 let closed = self.kernel.close_flow(&key);
                 // A client that only waits has to be woken to hear of it.

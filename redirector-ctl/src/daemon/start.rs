@@ -20,6 +20,7 @@ use super::evidence::Evidence;
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
+use super::recorder::{self, Recorder};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
 use super::{EventKind, InterfaceStatus, Own, inspect};
@@ -67,6 +68,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let (tables, attached) = bpf::attach(&options)?;
     tokio::spawn(attached.log_reader.run());
     let inspector = inspect::start(attached.flows, bpf::maps_dir(&options.bpffs_dir))?;
+    let dumps = recorder::start(&config.recorder, &config.redirector.state_dir, attached.records)?;
     let applied = image(tables.content()?);
     let begun = begin::begin(&settings, state, &applied)?;
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
@@ -77,8 +79,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         Announcer::new(netlink.clone(), announcing(config, &links), &journalled).await?;
     let servers: BTreeSet<IpAddr> = begun.spec.servers.values().map(|s| s.address).collect();
     let (addresses, watched) = watch::channel(servers);
-    let ports = links.iter().map(|link| link.index).collect();
-    let mut watcher = Watcher::new(netlink, ports, watched);
+    let mut watcher = Watcher::new(netlink, indexes(&links), watched);
     let seen = watcher.look().await?;
     let links_now = configured(config, &seen.links)?;
     let owner = Owner {
@@ -114,6 +115,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         evidence_rest_ms: 0,
         own: Own::default(),
         inspector,
+        recorder: Recorder::new(&config.recorder, dumps),
     };
     let owner = owner.first(&begun.notes, seen).await?;
     let (ways_in, ways) = mpsc::channel(WAYS_MAX);
@@ -237,6 +239,7 @@ fn limits(config: &Config) -> TableLimits {
         clients_max: limits.clients_max,
         fragments_max: limits.fragments_max,
         paths_max: limits.paths_max,
+        recorder: recorder::limits(&config.recorder),
     }
 }
 
@@ -249,6 +252,13 @@ fn tell_memory(limits: &TableLimits) {
         "the tables take about {} MiB now and at most {} MiB with every entry in use",
         made / MIB,
         used / MIB
+    );
+    let recorder = &limits.recorder;
+    tracing::info!(
+        packets_max = recorder.ring_len(),
+        sample_one_in = recorder.sample_one_in,
+        "the flight recorder takes {} KiB of them",
+        recorder.memory(cpus) >> 10
     );
 }
 
@@ -320,6 +330,10 @@ pub(super) fn interfaces(links: &[Link]) -> Vec<InterfaceStatus> {
         mtu: link.mtu,
     };
     links.iter().map(status).collect()
+}
+
+fn indexes(links: &[Link]) -> Vec<u32> {
+    links.iter().map(|link| link.index).collect()
 }
 
 fn announcing(config: &Config, links: &[Link]) -> Vec<Link> {

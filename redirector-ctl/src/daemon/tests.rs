@@ -142,6 +142,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         evidence_rest_ms: 0,
         own: Own::default(),
         inspector: tokio::sync::mpsc::channel(1).0,
+        recorder: super::recorder::Recorder::of_nobody(),
     };
     let mut owner = owner.first(&[], Ways::default()).await.unwrap();
     for server in ["s1", "s2", "s3"] {

@@ -12,9 +12,10 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use redirector_common::record::{CLASSES_LEN, RECORD_LEN_MAX};
 use redirector_common::wire::{ABI_VERSION, IFINDEX_MAX, ORIGINS_PER_DEVICE, SERVER_ID_MAX};
 
-use super::tables::{FamilyMaps, FlowView, Gateway, Maps, Tables};
+use super::tables::{FamilyMaps, FlowView, Gateway, Maps, RecordView, Tables};
 
 mod error;
 mod explain;
@@ -27,7 +28,7 @@ pub use error::AttachError;
 use error::{attach_detail, chain, load_error};
 pub use explain::{ExplainError, Explained, Explainer, Question, XdpAction};
 pub use explain_frame::Leaves;
-pub use limits::TableLimits;
+pub use limits::{RecorderLimits, TableLimits};
 pub use log_reader::LogReader;
 pub use pins::{attached_index, detach, is_bpffs};
 use pins::{check_links, detach_others, make_directories, pin_error};
@@ -128,6 +129,8 @@ pub struct Attached {
     pub log_reader: LogReader,
     /// Reads flows beside the daemon.
     pub flows: FlowView,
+    /// Reads what the flight recorder keeps, beside the daemon.
+    pub records: RecordView,
 }
 
 /// Loads the program, takes over pinned maps, attaches to or replaces the program on each
@@ -151,6 +154,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, Attached), AttachError
     let log_reader = LogReader::new(&mut ebpf);
     let maps = take_maps(&mut ebpf)?;
     let flows = FlowView::new(&maps)?;
+    let records = RecordView::new(&maps)?;
     let mut tables = Tables::new(maps)?;
     check_sizes(&tables.sizes(), &options.limits)?;
     let program: &mut Xdp = program_of(&mut ebpf)?;
@@ -163,7 +167,7 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, Attached), AttachError
     tables.set_gateway(&options.gateway)?;
     detach_others(&links_dir, &options.interfaces)?;
     tables.set_program(ebpf);
-    Ok((tables, Attached { log_reader, flows }))
+    Ok((tables, Attached { log_reader, flows, records }))
 }
 
 /// Loads the program and its tables without attaching or pinning anything: for running packets
@@ -195,6 +199,7 @@ fn check(options: &AttachOptions) -> Result<(), AttachError> {
         ("clients_max", u64::from(limits.clients_max), 1 << 28),
         ("fragments_max", u64::from(limits.fragments_max), 1 << 24),
         ("paths_max", u64::from(limits.paths_max), 1 << 24),
+        ("snap_len", u64::from(limits.recorder.snap_len), RECORD_LEN_MAX as u64),
     ];
     for (field, value, max) in ranges {
         if value == 0 || value > max {
@@ -247,6 +252,7 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
         ("RESPONSES", limits.devices_max),
         ("SERVERS", servers_len),
         ("SERVER_COUNT", servers_len),
+        ("RECORDS", limits.recorder.ring_len().max(1) * CLASSES_LEN),
     ];
     let sizes_of_each_family = [
         // Every device has its ports, and its address answers echo requests.
@@ -272,7 +278,12 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
     for (name, entries) in &names {
         loader.map_max_entries(name, *entries);
     }
+    let recorder = &limits.recorder;
+    let (ring, mask) = (recorder.ring_len(), recorder.mask());
     loader.override_global("FRONT_MASK", &front_mask, true);
+    loader.override_global("RECORD_RING", &ring, true);
+    loader.override_global("RECORD_MASK", &mask, true);
+    loader.override_global("RECORD_SNAP", &recorder.snap_len, true);
     let pinned = maps_dir.map(|dir| PINNED_MAPS.map(|name| (name, dir.join(name))));
     for (name, path) in pinned.into_iter().flatten() {
         // A map that is pinned keeps its size, and the handle must know it: it checks each index.
@@ -311,6 +322,8 @@ fn take_maps(ebpf: &mut Ebpf) -> Result<Maps, AttachError> {
         responses: take("RESPONSES")?,
         server_count: take("SERVER_COUNT")?,
         syns: take("SYNS")?,
+        records: take("RECORDS")?,
+        recorder: take("RECORDER")?,
         v4: take_family(&mut take, '4')?,
         v6: take_family(&mut take, '6')?,
     })

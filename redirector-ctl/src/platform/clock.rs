@@ -12,6 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
+    started_ns: u64,
     started_at_ms: u64,
 }
 
@@ -21,13 +22,21 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the home of the wall clock")]
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { started: Instant::now(), started_at_ms: millis(since_epoch) }
+        let (started, started_ns) = (Instant::now(), monotonic_ns());
+        Self { started, started_ns, started_at_ms: millis(since_epoch) }
     }
 
     /// Now, in ms since the Unix epoch.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.started_at_ms.saturating_add(millis(self.started.elapsed()))
+    }
+
+    /// What this clock showed at a moment of the monotonic clock, in ns since the Unix epoch.
+    #[must_use]
+    pub fn at_ns(&self, monotonic_ns: u64) -> u64 {
+        let started_at_ns = self.started_at_ms.saturating_mul(1_000_000);
+        started_at_ns.saturating_add(monotonic_ns).saturating_sub(self.started_ns)
     }
 
     /// When the clock was started: ms since the Unix epoch.

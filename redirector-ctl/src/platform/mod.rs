@@ -2,8 +2,10 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod dumps;
 pub mod files;
 pub mod netlink;
+pub mod pcapng;
 pub mod privileges;
 pub mod probe;
 pub mod scrape;

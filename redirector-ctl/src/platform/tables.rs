@@ -31,6 +31,7 @@ mod listing;
 mod per_family;
 mod raw;
 mod recall;
+mod records;
 
 pub use content::Content;
 pub(super) use convert::WireFamily;
@@ -47,6 +48,7 @@ use per_family::FamilyTables;
 use raw::MappedWords;
 pub(super) use raw::Wire;
 use recall::Recall;
+pub use records::{RecordView, Recorded, RecorderCounts};
 
 /// The maps by name, as the loader found them.
 pub(super) struct Maps {
@@ -63,6 +65,8 @@ pub(super) struct Maps {
     pub responses: MapData,
     pub server_count: MapData,
     pub syns: MapData,
+    pub records: MapData,
+    pub recorder: MapData,
     pub v4: FamilyMaps,
     pub v6: FamilyMaps,
 }
@@ -82,6 +86,7 @@ pub struct Tables {
     responses: PerCpuArray<MapData, Wire<ResponseTimes>>,
     server_count: PerCpuArray<MapData, Wire<wire::ServerCount>>,
     recall: Recall,
+    records: RecordView,
     v4: FamilyTables<V4>,
     v6: FamilyTables<V6>,
     /// Interface index by position in the configuration.
@@ -101,6 +106,7 @@ impl Tables {
     ///
     /// When a map is not of the kind that this daemon was built with.
     pub(super) fn new(maps: Maps) -> Result<Self, TablesError> {
+        let records = RecordView::new(&maps)?;
         Ok(Self {
             control: map_words("CONTROL", &maps.control, 8)?,
             interfaces: map_words("INTERFACES", &maps.interfaces, INTERFACE_WORDS * 8)?,
@@ -115,6 +121,7 @@ impl Tables {
             responses: open("RESPONSES", Map::PerCpuArray(maps.responses))?,
             server_count: open("SERVER_COUNT", Map::PerCpuArray(maps.server_count))?,
             recall: Recall::new(maps.syns)?,
+            records,
             v4: FamilyTables::new(maps.v4)?,
             v6: FamilyTables::new(maps.v6)?,
             ports: Vec::new(),

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use redirector_common::flow::{CLOCK_SHIFT, WINDOW_SHIFT};
 use redirector_common::verdict::Reason;
 use redirector_ctl::core::op::Op;
-use redirector_ctl::platform::bpf::{PROGRAM, TableLimits, load_only};
+use redirector_ctl::platform::bpf::{PROGRAM, RecorderLimits, TableLimits, load_only};
 use redirector_ctl::platform::tables::{Count, Tables};
 
 use super::frame::HEADROOM;
@@ -43,6 +43,7 @@ pub const SMALL: TableLimits = TableLimits {
     clients_max: 1024,
     fragments_max: 1024,
     paths_max: 1024,
+    recorder: RecorderLimits::DEFAULT,
 };
 
 impl Program {

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result};
 use redirector_common::tcp::{ACK, PSH, SYN};
 use redirector_ctl::core::op::{AssociationWord, Op};
-use redirector_ctl::platform::bpf::TableLimits;
+use redirector_ctl::platform::bpf::{RecorderLimits, TableLimits};
 use redirector_ctl::platform::clock::monotonic_ns;
 use redirector_ctl::platform::tables::{FlowCensus, IdleTimes, Sweep};
 
@@ -81,6 +81,7 @@ impl Size {
             clients_max: 1024,
             fragments_max: 1024,
             paths_max: 65_536,
+            recorder: RecorderLimits::DEFAULT,
         },
     };
     /// For a test.

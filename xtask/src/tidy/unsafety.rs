@@ -37,6 +37,7 @@ const HOMES: &[Home] = &[
         "the routing table is asked by a BPF helper",
     ),
     home("redirector-ebpf/src/recall.rs", Extent::Code, "a frame is copied by a BPF helper"),
+    home("redirector-ebpf/src/recorder.rs", Extent::Code, "frames are copied by a BPF helper"),
     home("redirector-ebpf/src/response.rs", Extent::Code, "counters of this CPU, and BPF helpers"),
     home("redirector-ebpf/src/step.rs", Extent::Code, "global functions, and the redirect helper"),
     home("redirector-ebpf/src/clock.rs", Extent::Code, "time comes from BPF helpers"),

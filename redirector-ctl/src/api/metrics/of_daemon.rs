@@ -13,8 +13,19 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, usage: &UsageCounts) {
     reasons(page, snapshot);
     tables(page, snapshot);
     history(page, snapshot);
+    recorder(page, snapshot);
     own_health(page, snapshot);
     api(page, usage);
+}
+
+fn recorder(page: &mut Page, snapshot: &Snapshot) {
+    let counts = &snapshot.counters.recorder;
+    let help = "Packets that the flight recorder has recorded.";
+    page.counter("redirector_recorder_packets_total", help).only(counts.recorded as f64);
+    let help = "Recorded packets that newer ones have taken the place of.";
+    page.counter("redirector_recorder_overwritten_total", help).only(counts.overwritten as f64);
+    let help = "Packets that the flight recorder left out because too many came at a time.";
+    page.counter("redirector_recorder_left_out_total", help).only(counts.left_out as f64);
 }
 
 fn state(page: &mut Page, snapshot: &Snapshot) {

@@ -1,6 +1,7 @@
 //! Sizes of the tables, and what they cost.
 
 use redirector_common::flow::Flow;
+use redirector_common::record::{CLASSES_LEN, RECORD_LEN_MAX, Record};
 use redirector_common::wire::{INTERFACES_LEN, ORIGINS_PER_DEVICE, RecentSyn, SYNS_LEN};
 
 /// Sizes of the tables. A pinned table keeps its size until `redirector detach`.
@@ -23,6 +24,49 @@ pub struct TableLimits {
     pub fragments_max: u32,
     /// Paths that each CPU remembers; rounded up to a power of two.
     pub paths_max: u32,
+    /// What the flight recorder keeps.
+    pub recorder: RecorderLimits,
+}
+
+/// What the flight recorder keeps in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecorderLimits {
+    /// Packets that each CPU keeps of each class, rounded up to a power of two; 0 for no recorder.
+    pub packets_max: u32,
+    /// One of so many plain packets is a sample, rounded up to a power of two; 0 for none.
+    pub sample_one_in: u32,
+    /// Most bytes of headers that are kept, up to 128.
+    pub snap_len: u32,
+}
+
+impl RecorderLimits {
+    /// Those of a configuration that says nothing.
+    pub const DEFAULT: Self =
+        Self { packets_max: 1024, sample_one_in: 1024, snap_len: RECORD_LEN_MAX as u32 };
+
+    /// Places in the ring of each class; 0 for no recorder.
+    #[must_use]
+    pub fn ring_len(&self) -> u32 {
+        match self.packets_max {
+            0 => 0,
+            len => len.next_power_of_two(),
+        }
+    }
+
+    /// Bits that the number of a sample does not have; all for no samples.
+    #[must_use]
+    pub(super) fn mask(&self) -> u64 {
+        match self.sample_one_in {
+            0 => u64::MAX,
+            one_in => u64::from(one_in.next_power_of_two()) - 1,
+        }
+    }
+
+    /// Memory of its rings, in bytes.
+    #[must_use]
+    pub fn memory(&self, cpus: u64) -> u64 {
+        u64::from(self.ring_len()) * u64::from(CLASSES_LEN) * size_of::<Record>() as u64 * cpus
+    }
 }
 
 impl Default for TableLimits {
@@ -35,6 +79,7 @@ impl Default for TableLimits {
             clients_max: 65_536,
             fragments_max: 4096,
             paths_max: 65_536,
+            recorder: RecorderLimits::DEFAULT,
         }
     }
 }
@@ -51,6 +96,7 @@ impl TableLimits {
             + u64::from(self.servers_max) * (64 + 64 * cpus)
             + u64::from(INTERFACES_LEN) * 64
             + u64::from(SYNS_LEN) * size_of::<RecentSyn>() as u64 * cpus
+            + self.recorder.memory(cpus)
             + u64::from(self.paths_max.next_power_of_two()) * (64 + 128) * cpus;
         let made = u64::from(self.candidates_max) * both(&|key| entry(key, flow) + entry(key, key))
             + u64::from(self.fragments_max) * both(&|key| entry(key, path));

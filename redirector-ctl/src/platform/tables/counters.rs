@@ -9,7 +9,7 @@ use redirector_common::wire;
 use zerocopy::FromZeros as _;
 
 use super::raw::Wire;
-use super::{Tables, TablesError, map_error};
+use super::{RecorderCounts, Tables, TablesError, map_error};
 use crate::core::suspicion::Signs;
 
 /// Packets and bytes.
@@ -93,6 +93,8 @@ pub struct Counters {
     pub responses: BTreeMap<u32, Responses>,
     /// By server id; only servers that were met.
     pub servers: BTreeMap<u16, Count>,
+    /// What the flight recorder has done.
+    pub recorder: RecorderCounts,
 }
 
 impl Tables {
@@ -123,7 +125,7 @@ impl Tables {
     /// When the kernel refuses to read.
     pub fn counters(&self) -> Result<Counters, TablesError> {
         let failed = |source| map_error("read the counters".to_owned(), source);
-        let mut counters = Counters::default();
+        let mut counters = Counters { recorder: self.records.counts()?, ..Counters::default() };
         for reason in Reason::ALL {
             let per_cpu = self.reason_count.get(&(*reason as u32), 0).map_err(failed)?;
             counters.reasons.push((*reason, sum(per_cpu.iter().map(|c| c.0))));

@@ -254,7 +254,7 @@ impl Paging<'_> {
 }
 
 /// Another handle of a map.
-fn again(map: &MapData) -> Result<MapData, TablesError> {
+pub(super) fn again(map: &MapData) -> Result<MapData, TablesError> {
     let attempt = || "open a map again".to_owned();
     let fd = map.fd().as_fd().try_clone_to_owned();
     let fd = fd.map_err(|source| TablesError::Io { attempt: attempt(), source })?;

@@ -280,7 +280,7 @@ impl<K: Kernel> Owner<K> {
         self.own.sweeps.add(took);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.sweep_not_before_ms = began_at_ms.saturating_add(took_ms.saturating_mul(SWEEP_REST));
-        let census = match swept {
+        let mut census = match swept {
             Ok(census) => census,
             Err(error) => {
                 tracing::warn!(%error, "the flows cannot be swept");
@@ -293,8 +293,14 @@ impl<K: Kernel> Owner<K> {
         }
         self.waking.wake(&census.refused);
         self.own.flows_reaped += census.reaped;
+        let forget = self.forget_clients(&std::mem::take(&mut census.clients_gone));
         self.shown.census = Arc::new(census);
         self.observed.census = Some(counted);
+        if let Some(change) = forget
+            && let Err(error) = self.change(&change, None).await
+        {
+            tracing::warn!(%error, "clients that are gone are remembered until the next start");
+        }
         if self.spec.devices.values().any(|device| !device.association.drains.is_empty()) {
             self.replan().await;
         }

@@ -86,6 +86,8 @@ pub(super) struct Shown {
 pub(super) struct Owed {
     pub(super) journal: Option<String>,
     pub(super) tables: Option<String>,
+    /// Clients, by device, that are to be held on a server of their own.
+    pub(super) clients: BTreeSet<(Name, IpAddr)>,
 }
 
 /// All state.
@@ -105,6 +107,8 @@ pub(super) struct Owner<K> {
     pub(super) applied_generation: u64,
     pub(super) shown: Shown,
     pub(super) owed: Owed,
+    /// Those of `owed.clients` of which an event has told.
+    pub(super) refused_clients: BTreeSet<(Name, IpAddr)>,
     pub(super) wake_at_ms: Option<u64>,
     pub(super) sweep_not_before_ms: u64,
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
@@ -290,9 +294,6 @@ impl<K: Kernel> Owner<K> {
                 // A client that only waits has to be woken to hear of it.
                 self.sweep_soon |= matches!(closed, Ok(Some(_)));
                 let _ = answer.send(closed);
-            }
-            Request::MoveClient { wish, answer } => {
-                let _ = answer.send(self.move_client(&wish));
             }
             Request::Death { server, answer } => {
                 let _ = answer.send(death(&self.spec, &self.context(), &server));

@@ -45,7 +45,7 @@ impl<K: Kernel> Owner<K> {
         if next.generation == current {
             // Nothing to do, but not nothing to answer for: what says so may be owed still.
             self.pay().await;
-            return self.outcome(Vec::new());
+            return self.outcome(change, Vec::new());
         }
         // What the planner makes of it goes with it, so that one commit does both.
         let plan = plan(&next, &self.context());
@@ -53,16 +53,18 @@ impl<K: Kernel> Owner<K> {
         let (before, now_ms) = (self.spec.clone(), self.now_ms());
         let done = Done { before: &before, after: &next, change, why, now_ms };
         let events = tell(&mut self.events, &done);
+        self.owe_client(change);
         self.carry_out(next, plan).await;
-        self.outcome(events)
+        self.outcome(change, events)
     }
 
     /// What a change that is in the spec is answered with: everything of it is where it has to be,
     /// or what is owed.
-    fn outcome(&self, events: Vec<u64>) -> Result<Applied, ChangeError> {
-        match self.owed.tables.as_ref().or(self.owed.journal.as_ref()) {
+    fn outcome(&self, change: &Change, events: Vec<u64>) -> Result<Applied, ChangeError> {
+        let owed = self.owed.tables.as_ref().or(self.owed.journal.as_ref());
+        match owed.cloned().or_else(|| self.owed_to(change)) {
             Some(what) => {
-                let (generation, what) = (self.spec.generation, what.clone());
+                let generation = self.spec.generation;
                 Err(ChangeError::NotApplied { generation, what })
             }
             None => Ok(Applied { generation: self.spec.generation, events }),
@@ -123,6 +125,7 @@ impl<K: Kernel> Owner<K> {
     pub(super) async fn settle(&mut self) {
         self.watch();
         self.write_tables();
+        self.hold_clients();
         for error in self.announcer.reconcile(&self.spec).await {
             self.error(error.to_string());
         }
@@ -199,6 +202,7 @@ impl<K: Kernel> Owner<K> {
         if self.owed.tables.is_some() {
             self.write_tables();
         }
+        self.hold_clients();
         if self.owed == Owed::default() {
             let (now_ms, text) = (self.now_ms(), "what could not be written before is written now");
             self.events.record(now_ms, EventKind::Change, About::default(), text);

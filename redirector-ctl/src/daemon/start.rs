@@ -102,6 +102,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
         owed: Owed::default(),
+        refused_clients: BTreeSet::new(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,
@@ -139,6 +140,7 @@ impl<K: Kernel> Owner<K> {
         for note in notes {
             self.events.record(now_ms, EventKind::Started, About::default(), note.clone());
         }
+        self.owe_all_clients();
         self.settle().await;
         self.take_ways(seen).await;
         match self.owed.tables.take() {

@@ -130,6 +130,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         applied_generation: 0,
         shown: Shown::default(),
         owed: Owed::default(),
+        refused_clients: BTreeSet::new(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,

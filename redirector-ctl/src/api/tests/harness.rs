@@ -181,12 +181,6 @@ impl Owner {
                 daemon::Request::CloseFlow { answer, .. } => {
                     let _ = answer.send(Ok(None));
                 }
-                daemon::Request::MoveClient { wish, answer } => {
-                    let observed = Observed::default();
-                    let ctx = Context { now_ms: NOW_MS, limits: self.limits, observed: &observed };
-                    let moved = self.spec.client_move(&wish, &ctx);
-                    let _ = answer.send(moved.map(|_| 1).map_err(Into::into));
-                }
                 daemon::Request::Death { server, answer } => {
                     let observed = Observed::default();
                     let ctx = Context { now_ms: NOW_MS, limits: self.limits, observed: &observed };

@@ -26,6 +26,7 @@ mod events;
 mod evidence;
 mod handle;
 mod inspect;
+mod journal;
 mod kernel;
 mod load;
 mod measure;

@@ -13,7 +13,6 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api;
 use crate::config::Config;
-use crate::core::apply::ClientMove;
 use crate::core::change::{Change, SpecError};
 use crate::core::plan::Plan;
 use crate::core::spec::Name;
@@ -27,6 +26,7 @@ mod events;
 mod evidence;
 mod handle;
 mod inspect;
+mod journal;
 mod kernel;
 mod load;
 mod measure;
@@ -51,7 +51,6 @@ pub use crate::platform::tables::{
 pub use announce::withdraw;
 pub use balance::PlanError;
 pub(crate) use balance::PlanRequest;
-pub use clients::MoveClientError;
 pub use handle::{Applied, ChangeError, DaemonHandle, Unavailable};
 pub use inspect::FlowsAt;
 pub(crate) use inspect::Inspection;
@@ -91,8 +90,6 @@ pub(crate) enum Request {
     Recorder(RecorderRequest),
     /// Close a flow; whether there was one.
     CloseFlow { key: FlowKey, answer: oneshot::Sender<Result<Option<u32>, TablesError>> },
-    /// Let a client's new flows to a device go to another server; the event that tells of it.
-    MoveClient { wish: ClientMove, answer: oneshot::Sender<Result<u64, MoveClientError>> },
     /// What would be done if a server died.
     Death { server: Name, answer: oneshot::Sender<Result<Plan, SpecError>> },
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use redirector_ctl::api::clients::OwnServer;
 use reqwest::Method;
 use reqwest::blocking::Client;
 use serde::Deserialize;
@@ -41,6 +42,9 @@ pub struct DeviceView {
     pub name: String,
     /// Through which server it is reached.
     pub association: AssociationView,
+    /// Clients that were moved by themselves.
+    #[serde(default)]
+    pub moved_clients: Vec<OwnServer>,
     /// Open flows.
     #[serde(default)]
     pub flows_len: u64,

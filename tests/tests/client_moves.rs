@@ -1,8 +1,10 @@
 //! One client of a device is moved by itself: its new flows follow, its open ones do what was
 //! wished, and every other client stays.
 
+use std::fs;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -71,6 +73,36 @@ fn a_client_that_is_moved_takes_its_new_flows_along_and_nobody_else() -> Result<
     // A flow more finds the same server, also when the others are over.
     drop((open, moved));
     ensure!(connect(&site, CLIENT)?.1 == "s2", "it was forgotten between two flows");
+    Ok(())
+}
+
+#[test]
+fn a_client_that_is_moved_stays_moved_through_a_kill_and_the_loss_of_the_tables() -> Result<()> {
+    let mut site = site()?;
+    move_client(&site, "s2", "keep")?;
+    site.redirector.kill()?;
+    // As after a restart of the machine: of all that was in the kernel nothing is left.
+    unpin(&site.bpffs.dir().join("redirector"))?;
+    site.redirector.start(&site.gateway)?;
+    site.redirector.wait_until_all_healthy()?;
+    ensure!(connect(&site, CLIENT)?.1 == "s2", "the client is back on the device's server");
+    ensure!(connect(&site, OTHER)?.1 == "s1", "another client went along");
+    let device = site.redirector.api()?.devices()?.remove(0);
+    let moved = device.moved_clients.iter().map(|one| (one.client.to_string(), &*one.server));
+    ensure!(moved.eq([(CLIENT.to_owned(), "s2")]), "{:?}", device.moved_clients);
+    Ok(())
+}
+
+/// Takes away everything that is pinned there.
+fn unpin(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            unpin(&path)?;
+        } else {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+    }
     Ok(())
 }
 

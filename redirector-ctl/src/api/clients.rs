@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::caller::{Caller, audit};
+use super::caller::Asked;
 use super::extract::{Body, PathNames};
 use super::limits::FLOWS_MAX;
 use super::openapi::ChangeProblems;
 use super::problem::Problem;
 use super::reply::Reply;
 use crate::core::apply::ClientMove;
-use crate::daemon::{FlowFilter, FlowPlace};
+use crate::core::change::Change;
+use crate::core::spec::Spec;
+use crate::daemon::{Applied, FlowFilter, FlowPlace};
 
 /// A server for one client of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -51,24 +53,54 @@ pub struct MovedClient {
     pub server: String,
     /// Its open flows that were reset.
     pub flows_reset: u64,
+    /// Generation of the desired state that holds it.
+    #[serde(default)]
+    pub generation: u64,
     /// The event that tells of it; see `/v1/events`.
     pub event: u64,
 }
 
+/// A client that is on a server of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnServer {
+    /// The client.
+    #[schema(value_type = String, example = "10.0.1.11")]
+    pub client: IpAddr,
+    /// The server that gets its new flows.
+    pub server: String,
+    /// When it was moved: ms since the Unix epoch.
+    pub moved_at_ms: u64,
+}
+
+impl OwnServer {
+    /// The clients of a device that were moved by themselves.
+    pub(super) fn all_of(spec: &Spec, device: &str) -> Vec<Self> {
+        let held = spec.clients.get(device).into_iter().flatten();
+        held.map(|(client, held)| Self {
+            client: *client,
+            server: held.server.clone(),
+            moved_at_ms: held.moved_at_ms,
+        })
+        .collect()
+    }
+}
+
 /// Moves one client of a device with affinity `client`: its new flows go to another server, for as
 /// long as it has open flows there or anywhere, and `closing_timeout_ms` after the last packet. A
-/// move of the device moves it along only when its open flows end.
+/// move of the device moves it along only when its open flows end. Until then it is part of the
+/// desired state: when this is answered it is on disk and in force, and a restart keeps it.
 #[utoipa::path(put, path = "/v1/devices/{name}/clients/{address}", tag = "devices",
     request_body = PutClient,
     params(
         ("name" = String, Path, description = "Name of the device"),
         ("address" = String, Path, description = "Address of the client"),
+        ("if-match" = Option<String>, Header, description = "The generation you have seen"),
     ),
     responses((status = 200, body = MovedClient), ChangeProblems))]
 pub(super) async fn put_client(
     State(api): State<Api>,
-    caller: Caller,
     PathNames((device, address)): PathNames,
+    asked: Asked,
     Body(body): Body<PutClient>,
 ) -> Result<Reply<MovedClient>, Problem> {
     let client: IpAddr = address.parse().map_err(|_| {
@@ -76,17 +108,16 @@ pub(super) async fn put_client(
         Problem::malformed("bad_address", detail)
     })?;
     let PutClient { server, open_flows } = body;
-    let what = format!("move client {client} of device {device} to {server}");
     let wish = ClientMove { device: device.clone(), client, server: server.clone() };
-    let moved = api.daemon.move_client(wish).await?;
-    audit(&caller, &what, None, if moved.is_ok() { "done" } else { "refused" });
-    let event = moved?;
+    let Applied { generation, events } = api.change(asked, Change::MoveClient(wish)).await?;
+    let event = events.first().copied().unwrap_or_default();
     let flows_reset = match open_flows {
         OpenFlows::Keep => 0,
         OpenFlows::Reset => reset(&api, &device, &server, client).await?,
     };
+    let moved = MovedClient { device, client, server, flows_reset, generation, event };
     let generation = api.daemon.snapshot().await?.spec.generation;
-    Ok(Reply::ok(generation, MovedClient { device, client, server, flows_reset, event }))
+    Ok(Reply::ok(generation, moved))
 }
 
 /// Closes the client's flows to the device on all other servers; gives how many.

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::associations::Association;
 use super::caller::Asked;
+use super::clients::OwnServer;
 use super::extract::{Body, OnlyNew, PathName};
 use super::flows::Flows;
 use super::load::Traffic;
@@ -101,6 +102,9 @@ pub struct Device {
     pub fall: Option<u32>,
     /// Through which server it is reached.
     pub association: Association,
+    /// Its clients that were moved by themselves, for as long as that holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_clients: Vec<OwnServer>,
     /// Its open flows.
     pub flows_len: u64,
     /// Its open flows on each server that has some.
@@ -365,6 +369,7 @@ impl<'s> View<'s> {
             rise: device.check_pace.rise,
             fall: device.check_pace.fall,
             association: Association::of(device, &self.flows),
+            moved_clients: OwnServer::all_of(&self.snapshot.spec, name),
             flows_len: flows_by_server.values().sum(),
             flows_by_server,
             to_server: Count { packets: count.to_server.packets, bytes: count.to_server.bytes },

@@ -8,9 +8,7 @@ use utoipa::ToSchema;
 
 use super::reply::etag;
 use crate::core::change::{ProblemKind, SpecError, SpecProblem};
-use crate::daemon::{
-    ChangeError, ExplainError, MoveClientError, PlanError, TablesError, Unavailable,
-};
+use crate::daemon::{ChangeError, ExplainError, PlanError, TablesError, Unavailable};
 
 /// Media type of a problem (RFC 9457, section 3).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -227,15 +225,6 @@ impl From<TablesError> for Problem {
     fn from(error: TablesError) -> Self {
         tracing::error!(error = in_full(&error), "the tables");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "tables", in_full(&error))
-    }
-}
-
-impl From<MoveClientError> for Problem {
-    fn from(error: MoveClientError) -> Self {
-        match error {
-            MoveClientError::Refused(refusal) => refusal.into(),
-            MoveClientError::Kernel(error) => error.into(),
-        }
     }
 }
 

@@ -34,6 +34,7 @@ impl Spec {
         let mut next = self.clone();
         let mut problems = Problems::default();
         next.change(change, ctx, &mut problems);
+        next.forget_ended_clients();
         if next != *self {
             next.generation = self.generation.saturating_add(1);
         }
@@ -64,6 +65,8 @@ impl Spec {
             Change::Associate { moves, cause } => {
                 moves::associate(self, moves, *cause, ctx, problems);
             }
+            Change::MoveClient(wish) => clients::move_(self, wish, ctx, problems),
+            Change::ForgetClients { clients } => clients::forget(self, clients),
             Change::EndLives { servers } => lives::end(self, servers, problems),
             Change::BeginLives { servers } => lives::begin(self, servers, problems),
             Change::EndDrains { drains } => lives::end_drains(self, drains, problems),

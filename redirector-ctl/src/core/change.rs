@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use redirector_common::wire::ORIGINS_PER_DEVICE;
 
+use super::apply::ClientMove;
 use super::observed::Observed;
 use super::service::FamilySet;
 use super::spec::{
@@ -63,6 +64,13 @@ pub enum Change {
         moves: Vec<Move>,
         /// Why.
         cause: Cause,
+    },
+    /// Lets the new flows of one client of a device go to another server.
+    MoveClient(ClientMove),
+    /// What was wished for these clients is over: device name and address of each.
+    ForgetClients {
+        /// Whose.
+        clients: Vec<(Name, IpAddr)>,
     },
     /// Planner: the present life of these servers is over, its flows are never resumed.
     EndLives {
@@ -258,6 +266,13 @@ impl fmt::Display for Change {
                 let parts: Vec<_> =
                     moves.iter().map(|m| format!("{} -> {}", m.device, m.server)).collect();
                 write!(f, "move ({}) {}", cause.name(), parts.join(", "))
+            }
+            Self::MoveClient(ClientMove { device, client, server }) => {
+                write!(f, "move client {client} of device {device} to {server}")
+            }
+            Self::ForgetClients { clients } => {
+                let part = |(device, client): &(Name, IpAddr)| format!("{client} of {device}");
+                write!(f, "forget {}", clients.iter().map(part).collect::<Vec<_>>().join(", "))
             }
             Self::EndLives { servers } => write!(f, "end lives {}", servers.join(", ")),
             Self::BeginLives { servers } => write!(f, "begin lives {}", servers.join(", ")),

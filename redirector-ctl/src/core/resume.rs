@@ -30,6 +30,7 @@ impl Spec {
             let move_ = Unjournalled { journal: &journal, tables, word, now_ms };
             notes.extend(move_.resume(name, device));
         }
+        self.forget_ended_clients();
         if *self != journal {
             self.generation = self.generation.saturating_add(1);
         }

@@ -96,6 +96,7 @@ impl Seed {
         let mut spec = Spec {
             generation: earlier.generation,
             slots: earlier.slots.clone(),
+            clients: earlier.clients.clone(),
             ..Spec::default()
         };
         let mut problems = Problems::default();
@@ -108,6 +109,7 @@ impl Seed {
                 *last = last.wrapping_add(1);
             }
         }
+        spec.forget_ended_clients();
         if spec != *earlier {
             spec.generation = spec.generation.saturating_add(1);
         }

@@ -25,6 +25,9 @@ pub struct Spec {
     pub servers: BTreeMap<Name, Server>,
     /// Devices by name.
     pub devices: BTreeMap<Name, Device>,
+    /// Device -> its clients that were moved by themselves, for as long as that holds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<Name, BTreeMap<IpAddr, HeldClient>>,
     /// Counters that outlive the servers and devices that held an id, so that a flow of an earlier
     /// holder is never taken for one of the present holder.
     #[serde(default)]
@@ -38,6 +41,20 @@ pub struct Slots {
     pub incarnations: BTreeMap<u16, u32>,
     /// Device id -> last epoch (16 bits, wraps).
     pub epochs: BTreeMap<u32, u16>,
+}
+
+/// A client of a device that was moved by itself. It holds in one epoch of the device and one life
+/// of the server, as the packet path's entry does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldClient {
+    /// The server that gets its new flows.
+    pub server: Name,
+    /// The device's epoch when it was moved.
+    pub epoch: u16,
+    /// The server's life then.
+    pub incarnation: u32,
+    /// When it was moved: ms since the Unix epoch.
+    pub moved_at_ms: u64,
 }
 
 /// A head through which devices can be reached.

@@ -25,14 +25,16 @@ pub(super) struct Announcer {
     ours: BTreeSet<Place>,
     /// What the journal says of `ours`.
     on_disk: BTreeSet<Place>,
+    /// What it will say when the present write is over.
+    on_its_way: BTreeSet<Place>,
 }
 
 impl Announcer {
     /// An announcer that announces nothing.
     #[cfg(test)]
     pub(super) fn none() -> Self {
-        let (present, ours, on_disk) = Default::default();
-        Self { netlink: None, interfaces: Vec::new(), present, ours, on_disk }
+        let (present, ours, on_disk, on_its_way) = Default::default();
+        Self { netlink: None, interfaces: Vec::new(), present, ours, on_disk, on_its_way }
     }
 
     /// Looks at what is there; `journalled` is what an earlier daemon may have added.
@@ -51,8 +53,8 @@ impl Announcer {
             }
         }
         let ours: BTreeSet<Place> = journalled.iter().filter_map(|text| parse(text)).collect();
-        let on_disk = ours.clone();
-        Ok(Self { netlink: Some(netlink), interfaces, present, ours, on_disk })
+        let (on_disk, on_its_way) = (ours.clone(), BTreeSet::new());
+        Ok(Self { netlink: Some(netlink), interfaces, present, ours, on_disk, on_its_way })
     }
 
     /// Plans for a spec. To be journalled before [`Self::reconcile`].
@@ -62,12 +64,13 @@ impl Announcer {
                 self.ours.insert(place);
             }
         }
+        self.on_its_way.clone_from(&self.ours);
         self.ours.iter().map(|(interface, address)| format!("{interface} {address}")).collect()
     }
 
     /// What [`Self::prepare`] gave is on disk now.
     pub(super) fn journalled(&mut self) {
-        self.on_disk.clone_from(&self.ours);
+        self.on_disk.clone_from(&self.on_its_way);
     }
 
     /// Whether the journal names other addresses than are ours by now.

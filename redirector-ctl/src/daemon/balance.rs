@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 
 use super::events::About;
+use super::journal::{Answer, Wish};
 use super::kernel::Kernel;
 use super::load::HistoryOf;
 use super::owner::Owner;
@@ -36,6 +37,9 @@ pub(crate) enum PlanRequest {
     /// The last hour of a load. None when there is no such server or device.
     History { of: HistoryOf, answer: oneshot::Sender<Option<Vec<Point>>> },
 }
+
+/// Who has told the planner to carry its plan out.
+pub(super) type PlanAsker = oneshot::Sender<Result<Applied, PlanError>>;
 
 /// Why a plan was not carried out or thrown away.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,8 @@ pub(super) struct Balance {
     known: Option<BTreeMap<Name, Name>>,
     /// Device -> until when it rests because somebody else moved it: ms since the Unix epoch.
     rests: BTreeMap<Name, u64>,
+    /// The plan is on its way to the disk.
+    is_carrying: bool,
 }
 
 /// The plan of this period.
@@ -89,6 +95,7 @@ impl Balance {
             current: None,
             known: None,
             rests: BTreeMap::new(),
+            is_carrying: false,
         }
     }
 
@@ -116,10 +123,10 @@ impl Balance {
 
 impl<K: Kernel> Owner<K> {
     /// Ends a period and plans for the next one.
-    pub(super) async fn balance(&mut self) {
+    pub(super) fn balance(&mut self) {
         let now_ms = self.now_ms();
         self.loads.outlook.close_period(now_ms);
-        if self.balance.config.mode == PlanMode::Off {
+        if self.balance.config.mode == PlanMode::Off || self.balance.is_carrying {
             return;
         }
         self.balance.note_moves(&self.spec, now_ms);
@@ -142,16 +149,16 @@ impl<K: Kernel> Owner<K> {
         if self.shown.frozen.is_some() {
             return;
         }
-        self.spread_backups().await;
+        self.spread_backups();
         if self.balance.config.mode == PlanMode::Automatic {
-            self.carry_plan_out().await;
+            self.apply_plan(None, None);
         }
     }
 
     /// Backups follow the loads, so that a death adds little to each of the others: who would take
     /// over and could not carry it is replaced. That moves nothing, so no mode keeps it from being
     /// done; while there are moves to be made, the backups wait for what comes of them.
-    async fn spread_backups(&mut self) {
+    fn spread_backups(&mut self) {
         let Some(Current { problem, proposal, .. }) = &self.balance.current else { return };
         if !proposal.moves.is_empty() {
             return;
@@ -169,43 +176,57 @@ impl<K: Kernel> Owner<K> {
         if backups.is_empty() {
             return;
         }
-        let change = Change::SetBackups { backups };
-        if let Err(error) = self.change_because(&change, None, "by load").await {
-            self.error(format!("backups were not spread by load: {error}"));
-        }
+        let changes = vec![(Change::SetBackups { backups }, "by load".to_owned())];
+        let answer = Answer::Nobody("backups were not spread by load");
+        self.wish(Wish { changes, if_match: None, answer });
     }
 
-    async fn carry_plan_out(&mut self) {
-        match self.apply_plan(None).await {
-            Ok(_) | Err(PlanError::Nothing) => {}
-            Err(error) => self.error(format!("the plan was not carried out: {error}")),
+    /// Carries the plan out, all of it or nothing: what breaks a constraint first, then what is for
+    /// load. Whoever asks for it hears of it when it is done; otherwise events tell.
+    pub(super) fn apply_plan(&mut self, if_match: Option<u64>, asker: Option<PlanAsker>) {
+        if let Err(error) = self.check_plan(if_match) {
+            return self.tell_planner(asker, Err(error));
         }
-    }
-
-    /// Carries the plan out: what breaks a constraint first, then what is for load.
-    pub(super) async fn apply_plan(&mut self, if_match: Option<u64>) -> Result<Applied, PlanError> {
-        let generation = self.spec.generation;
-        self.check_plan(if_match)?;
-        let Some(Current { problem, proposal, .. }) = &self.balance.current else {
-            return Err(PlanError::Nothing);
+        let Some(current) = &mut self.balance.current else {
+            return self.tell_planner(asker, Err(PlanError::Nothing));
         };
-        let changes = changes(problem, proposal);
-        let mut applied = Applied { generation, events: Vec::new() };
-        for (change, why) in changes {
-            let one = self.change_because(&change, None, &why).await?;
-            applied.generation = one.generation;
-            applied.events.extend(one.events);
-        }
-        let now_ms = self.now_ms();
-        let Some(current) = &mut self.balance.current else { return Ok(applied) };
         current.view.state = PlanState::Applied;
-        for one in &current.proposal.moves {
-            let device = self.spec.devices.get(&current.problem.device(one.device).name);
-            let wait_ms = device.map_or(0, |device| blackout_ms(device.on_planned));
-            let rules = &self.balance.rules;
-            self.balance.calm.moved(&current.problem, rules, one, wait_ms, now_ms);
+        let changes = changes(&current.problem, &current.proposal);
+        self.balance.is_carrying = true;
+        let if_match = Some(self.spec.generation);
+        self.wish(Wish { changes, if_match, answer: Answer::Planner(asker) });
+    }
+
+    /// The plan is carried out, or has been refused.
+    pub(super) fn plan_has_ended(
+        &mut self,
+        asker: Option<PlanAsker>,
+        outcome: Result<Applied, ChangeError>,
+    ) {
+        self.balance.is_carrying = false;
+        let now_ms = self.now_ms();
+        if let Some(current) = &mut self.balance.current {
+            if outcome.is_err() {
+                current.view.state = PlanState::Proposed;
+            }
+            for one in current.proposal.moves.iter().filter(|_| outcome.is_ok()) {
+                let device = self.spec.devices.get(&current.problem.device(one.device).name);
+                let wait_ms = device.map_or(0, |device| blackout_ms(device.on_planned));
+                let rules = &self.balance.rules;
+                self.balance.calm.moved(&current.problem, rules, one, wait_ms, now_ms);
+            }
         }
-        Ok(applied)
+        self.tell_planner(asker, outcome.map_err(PlanError::from));
+    }
+
+    fn tell_planner(&mut self, asker: Option<PlanAsker>, outcome: Result<Applied, PlanError>) {
+        match (asker, outcome) {
+            (Some(asker), outcome) => {
+                let _ = asker.send(outcome);
+            }
+            (None, Ok(_) | Err(PlanError::Nothing)) => {}
+            (None, Err(error)) => self.error(format!("the plan was not carried out: {error}")),
+        }
     }
 
     /// Whether there is a plan to be carried out, made for the present state, that the caller has
@@ -226,13 +247,13 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// Answers a question about plans or loads. Whoever asked may have gone.
-    pub(super) async fn answer_plan(&mut self, request: PlanRequest) {
+    pub(super) fn answer_plan(&mut self, request: PlanRequest) {
         match request {
             PlanRequest::Show { answer } => {
                 let _ = answer.send(self.plan_view());
             }
             PlanRequest::Apply { if_match, answer } => {
-                let _ = answer.send(self.apply_plan(if_match).await);
+                self.apply_plan(if_match, Some(answer));
             }
             PlanRequest::Discard { if_match, answer } => {
                 let discarded = self.check_plan(if_match).map(|()| {

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::balance::{PlanError, PlanRequest};
-use super::clients::MoveClientError;
 use super::{
     DumpInfo, DumpWish, Event, FlowsAt, HistoryOf, Inspection, PlanView, RecorderError,
     RecorderRequest, RecorderState, Request, Snapshot,
 };
-use crate::core::apply::ClientMove;
 use crate::core::change::{Change, SpecError};
 use crate::core::outlook::Point;
 use crate::core::plan::Plan;
@@ -219,18 +217,6 @@ impl DaemonHandle {
         key: FlowKey,
     ) -> Result<Result<Option<u32>, TablesError>, Unavailable> {
         self.ask(|answer| Request::CloseFlow { key, answer }).await
-    }
-
-    /// Lets a client's new flows to a device go to another server; gives the event that tells of
-    /// it.
-    ///
-    /// # Errors
-    /// When the daemon is stopping; inside, when it cannot be.
-    pub async fn move_client(
-        &self,
-        wish: ClientMove,
-    ) -> Result<Result<u64, MoveClientError>, Unavailable> {
-        self.ask(|answer| Request::MoveClient { wish, answer }).await
     }
 
     /// What would be done if a server died now.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::events::About;
+use super::journal::{Answer, Wish};
 use super::kernel::Kernel;
 use super::owner::Owner;
 use super::ways::Ways;
@@ -246,7 +247,7 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// Reads the counters, and tries again what could not be written.
-    pub(super) async fn take_stats(&mut self) {
+    pub(super) fn take_stats(&mut self) {
         match self.kernel.counters() {
             Ok(counters) => {
                 self.shown.counters = Arc::new(counters);
@@ -254,7 +255,7 @@ impl<K: Kernel> Owner<K> {
             }
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
-        self.pay().await;
+        self.pay();
         self.record_failovers();
     }
 
@@ -281,7 +282,7 @@ impl<K: Kernel> Owner<K> {
         self.own.sweeps.add(took);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.sweep_not_before_ms = began_at_ms.saturating_add(took_ms.saturating_mul(SWEEP_REST));
-        let census = match swept {
+        let mut census = match swept {
             Ok(census) => census,
             Err(error) => {
                 tracing::warn!(%error, "the flows cannot be swept");
@@ -294,8 +295,14 @@ impl<K: Kernel> Owner<K> {
         }
         self.waking.wake(&census.refused, began_at_ms);
         self.own.flows_reaped += census.reaped;
+        let forget = self.forget_clients(&std::mem::take(&mut census.clients_gone));
         self.shown.census = Arc::new(census);
         self.observed.census = Some(counted);
+        if let Some(change) = forget {
+            let answer = Answer::Nobody("clients that are gone are remembered");
+            let changes = vec![(change, String::new())];
+            self.wish(Wish { changes, if_match: None, answer });
+        }
         if self.spec.devices.values().any(|device| !device.association.drains.is_empty()) {
             self.replan().await;
         }

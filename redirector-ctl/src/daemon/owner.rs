@@ -14,6 +14,7 @@ use super::announce::Announcer;
 use super::balance::Balance;
 use super::events::Events;
 use super::evidence::Evidence;
+use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::recorder::Recorder;
@@ -35,7 +36,7 @@ use crate::core::whatif::death;
 use crate::platform::clock::{Clock, Stopwatch};
 use crate::platform::probe::{Manner, Prober, Report};
 use crate::platform::scrape::Sample;
-use crate::platform::store::Store;
+use crate::platform::store::{Store, StoreError};
 use crate::platform::supervisor::Watchdog;
 use crate::platform::tables::{Counters, FlowCensus};
 
@@ -43,8 +44,7 @@ use crate::platform::tables::{Counters, FlowCensus};
 const REPORTS_AT_ONCE_MAX: usize = 256;
 
 /// How long reports of a server's other paths are waited for when nobody was there for one of them:
-/// that all of it is dead takes effect by one store, while devices that leave it one by one are
-/// journalled first.
+/// that all of it is dead takes effect by one store, and not by a move of each device.
 const GATHER: Duration = Duration::from_millis(10);
 /// Requests answered between two other things.
 const REQUESTS_AT_ONCE_MAX: usize = 16;
@@ -87,6 +87,8 @@ pub(super) struct Shown {
 pub(super) struct Owed {
     pub(super) journal: Option<String>,
     pub(super) tables: Option<String>,
+    /// Clients, by device, that are to be held on a server of their own.
+    pub(super) clients: BTreeSet<(Name, IpAddr)>,
 }
 
 /// All state.
@@ -106,6 +108,9 @@ pub(super) struct Owner<K> {
     pub(super) applied_generation: u64,
     pub(super) shown: Shown,
     pub(super) owed: Owed,
+    pub(super) journal: Journal,
+    /// Those of `owed.clients` of which an event has told.
+    pub(super) refused_clients: BTreeSet<(Name, IpAddr)>,
     pub(super) wake_at_ms: Option<u64>,
     pub(super) sweep_not_before_ms: u64,
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
@@ -138,6 +143,8 @@ pub(super) struct Inputs {
 enum Input {
     Report(Report),
     Evidence,
+    /// The state file's writer has finished.
+    Written(Result<(), StoreError>),
     Ways(Ways),
     Request(Request),
     Sample(Sample),
@@ -168,13 +175,15 @@ impl<K: Kernel> Owner<K> {
             // In this order: what may have died is looked at before anything else.
             let input = tokio::select! {
                 biased;
-                () = &mut stop => return,
+                // Whoever has been told nothing yet is told what became of his change.
+                () = &mut stop => return self.until_written().await,
                 () = next(&mut alive) => {
                     watchdog.iter().for_each(Watchdog::alive);
                     continue;
                 }
                 Some(report) = inputs.reports.recv() => Input::Report(report),
                 () = next(&mut evidence) => Input::Evidence,
+                result = self.journal.written() => Input::Written(result),
                 Some(ways) = inputs.ways.recv() => Input::Ways(ways),
                 Some(request) = requests.recv() => Input::Request(request),
                 Some(sample) = inputs.samples.recv() => Input::Sample(sample),
@@ -185,7 +194,11 @@ impl<K: Kernel> Owner<K> {
             };
             self.timed_turn(input, &mut inputs.reports).await;
             // With many devices there is always something to be looked at first: whoever asks still
-            // waits for one turn only.
+            // waits for one turn only, and for the disk.
+            if self.journal.has_written() {
+                let result = self.journal.written().await;
+                self.timed_turn(Input::Written(result), &mut inputs.reports).await;
+            }
             for _ in 0..REQUESTS_AT_ONCE_MAX {
                 let Ok(request) = requests.try_recv() else { break };
                 self.timed_turn(Input::Request(request), &mut inputs.reports).await;
@@ -204,13 +217,14 @@ impl<K: Kernel> Owner<K> {
         match input {
             Input::Report(report) => self.take_reports(report, reports).await,
             Input::Evidence => self.take_evidence(),
+            Input::Written(result) => self.take_written(result).await,
             Input::Ways(ways) => self.take_ways(ways).await,
-            Input::Request(request) => self.answer(request).await,
+            Input::Request(request) => self.answer(request),
             Input::Sample(sample) => self.take_sample(&sample),
-            Input::Balance => self.balance().await,
+            Input::Balance => self.balance(),
             Input::Stats(due) => {
                 self.own.lag_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.take_stats().await;
+                self.take_stats();
             }
             Input::Sweep => self.sweep().await,
             Input::Wake => self.replan().await,
@@ -267,11 +281,12 @@ impl<K: Kernel> Owner<K> {
             && ((is_silent && report.manner == Manner::Confirming) || (is_refused && is_asked))
     }
 
-    async fn answer(&mut self, request: Request) {
+    fn answer(&mut self, request: Request) {
         // Whoever asked may have gone: then nobody wants the answer, and that is fine.
         match request {
             Request::Change { change, if_match, answer } => {
-                let _ = answer.send(self.change(&change, if_match).await);
+                let changes = vec![(*change, String::new())];
+                self.wish(Wish { changes, if_match, answer: Answer::To(answer) });
             }
             Request::Snapshot { answer } => {
                 let _ = answer.send(self.shown_snapshot());
@@ -279,7 +294,7 @@ impl<K: Kernel> Owner<K> {
             Request::Events { after, limit, answer } => {
                 let _ = answer.send(self.events.after(after, limit));
             }
-            Request::Plan(request) => self.answer_plan(request).await,
+            Request::Plan(request) => self.answer_plan(request),
             Request::Follow { answer } => {
                 let _ = answer.send(self.events.latest.subscribe());
             }
@@ -293,9 +308,6 @@ impl<K: Kernel> Owner<K> {
                 // A client that only waits has to be woken to hear of it.
                 self.sweep_soon |= matches!(closed, Ok(Some(_)));
                 let _ = answer.send(closed);
-            }
-            Request::MoveClient { wish, answer } => {
-                let _ = answer.send(self.move_client(&wish));
             }
             Request::Death { server, answer } => {
                 let _ = answer.send(death(&self.spec, &self.context(), &server));

@@ -1,10 +1,10 @@
-//! Changes and what follows from them: apply, plan, journal, write to the tables, in this order.
+//! What follows from changes and measurements: plan, write to the tables, tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::events::About;
+use super::journal::Wish;
 use super::kernel::Kernel;
 use super::owner::{Owed, Owner};
 use super::tell::{Done, tell};
@@ -13,81 +13,62 @@ use crate::core::change::Change;
 use crate::core::image::{Image, diff};
 use crate::core::op::{Op, ServerState};
 use crate::core::plan::{Blocked, Decision, Plan, plan};
-use crate::core::spec::{CheckPace, Spec};
+use crate::core::spec::{Cause, CheckPace, Spec};
 use crate::platform::probe::{Path, Target};
-use crate::platform::store::{State, StoreError};
 
 /// A SYN that is older is left to its client, who has repeated it since, in ms.
 const RECALL_MS: u64 = 3000;
 
 impl<K: Kernel> Owner<K> {
-    /// A change that somebody wishes. It is journalled and in the tables when this returns `Ok`.
-    pub(super) async fn change(
-        &mut self,
-        change: &Change,
-        if_match: Option<u64>,
-    ) -> Result<Applied, ChangeError> {
-        self.change_because(change, if_match, "").await
-    }
-
-    /// The same, with a reason that its events tell.
-    pub(super) async fn change_because(
-        &mut self,
-        change: &Change,
-        if_match: Option<u64>,
-        why: &str,
-    ) -> Result<Applied, ChangeError> {
-        let current = self.spec.generation;
-        if if_match.is_some_and(|seen| seen != current) {
-            return Err(ChangeError::Stale { current });
-        }
-        let next = self.spec.apply(change, &self.context()).map_err(ChangeError::Refused)?;
-        if next.generation == current {
-            // Nothing to do, but not nothing to answer for: what says so may be owed still.
-            self.pay().await;
-            return self.outcome(Vec::new());
-        }
-        // What the planner makes of it goes with it, so that one commit does both.
-        let plan = plan(&next, &self.context());
-        self.journal(&plan.spec).await.map_err(ChangeError::Unavailable)?;
-        let (before, now_ms) = (self.spec.clone(), self.now_ms());
-        let done = Done { before: &before, after: &next, change, why, now_ms };
-        let events = tell(&mut self.events, &done);
-        self.carry_out(next, plan).await;
-        self.outcome(events)
-    }
-
     /// What a change that is in the spec is answered with: everything of it is where it has to be,
     /// or what is owed.
-    fn outcome(&self, events: Vec<u64>) -> Result<Applied, ChangeError> {
-        match self.owed.tables.as_ref().or(self.owed.journal.as_ref()) {
+    pub(super) fn outcome(&self, wish: &Wish, events: Vec<u64>) -> Result<Applied, ChangeError> {
+        let owed = self.owed.tables.as_ref().or(self.owed.journal.as_ref());
+        let owed_to_it = || wish.changes.iter().find_map(|(change, _)| self.owed_to(change));
+        match owed.cloned().or_else(owed_to_it) {
             Some(what) => {
-                let (generation, what) = (self.spec.generation, what.clone());
+                let generation = self.spec.generation;
                 Err(ChangeError::NotApplied { generation, what })
             }
             None => Ok(Applied { generation: self.spec.generation, events }),
         }
     }
 
-    /// What is to be done now? Deaths go to the tables first: they are measured, not desired, and
-    /// must not wait for the disk.
+    /// What is to be done now? What follows from a death goes to the tables first: it is measured,
+    /// not desired, and must not wait for the disk. The rest goes to the disk first.
     pub(super) async fn replan(&mut self) {
         self.write_tables();
-        let plan = plan(&self.spec, &self.context());
-        if plan.decisions.is_empty() {
-            self.note(&plan);
-            return;
+        let mut next = plan(&self.spec, &self.context());
+        if next.decisions.iter().any(|decision| is_of_a_death(&decision.change)) {
+            self.fail_over(next).await;
+            next = plan(&self.spec, &self.context());
         }
-        if let Err(what) = self.journal(&plan.spec).await {
-            // A full disk must not stop a failover. The next tick tries to journal again.
-            self.owe_journal(what);
+        self.note(&next);
+        if !next.decisions.is_empty() {
+            self.journal.take_decisions();
         }
-        self.carry_out(self.spec.clone(), plan).await;
+        self.write_next();
     }
 
-    /// Brings a journalled plan into force, `from` being the spec that it was made for.
-    async fn carry_out(&mut self, from: Spec, plan: Plan) {
-        self.note(&plan);
+    /// Carries out what a plan has of deaths, and backups anew for whoever has lost theirs.
+    async fn fail_over(&mut self, whole: Plan) {
+        let (mut spec, mut decisions) = (self.spec.clone(), Vec::new());
+        for decision in whole.decisions {
+            let is_backup = matches!(decision.change, Change::SetBackups { .. });
+            if !is_backup && !is_of_a_death(&decision.change) {
+                continue;
+            }
+            if let Ok(next) = spec.apply(&decision.change, &self.context()) {
+                spec = next;
+                decisions.push(decision);
+            }
+        }
+        self.journal.fall_behind();
+        self.carry_out(self.spec.clone(), Plan { decisions, spec, ..whole }).await;
+    }
+
+    /// Brings a plan into force, `from` being the spec that it was made for.
+    pub(super) async fn carry_out(&mut self, from: Spec, plan: Plan) {
         let mut before = from;
         for Decision { change, why } in &plan.decisions {
             let Ok(after) = before.apply(change, &self.context()) else { continue };
@@ -123,32 +104,14 @@ impl<K: Kernel> Owner<K> {
     pub(super) async fn settle(&mut self) {
         self.watch();
         self.write_tables();
+        self.hold_clients();
         for error in self.announcer.reconcile(&self.spec).await {
             self.error(error.to_string());
         }
         // An address that was taken away must not be taken for one of ours when it is there again.
         if self.announcer.differs_from_journal() {
-            let spec = self.spec.clone();
-            if let Err(what) = self.journal(&spec).await {
-                self.owe_journal(what);
-            }
+            self.journal.fall_behind();
         }
-    }
-
-    /// Writes to disk what is to be. On an error nothing has changed. What is written but may be
-    /// lost again is no error, but owed: it is what a start would find.
-    pub(super) async fn journal(&mut self, spec: &Spec) -> Result<(), String> {
-        let announced = self.announcer.prepare(spec);
-        let state = State::new(self.settings.seed.clone(), spec.clone(), announced);
-        let store = Arc::clone(&self.store);
-        let saved = tokio::task::spawn_blocking(move || store.save(&state)).await;
-        match saved.map_err(|error| format!("the journal's task failed: {error}"))? {
-            Ok(()) => self.owed.journal = None,
-            Err(error @ StoreError::Unsynced { .. }) => self.owe_journal(error.to_string()),
-            Err(error) => return Err(error.to_string()),
-        }
-        self.announcer.journalled();
-        Ok(())
     }
 
     /// Writes to the tables what differs from what they hold.
@@ -187,27 +150,34 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// Tries again what could not be written.
-    pub(super) async fn pay(&mut self) {
-        if self.owed == Owed::default() {
-            return;
-        }
+    pub(super) fn pay(&mut self) {
+        self.pay_tables();
         if self.owed.journal.is_some() {
-            let spec = self.spec.clone();
-            if let Err(what) = self.journal(&spec).await {
-                self.owe_journal(what);
-            }
+            self.journal.fall_behind();
         }
+        self.write_next();
+    }
+
+    /// The same for what the kernel did not take.
+    pub(super) fn pay_tables(&mut self) {
+        let owed = self.owed != Owed::default();
         if self.owed.tables.is_some() {
             self.write_tables();
         }
-        if self.owed == Owed::default() {
+        self.hold_clients();
+        self.tell_paid(owed);
+    }
+
+    /// Tells that nothing is owed any more, if something was.
+    pub(super) fn tell_paid(&mut self, was_owed: bool) {
+        if was_owed && self.owed == Owed::default() {
             let (now_ms, text) = (self.now_ms(), "what could not be written before is written now");
             self.events.record(now_ms, EventKind::Change, About::default(), text);
         }
     }
 
     /// Notes that the disk lacks something; an event tells of it once.
-    fn owe_journal(&mut self, what: String) {
+    pub(super) fn owe_journal(&mut self, what: String) {
         if self.owed.journal.as_ref() != Some(&what) {
             self.error(format!("{what}; it is tried again"));
         }
@@ -228,7 +198,7 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// Takes over what a plan says besides decisions, and tells what is new of it.
-    fn note(&mut self, plan: &Plan) {
+    pub(super) fn note(&mut self, plan: &Plan) {
         self.wake_at_ms = plan.wake_at_ms;
         let held = plan.held_back.as_ref();
         if self.shown.frozen.is_some() != held.is_some() {
@@ -286,6 +256,11 @@ impl<K: Kernel> Owner<K> {
             })
         });
     }
+}
+
+/// Whether a change follows from a death alone.
+fn is_of_a_death(change: &Change) -> bool {
+    matches!(change, Change::EndLives { .. } | Change::Associate { cause: Cause::Failure, .. })
 }
 
 /// What there is to ask.

@@ -17,6 +17,7 @@ use super::announce::Announcer;
 use super::balance::Balance;
 use super::events::{About, Events};
 use super::evidence::Evidence;
+use super::journal::Journal;
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::owner::{Inputs, Owed, Owner, Settings, Shown};
@@ -36,7 +37,7 @@ use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, Netlink, NetlinkError, XdpInForce};
 use crate::platform::probe::{ProbeTiming, Prober};
 use crate::platform::scrape::{Sample, ScrapeTiming, Scraper};
-use crate::platform::store::Store;
+use crate::platform::store::{Store, StoreError};
 use crate::platform::tables::{Content, Gateway, GatewayInterface, Tables};
 
 mod begin;
@@ -103,6 +104,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
         owed: Owed::default(),
+        journal: Journal::default(),
+        refused_clients: BTreeSet::new(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,
@@ -124,10 +127,22 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
 }
 
 impl<K: Kernel> Owner<K> {
+    /// Nothing runs yet that could be held up by the disk.
+    fn write_first(&mut self) -> anyhow::Result<()> {
+        let state = self.state(self.spec.clone());
+        match self.store.save(&state) {
+            Ok(()) => {}
+            Err(error @ StoreError::Unsynced { .. }) => self.owe_journal(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+        self.announcer.journalled();
+        Ok(())
+    }
+
     /// The first thing of all: what is desired is journalled, and the tables get what they lack.
     pub(super) async fn first(mut self, notes: &[String], seen: Ways) -> anyhow::Result<Self> {
         let spec = self.spec.clone();
-        self.journal(&spec).await.map_err(anyhow::Error::msg)?;
+        self.write_first()?;
         let writes_len = diff(&self.applied, &Image::of(&spec, &self.observed)).len();
         let now_ms = self.now_ms();
         let text = format!(
@@ -141,8 +156,10 @@ impl<K: Kernel> Owner<K> {
         for note in notes {
             self.events.record(now_ms, EventKind::Started, About::default(), note.clone());
         }
+        self.owe_all_clients();
         self.settle().await;
         self.take_ways(seen).await;
+        self.until_written().await;
         match self.owed.tables.take() {
             Some(what) => Err(anyhow::Error::msg(what)),
             None => Ok(self),

@@ -2,6 +2,7 @@
 
 use super::EventKind;
 use super::events::{About, Events};
+use crate::core::apply::ClientMove;
 use crate::core::change::Change;
 use crate::core::spec::{Cause, Device, Drain, Name, Spec};
 
@@ -33,6 +34,21 @@ pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
                 ids.extend(moved(events, done, name, device));
             }
             ids
+        }
+        Change::MoveClient(wish) => {
+            let ClientMove { device, client, server } = wish;
+            let about = About {
+                device: Some(device.clone()),
+                server: Some(server.clone()),
+                cause: Some(Cause::Planned),
+            };
+            let text = format!("client {client} of device {device}: its new flows go to {server}");
+            vec![events.record(at, EventKind::Move, about, text)]
+        }
+        // The client has gone by itself.
+        Change::ForgetClients { .. } => {
+            tracing::debug!("{}", done.change);
+            Vec::new()
         }
         Change::EndDrains { drains } => {
             let one = |(name, len): (&Name, &usize)| {

@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::announce::Announcer;
 use super::events::Events;
 use super::evidence::Evidence;
+use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::owner::{Owed, Owner, Settings, Shown};
 use super::waking::Waking;
 use super::ways::Ways;
-use super::{ChangeError, EventKind, Own};
+use super::{Applied, ChangeError, EventKind, Own, PlanError};
 use crate::config::FlowsConfig;
 use crate::core::apply::ClientHold;
 use crate::core::change::{Change, Move, SpecError};
@@ -35,6 +36,7 @@ use crate::platform::store::Store;
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
 
 mod balance;
+mod journal;
 mod suspects;
 mod told;
 
@@ -88,6 +90,48 @@ impl Kernel for Model {
     }
 }
 
+/// What the loop does between two inputs, without the loop.
+impl Owner<Model> {
+    async fn change(
+        &mut self,
+        change: &Change,
+        if_match: Option<u64>,
+    ) -> Result<Applied, ChangeError> {
+        let heard = self.ask(change, if_match);
+        self.until_written().await;
+        heard.await.unwrap()
+    }
+
+    /// Asks for a change without waiting for the disk.
+    fn ask(
+        &mut self,
+        change: &Change,
+        if_match: Option<u64>,
+    ) -> oneshot::Receiver<Result<Applied, ChangeError>> {
+        let (answer, heard) = oneshot::channel();
+        let changes = vec![(change.clone(), String::new())];
+        self.wish(Wish { changes, if_match, answer: Answer::To(answer) });
+        heard
+    }
+
+    async fn carry_out_plan(&mut self, if_match: Option<u64>) -> Result<Applied, PlanError> {
+        let (answer, heard) = oneshot::channel();
+        self.apply_plan(if_match, Some(answer));
+        self.until_written().await;
+        heard.await.unwrap()
+    }
+
+    async fn decide(&mut self) {
+        self.replan().await;
+        self.until_written().await;
+    }
+
+    async fn tick(&mut self) {
+        self.take_stats();
+        self.until_written().await;
+    }
+}
+
 fn generation_on_disk(path: &PathBuf) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -130,6 +174,8 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         applied_generation: 0,
         shown: Shown::default(),
         owed: Owed::default(),
+        journal: Journal::default(),
+        refused_clients: BTreeSet::new(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,
@@ -148,7 +194,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
     for server in ["s1", "s2", "s3"] {
         report_all(&mut owner, server, &CheckResult::Answered { took_us: 100 });
     }
-    owner.replan().await;
+    owner.decide().await;
     owner.kernel.writes.clear();
     (owner, dir)
 }
@@ -164,7 +210,7 @@ async fn kill(owner: &mut Owner<Model>, server: &str) {
     let refused = CheckResult::Refused("connection refused".to_owned());
     report_all(owner, server, &refused);
     report_all(owner, server, &refused);
-    owner.replan().await;
+    owner.decide().await;
 }
 
 fn move_d1(server: &str) -> Change {
@@ -226,7 +272,8 @@ async fn a_death_is_in_the_tables_before_it_is_on_disk() {
     let writes = &owner.kernel.writes;
     assert_eq!(writes[0], ("server 1 state dead life 1".to_owned(), seen));
     assert!(writes[1].0.starts_with("commit [device 0: server 2 "), "{writes:?}");
-    assert_eq!(writes[1].1, owner.spec.generation);
+    assert_eq!(writes[1].1, seen, "the moves do not wait for the disk either");
+    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
     assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
     assert!(owner.spec.servers["s1"].life_over);
     assert!(kinds(&owner).contains(&EventKind::Failover));
@@ -249,10 +296,10 @@ async fn a_server_that_comes_back_is_alive_only_in_a_new_life() {
     owner.kernel.writes.clear();
     let well = CheckResult::Answered { took_us: 100 };
     report_all(&mut owner, "s1", &well);
-    owner.replan().await;
+    owner.decide().await;
     assert_eq!(owner.kernel.writes, [], "one answer is not enough");
     report_all(&mut owner, "s1", &well);
-    owner.replan().await;
+    owner.decide().await;
     assert_eq!(owner.kernel.writes[0].0, "server 1 state alive life 2");
     assert_eq!(owner.spec.devices["d1"].association.server, "s2", "no fail-back");
 }
@@ -265,7 +312,7 @@ async fn silence_of_all_servers_changes_nothing_and_says_so() {
     for server in ["s1", "s2", "s3", "s1", "s2", "s3"] {
         report_all(&mut owner, server, &silent);
     }
-    owner.replan().await;
+    owner.decide().await;
     assert_eq!(owner.kernel.writes, []);
     assert!(owner.shown.frozen.is_some() && kinds(&owner).contains(&EventKind::Frozen));
     assert_eq!(owner.snapshot().health["s1"].health, Health::Dead, "it is shown as measured");
@@ -274,15 +321,15 @@ async fn silence_of_all_servers_changes_nothing_and_says_so() {
     // more check.
     let well = CheckResult::Answered { took_us: 100 };
     report_all(&mut owner, "s2", &well);
-    owner.replan().await;
+    owner.decide().await;
     report_all(&mut owner, "s2", &well);
     report_all(&mut owner, "s3", &well);
     report_all(&mut owner, "s3", &well);
-    owner.replan().await;
+    owner.decide().await;
     assert_eq!(owner.kernel.writes, []);
     next_moment(&owner).await;
     report_all(&mut owner, "s1", &silent);
-    owner.replan().await;
+    owner.decide().await;
     assert_eq!(owner.kernel.writes[0].0, "server 1 state dead life 1");
     assert!(owner.spec.servers["s1"].life_over && owner.shown.frozen.is_none());
     assert!(!owner.spec.servers["s2"].life_over && !owner.spec.servers["s3"].life_over);
@@ -297,8 +344,8 @@ async fn a_write_that_fails_is_told_and_tried_again() {
     assert!(owner.applied_generation < owner.spec.generation);
     let again = owner.change(&move_d1("s2"), None).await;
     assert!(matches!(again, Err(ChangeError::NotApplied { .. })), "asked again: {again:?}");
-    owner.take_stats().await;
-    owner.take_stats().await;
+    owner.tick().await;
+    owner.tick().await;
     let errors = kinds(&owner).iter().filter(|kind| **kind == EventKind::Error).count();
     assert_eq!(errors, 1, "told once");
     owner.kernel.broken = false;
@@ -325,7 +372,7 @@ async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
         "in force, not on disk: {known:?}"
     );
     std::fs::create_dir_all(dir.path()).unwrap();
-    owner.take_stats().await;
+    owner.tick().await;
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
 }
 
@@ -341,7 +388,7 @@ async fn a_change_that_a_loss_of_power_may_undo_is_made_and_not_called_done() {
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
     drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
     owner.store = Arc::new(Store::open(dir.path()).unwrap());
-    owner.take_stats().await;
+    owner.tick().await;
     let again = owner.change(&move_d1("s2"), None).await;
     assert_eq!(again.unwrap().generation, owner.spec.generation);
 }

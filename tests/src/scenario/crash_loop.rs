@@ -3,6 +3,7 @@
 //! tables that belong to it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -30,10 +31,15 @@ const PASSING: usize = 8;
 const PASSING_PREFIX: &str = "passing-";
 /// The first of their service addresses.
 const PASSING_FROM: u8 = 20;
+/// A device whose clients are moved one by one, and stay nowhere else.
+const HELD: &str = "held-0";
+/// Its service address and its clients end with these.
+const HELD_ADDRESS: u8 = 40;
+const HELD_CLIENTS: [u8; 4] = [51, 52, 53, 54];
 /// State and tables must fit together within this after a start.
 const FITS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Device -> server, as clients of the API know it.
+/// Device, or client and device -> server, as clients of the API know it.
 type Known = BTreeMap<String, String>;
 
 /// Kills the daemon `kills` times.
@@ -44,6 +50,7 @@ pub fn run(lab: &mut Lab, kills: u64, seed: u64) -> Result<Outcome> {
     let mut random = Random::new(seed);
     let mut outcome = Outcome::default();
     let (mut start_ms, mut changes, mut in_flight) = (Vec::new(), 0, 0);
+    add_held(&lab.api()?)?;
     let mut known = known(&lab.api()?)?;
     let mut generation = lab.state()?.spec.generation;
     for number in 0..kills {
@@ -140,6 +147,7 @@ enum Change {
     Move(String, String),
     Add(usize, String),
     Remove(String),
+    MoveClient(IpAddr, String),
 }
 
 /// Chooses a change; gives what it makes of the state.
@@ -148,7 +156,12 @@ fn a_change(known: &Known, servers: &[String], random: &mut Random) -> (Change, 
     let server = random.choose(servers).clone();
     let number = random.below(PASSING);
     let name = passing(number);
-    let change = match random.below(4) {
+    let change = match random.below(5) {
+        4 => {
+            let client = IpAddr::V4(service_address(*random.choose(&HELD_CLIENTS)));
+            next.insert(held(client), server.clone());
+            Change::MoveClient(client, server)
+        }
         0 if known.contains_key(&name) => {
             next.remove(&name);
             Change::Remove(name)
@@ -158,7 +171,8 @@ fn a_change(known: &Known, servers: &[String], random: &mut Random) -> (Change, 
             Change::Add(number, server)
         }
         _ => {
-            let lasts = |device: &&String| !device.starts_with(PASSING_PREFIX);
+            let passing = [PASSING_PREFIX, HELD, CLIENT_PREFIX];
+            let lasts = |name: &&String| !passing.iter().any(|prefix| name.starts_with(prefix));
             let devices: Vec<&String> = known.keys().filter(lasts).collect();
             let device = (*random.choose(&devices)).clone();
             next.insert(device.clone(), server.clone());
@@ -166,6 +180,25 @@ fn a_change(known: &Known, servers: &[String], random: &mut Random) -> (Change, 
         }
     };
     (change, next)
+}
+
+/// What names of clients in [`Known`] begin with.
+const CLIENT_PREFIX: &str = "client ";
+
+/// What a client of the device whose clients are moved is called in [`Known`].
+fn held(client: IpAddr) -> String {
+    format!("{CLIENT_PREFIX}{client} of {HELD}")
+}
+
+/// Adds the device whose clients are moved. Nobody serves it, as with the passing ones.
+fn add_held(api: &Api) -> Result<()> {
+    let body = json!({
+        "address": service_address(HELD_ADDRESS), "port": 7000, "server_port": 7200,
+        "server": "s1", "servers": ["s1", "s2", "s3"], "affinity": "client",
+        "check_interval_ms": 60_000, "fall": 100,
+    });
+    api.send_json(Method::PUT, &format!("/v1/devices/{HELD}"), &body)?.accepted()?;
+    Ok(())
 }
 
 /// Name of a device that comes and goes.
@@ -190,6 +223,10 @@ impl Change {
                 });
                 (Method::PUT, format!("/v1/devices/{}", passing(*number)), body)
             }
+            Self::MoveClient(client, server) => {
+                let path = format!("/v1/devices/{HELD}/clients/{client}");
+                (Method::PUT, path, json!({ "server": server }))
+            }
             Self::Remove(device) => {
                 (Method::DELETE, format!("/v1/devices/{device}"), serde_json::Value::Null)
             }
@@ -205,8 +242,13 @@ impl Change {
 
 /// Through which server each device is reached.
 fn known(api: &Api) -> Result<Known> {
-    let devices = api.devices()?.into_iter();
-    Ok(devices.map(|device| (device.name, device.association.server)).collect())
+    let mut known = Known::new();
+    for device in api.devices()? {
+        let moved = device.moved_clients.into_iter();
+        known.extend(moved.map(|one| (held(one.client), one.server)));
+        known.insert(device.name, device.association.server);
+    }
+    Ok(known)
 }
 
 /// What differs between the state on disk and the tables. Both may be a step on their way: then
@@ -216,6 +258,7 @@ fn unfit(lab: &Lab) -> Result<Vec<String>> {
     let fits = wait::until("state and tables to fit together", FITS_WITHIN, || {
         let spec = lab.state()?.spec;
         last = image::differences(&lab.pins(), &spec)?;
+        last.extend(image::clients_not_held(&lab.pins(), &spec)?);
         Ok(match last.is_empty() && lab.state()?.spec == spec {
             true => Look::Done(()),
             false => Look::NotYet(format!("{last:?}")),

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use redirector_common::family::{Family, V4};
+use redirector_common::flow::Flow;
 use redirector_common::order::{Be16, Be32};
 use redirector_common::wire::{
     Association, DEVICE_AFFINITY, DEVICE_STATELESS, DeviceLine, Hop, Origin, ServerLine, ServerWord,
@@ -34,6 +35,32 @@ pub fn differences(pins: &Path, spec: &Spec) -> Result<Vec<String>> {
     found.retain(|name, line| keep(name, line, &image, bank));
     let found = Tables { desired: found, flows: Vec::new() };
     Ok(found.differences_from(&Tables { desired: expected, flows: Vec::new() }))
+}
+
+/// Clients that the spec has on a server of their own and the table of clients has not, in words.
+///
+/// # Errors
+/// As [`differences`].
+pub fn clients_not_held(pins: &Path, spec: &Spec) -> Result<Vec<String>> {
+    let found = tables::clients(pins)?;
+    let mut missing = Vec::new();
+    for (device, hold) in spec.client_holds() {
+        let key = V4::client_key(Be32::new(v4(hold.client)?.into()), hold.device);
+        let owner = found.get(key.as_bytes()).map(owner);
+        let held = (hold.device, hold.server, hold.epoch, hold.incarnation);
+        let is_held = owner == Some(held);
+        if !is_held {
+            let client = hold.client;
+            missing.push(format!("client {client} of {device} is not on {}", hold.server));
+        }
+    }
+    Ok(missing)
+}
+
+/// Device, server, epoch and incarnation of an entry.
+fn owner(entry: &Flow) -> (u32, u16, u16, u32) {
+    let (identity, life) = (entry.word_at(0), entry.word_at(1));
+    (identity as u32, (identity >> 32) as u16, (identity >> 48) as u16, life as u32)
 }
 
 /// The whole content as bytes, by table and key.

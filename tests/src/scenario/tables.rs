@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aya::maps::{Array, HashMap, Map, MapData};
-use redirector_common::family::{Endpoint4, Tuple4};
+use redirector_common::family::{ClientKey4, Endpoint4, Tuple4};
 use redirector_common::flow::Flow;
 use redirector_common::wire::{
     Association, CONTROL_BANK, DeviceLine, Origin, ServerLine, ServerWord,
 };
+use zerocopy::FromBytes as _;
 
 /// Tables that say where flows go. None of them may change by a restart.
 const CONTROL: &str = "CONTROL";
@@ -21,6 +22,7 @@ const DEVICE_LINES: &str = "DEVICES";
 const SERVICES: &str = "SERVICES4";
 const ORIGINS: &str = "ORIGINS4";
 const FLOWS: &str = "FLOWS4";
+const CLIENTS: &str = "CLIENTS4";
 const ENDPOINT: usize = size_of::<Endpoint4>();
 
 /// Entries of several tables, by table and key.
@@ -80,6 +82,19 @@ impl Tables {
         differences.extend(lost.map(|flow| format!("the flow {flow:02x?} is gone")));
         differences
     }
+}
+
+/// The table of clients of IPv4: key -> entry.
+///
+/// # Errors
+/// As [`Tables::read`].
+pub(super) fn clients(pins: &Path) -> Result<BTreeMap<Vec<u8>, Flow>> {
+    let mut clients = BTreeMap::new();
+    for (key, value) in hash::<{ size_of::<ClientKey4>() }, { size_of::<Flow>() }>(pins, CLIENTS)? {
+        let flow = Flow::read_from_bytes(&value);
+        clients.insert(key, flow.map_err(|error| anyhow!("an entry of a client: {error:?}"))?);
+    }
+    Ok(clients)
 }
 
 /// What the entries are called: a word of the associations, two for each device.

@@ -178,14 +178,9 @@ impl Owner {
                 daemon::Request::Inspect(daemon::Inspection::Flows { answer, .. }) => {
                     let _ = answer.send(Ok(Default::default()));
                 }
+                daemon::Request::Recorder(_) => {}
                 daemon::Request::CloseFlow { answer, .. } => {
                     let _ = answer.send(Ok(None));
-                }
-                daemon::Request::MoveClient { wish, answer } => {
-                    let observed = Observed::default();
-                    let ctx = Context { now_ms: NOW_MS, limits: self.limits, observed: &observed };
-                    let moved = self.spec.client_move(&wish, &ctx);
-                    let _ = answer.send(moved.map(|_| 1).map_err(Into::into));
                 }
                 daemon::Request::Death { server, answer } => {
                     let observed = Observed::default();
@@ -252,6 +247,7 @@ impl Owner {
         let device = DeviceCount { to_server: count, to_client: count, flows_opened: 4 };
         Counters {
             reasons: Vec::new(),
+            recorder: Default::default(),
             devices: self.spec.devices.values().map(|known| (known.id, device)).collect(),
             responses: BTreeMap::new(),
             servers: self.spec.servers.values().map(|known| (known.id, count)).collect(),

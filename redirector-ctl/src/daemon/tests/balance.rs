@@ -77,7 +77,8 @@ async fn period(owner: &mut Owner<Model>, weights: &[(&str, &str)]) {
             owner.spec.devices.values().map(|device| (device.id, totals)).collect();
         owner.loads.outlook.take_totals(&owner.spec, &all, now_ms);
     }
-    owner.balance().await;
+    owner.balance();
+    owner.until_written().await;
 }
 
 const UNEVEN: [(&str, &str); 3] = [("s1", "5%\n"), ("s2", "90%\n"), ("s3", "90%\n")];
@@ -117,16 +118,16 @@ async fn a_plan_is_carried_out_at_a_word_and_only_once() {
     let (mut owner, _dir) = all_on_s1(PlanMode::Recommend).await;
     period(&mut owner, &UNEVEN).await;
     let seen = owner.spec.generation;
-    let stale = owner.apply_plan(Some(seen - 1)).await;
+    let stale = owner.carry_out_plan(Some(seen - 1)).await;
     assert!(matches!(stale, Err(PlanError::Change(ChangeError::Stale { .. }))), "{stale:?}");
-    let applied = owner.apply_plan(Some(seen)).await.unwrap();
+    let applied = owner.carry_out_plan(Some(seen)).await.unwrap();
     assert!(applied.generation > seen);
     assert_ne!(servers(&owner), ["s1", "s1", "s1"]);
     let for_load = |device: &&Device| device.association.cause == Cause::Overload;
     assert_eq!(owner.spec.devices.values().filter(for_load).count(), 1);
     assert_eq!(generation_on_disk(&owner.kernel.state_file), applied.generation);
     assert_eq!(state(&owner), PlanState::Applied);
-    let again = owner.apply_plan(None).await;
+    let again = owner.carry_out_plan(None).await;
     assert!(matches!(again, Err(PlanError::Nothing)), "{again:?}");
     let told = texts(&owner, EventKind::Move);
     let last = told.last().unwrap();
@@ -139,7 +140,7 @@ async fn a_plan_for_another_generation_is_refused() {
     period(&mut owner, &UNEVEN).await;
     owner.change(&move_d1("s3"), None).await.unwrap();
     assert_eq!(state(&owner), PlanState::Stale);
-    let refused = owner.apply_plan(None).await;
+    let refused = owner.carry_out_plan(None).await;
     assert!(matches!(refused, Err(PlanError::Stale { .. })), "{refused:?}");
 }
 

@@ -11,7 +11,7 @@ async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
         let report = owner.prober.report("s2", "d1", refused);
         owner.take_report(&report);
     }
-    owner.replan().await;
+    owner.decide().await;
     let events = owner.events.after(0, usize::MAX);
     let failover = events.iter().find(|event| event.kind == EventKind::Failover).unwrap();
     let says = "open flows on s2 are reset when those that drain from before have ended";

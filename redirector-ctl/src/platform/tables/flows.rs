@@ -70,6 +70,8 @@ pub struct FlowCensus {
     /// Clients of the flows of associations that drain, by (device, epoch). A client whose flows
     /// one end has closed counts until they are gone.
     pub draining_clients: BTreeMap<(u32, u16), BTreeSet<IpAddr>>,
+    /// Clients taken away, by device id: they have no open flows there any more.
+    pub clients_gone: Vec<(u32, IpAddr)>,
     /// Flows taken away.
     pub reaped: u64,
 }
@@ -196,8 +198,9 @@ impl Standing<'_> {
             let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(*seen);
             (idle_ticks << CLOCK_SHIFT) / 1_000_000 > sweep.closing_ms
         };
-        let clients = clients.into_values().filter(|(_, seen)| is_over(seen));
-        let clients = clients.map(|(key, _)| key).collect();
+        clients.retain(|_, (_, seen)| is_over(seen));
+        census.clients_gone.extend(clients.keys().map(|(client, device)| (*device, *client)));
+        let clients = clients.into_values().map(|(key, _)| key).collect();
         let ports = ports.into_values().flatten().collect();
         Ok(Over { flows: over, clients, ports })
     }

@@ -1,13 +1,16 @@
 //! `/v1/associations`: through which server each device is reached, one at a time or many at once.
 
+use std::ops::Bound;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::Asked;
-use super::extract::{Body, PathName};
+use super::extract::{Body, Params, PathName, within};
 use super::flows::Flows;
+use super::limits::DEVICES_MAX;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
 use super::reply::Reply;
@@ -63,11 +66,29 @@ pub struct DeviceAssociation {
     pub association: Association,
 }
 
-/// All associations, by device.
+/// Associations, by device, of which there may be more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AssociationList {
     /// The associations.
     pub items: Vec<DeviceAssociation>,
+    /// How many there are, on this page and others.
+    #[serde(default)]
+    pub total: usize,
+    /// Where the next page begins, for `cursor`; null on the last one.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// Which associations.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AssociationQuery {
+    /// At most so many, 1 to 1000; 1000 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Where to go on: `next` of the page before.
+    cursor: Option<String>,
 }
 
 /// A new server for a device.
@@ -140,15 +161,23 @@ impl Association {
     }
 }
 
-/// Lists the associations of all devices.
-#[utoipa::path(get, path = "/v1/associations", tag = "associations",
+/// Lists associations by device: ask for a page, and for the next one.
+#[utoipa::path(get, path = "/v1/associations", tag = "associations", params(AssociationQuery),
     responses((status = 200, body = AssociationList), ReadProblems))]
 pub(super) async fn list_associations(
     State(api): State<Api>,
+    Params(query): Params<AssociationQuery>,
 ) -> Result<Reply<AssociationList>, Problem> {
+    let limit = within("limit", query.limit, (DEVICES_MAX, DEVICES_MAX))?;
     let snapshot = api.daemon.snapshot().await?;
-    let items = shown(&snapshot, snapshot.spec.devices.keys());
-    Ok(Reply::ok(snapshot.spec.generation, AssociationList { items }))
+    let devices = &snapshot.spec.devices;
+    let from = query.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = devices.range((from, Bound::Unbounded)).map(|(name, _)| name);
+    let page: Vec<&String> = rest.by_ref().take(limit).collect();
+    let next = page.last().filter(|_| rest.next().is_some()).map(|name| (*name).clone());
+    let items = shown(&snapshot, page);
+    let list = AssociationList { items, total: devices.len(), next };
+    Ok(Reply::ok(snapshot.spec.generation, list))
 }
 
 /// Shows the association of one device.

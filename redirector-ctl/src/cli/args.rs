@@ -327,6 +327,17 @@ pub struct DevicePage {
     pub cursor: Option<String>,
 }
 
+/// Which associations.
+#[derive(Debug, ClapArgs)]
+pub struct AssociationPage {
+    /// At most so many, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub limit: u64,
+    /// Go on where an earlier list has ended
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
 /// A device.
 #[derive(Debug, ClapArgs)]
 pub struct DeviceName {
@@ -338,8 +349,8 @@ pub struct DeviceName {
 /// What can be done with associations.
 #[derive(Debug, Subcommand)]
 pub enum AssociationCommand {
-    /// List the associations of all devices
-    List,
+    /// List the associations, by device
+    List(AssociationPage),
     /// Move several devices in one step: all or none
     #[command(after_help = "Example:\n  redirector association set disk-a=s2 disk-b=s3")]
     Set {

@@ -119,8 +119,10 @@ pub(super) fn of(ask: Ask) -> Result<Request, String> {
         Ask::Status => Ok(Request::get(&["status"], table::status)),
         Ask::Server(command) => Ok(server(command)),
         Ask::Device(command) => device(command),
-        Ask::Association(AssociationCommand::List) => {
-            Ok(Request::get(&["associations"], table::associations))
+        Ask::Association(AssociationCommand::List(page)) => {
+            let mut query = vec![("limit", page.limit.to_string())];
+            query.extend(page.cursor.map(|cursor| ("cursor", cursor)));
+            Ok(Request { query, ..Request::get(&["associations"], table::associations) })
         }
         Ask::Association(AssociationCommand::Set { moves, policy }) => set(moves, policy),
         Ask::Plan { command } => Ok(plan::request(command.unwrap_or_default())),

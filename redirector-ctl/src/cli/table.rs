@@ -190,7 +190,10 @@ pub(super) fn associations(body: &[u8]) -> Shown {
             draining,
         ]);
     }
-    Ok(text(&table))
+    let total = list.total;
+    let more =
+        list.next.map(|next| format!("of {total} associations; the next: --cursor {next}\n"));
+    Ok(text(&table) + &more.unwrap_or_default())
 }
 
 /// `redirector device move` and `redirector association set`.

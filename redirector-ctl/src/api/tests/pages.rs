@@ -51,6 +51,29 @@ async fn devices_come_page_by_page_each_once() {
 }
 
 #[tokio::test]
+async fn associations_come_page_by_page_each_once() {
+    let lab = lab().await;
+    let (mut met, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = lab.get(&format!("/v1/associations?limit=16{cursor}")).await.json();
+        assert_eq!(page["total"], DEVICES + 2);
+        let items = page["items"].as_array().expect("a list");
+        met.extend(items.iter().map(|item| item["device"].as_str().expect("a name").to_owned()));
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(pages, 2, "the last page is full, and no empty one follows");
+    assert_eq!(met, names(&lab.get("/v1/devices").await.json()));
+    for query in ["limit=0", "limit=1001", "order=name"] {
+        let answer = lab.get(&format!("/v1/associations?{query}")).await;
+        assert_eq!(answer.problem()["code"], "bad_query", "{query}");
+    }
+}
+
+#[tokio::test]
 async fn devices_are_found_by_their_words_and_by_what_drains() {
     let lab = lab().await;
     let found = lab.get("/v1/devices?search=D0%20S2").await.json();

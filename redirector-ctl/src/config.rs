@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::core::change::SpecLimits;
+use crate::core::observed::Doubt;
 use crate::core::seed::{Seed, SeedDevice, SeedServer};
 use crate::core::service::FamilySet;
 use crate::core::spec::FlowPolicy;
@@ -141,6 +142,15 @@ pub struct HealthConfig {
     pub hold_down_max_ms: u64,
     /// A server that has lived for so long, in ms, has not died before.
     pub hold_down_forget_ms: u64,
+}
+
+impl HealthConfig {
+    /// When silence of many servers is doubted.
+    #[must_use]
+    pub fn doubt(&self) -> Doubt {
+        let Self { silent_share_max_pct, mass_hold_ms, .. } = *self;
+        Doubt { silent_share_max_pct, mass_hold_ms }
+    }
 }
 
 /// `[flows]`.

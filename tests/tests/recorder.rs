@@ -28,19 +28,19 @@ fn dumps(api: &Api) -> Result<Vec<String>> {
 }
 
 fn packets(lines: &[Line]) -> Vec<&Packet> {
-    let packet = |line| match line {
-        &Line::Packet(ref packet) => Some(packet),
+    let packets = lines.iter().filter_map(|line| match line {
+        Line::Packet(packet) => Some(packet),
         Line::Event { .. } => None,
-    };
-    lines.iter().filter_map(packet).collect()
+    });
+    packets.collect()
 }
 
 fn messages(lines: &[Line]) -> Vec<&str> {
-    let message = |line| match line {
-        &Line::Event { ref message, .. } => Some(message.as_str()),
+    let messages = lines.iter().filter_map(|line| match line {
+        Line::Event { message, .. } => Some(message.as_str()),
         Line::Packet(_) => None,
-    };
-    lines.iter().filter_map(message).collect()
+    });
+    messages.collect()
 }
 
 /// The first line that `is` what is sought.
@@ -118,7 +118,7 @@ fn a_dump_is_made_by_request_over_the_api_and_the_command_line() -> Result<()> {
     let made = api.send(Method::POST, "/v1/recorder/dumps?device=disk", &[], Vec::new())?;
     ensure!(made.status == 201, "{made:?}");
     let name = made.body["name"].as_str().context("a name")?.to_owned();
-    assert_eq!(dumps(&api)?, [name.clone()]);
+    assert_eq!(dumps(&api)?, std::slice::from_ref(&name));
     let got = site.redirector.cli(&["record", "get", &name])?;
     let lines = capture::read(&got.stdout)?;
     let comments: Vec<&str> =

@@ -81,8 +81,7 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,
-    /// How long its preferred server, the first of `servers`, must be healthy again until it goes
-    /// back there after a failover, in ms; it never does where this is missing.
+    /// After so many ms of health its first server gets it back after a failover; else never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_back_after_ms: Option<u64>,
     /// How a server is asked whether it serves the device.
@@ -382,8 +381,8 @@ impl<'s> View<'s> {
 
     /// What went to its servers and its clients, in bytes.
     pub fn bytes(&self, name: &str) -> u64 {
-        let device = self.snapshot.spec.devices.get(name);
-        let count = device.and_then(|device| self.snapshot.counters.devices.get(&device.id));
+        let Snapshot { spec, counters, .. } = self.snapshot;
+        let count = spec.devices.get(name).and_then(|device| counters.devices.get(&device.id));
         count.map_or(0, |count| count.to_server.bytes.saturating_add(count.to_client.bytes))
     }
 

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 use super::access_args::{AccessArgs, TokenCommand};
+use super::association_args::AssociationCommand;
 use super::device_args::{AddDevice, OpenFlowsArg, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
 use super::plan::{PlanCommand, SourceArgs};
@@ -327,40 +328,12 @@ pub struct DevicePage {
     pub cursor: Option<String>,
 }
 
-/// Which associations.
-#[derive(Debug, ClapArgs)]
-pub struct AssociationPage {
-    /// At most so many, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub limit: u64,
-    /// Go on where an earlier list has ended
-    #[arg(long)]
-    pub cursor: Option<String>,
-}
-
 /// A device.
 #[derive(Debug, ClapArgs)]
 pub struct DeviceName {
     /// Name of the device
     #[arg(value_parser = name)]
     pub name: String,
-}
-
-/// What can be done with associations.
-#[derive(Debug, Subcommand)]
-pub enum AssociationCommand {
-    /// List the associations, by device
-    List(AssociationPage),
-    /// Move several devices in one step: all or none
-    #[command(after_help = "Example:\n  redirector association set disk-a=s2 disk-b=s3")]
-    Set {
-        /// What goes where
-        #[arg(required = true, value_name = "DEVICE=SERVER", value_parser = pair)]
-        moves: Vec<(String, String)>,
-        /// What happens to their open flows
-        #[command(flatten)]
-        policy: PolicyArgs,
-    },
 }
 
 /// The words of the command line for an administrative state.
@@ -392,14 +365,5 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     match text {
         "" | "." | ".." => Err("a name has at least one letter or digit".to_owned()),
         _ => Ok(text.to_owned()),
-    }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((device, server)) if !device.is_empty() && !server.is_empty() => {
-            Ok((device.to_owned(), server.to_owned()))
-        }
-        _ => Err("write DEVICE=SERVER, such as disk-a=s2".to_owned()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod access_args;
 mod args;
+mod association_args;
 mod check_args;
 mod client;
 mod declare;

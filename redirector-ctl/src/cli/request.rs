@@ -4,7 +4,8 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::args::{Ask, AssociationCommand, DeviceCommand, ServerCommand};
+use super::args::{Ask, DeviceCommand, ServerCommand};
+use super::association_args::AssociationCommand;
 use super::device_args::{AddDevice, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
 use super::{flow_table, plan, table};

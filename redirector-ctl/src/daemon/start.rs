@@ -29,7 +29,7 @@ use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::{Image, ServerLine, diff};
-use crate::core::observed::{Doubt, Observed};
+use crate::core::observed::Observed;
 use crate::core::outlook::Outlook;
 use crate::core::suspicion::Patience;
 use crate::platform::bpf::{self, AttachMode, AttachOptions, Interface, TableLimits};
@@ -94,10 +94,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         spec: begun.spec,
         observed: Observed {
             next_hops: begun.next_hops,
-            doubt: Doubt {
-                silent_share_max_pct: config.health.silent_share_max_pct,
-                mass_hold_ms: config.health.mass_hold_ms,
-            },
+            doubt: config.health.doubt(),
             ..Observed::default()
         },
         applied,

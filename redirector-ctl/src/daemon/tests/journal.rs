@@ -16,7 +16,7 @@ async fn at_a_closed_gate() -> (Owner<Model>, tempfile::TempDir) {
     let (mut owner, dir) = at_rest().await;
     let made = Command::new("mkfifo").arg(dir.path().join("gate")).status().unwrap();
     assert!(made.success());
-    drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
+    drop(std::mem::replace(&mut owner.store, Arc::new(super::disk::elsewhere())));
     let store = Store::open(dir.path()).unwrap();
     owner.store = Arc::new(store.syncing(until_the_gate_is_open));
     (owner, dir)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,10 +19,39 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The daemon speaks up in half of it.
 const WATCHDOG: Duration = Duration::from_millis(400);
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+/// The loop looks at the tables several times a second.
+const HANGS_WITHIN: Duration = Duration::from_secs(20);
 /// The kernel verifies the program a second time, and everything is traced.
 const EXPLAINED_WITHIN: Duration = Duration::from_secs(120);
 /// The exposure, in tenths, that SECURITY.md records. Less is better.
 const EXPOSURE_MAX: u32 = 17;
+
+/// A tracer that holds each `bpf` call of a process.
+struct Held(Child);
+
+impl Held {
+    fn start(pid: u32) -> Result<Self> {
+        let held_us = HANGS_WITHIN.as_micros();
+        let inject = format!("inject=bpf:delay_enter={held_us}");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=bpf", "-e", &inject, "-o", "/dev/null", "-p"]);
+        strace.arg(pid.to_string());
+        Ok(Self(strace.spawn().context("strace (package strace)")?))
+    }
+
+    /// Lets the process go on.
+    fn end(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
 
 fn unit() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/redirector.service"))
@@ -40,23 +69,32 @@ fn a_supervisor_hears_of_the_start_of_a_stuck_loop_and_of_the_end() -> Result<()
     }
     lab.redirector.wait_until_all_healthy()?;
 
-    // A disk that hangs: the journal's next file is a pipe that nobody reads.
+    // A disk that hangs, which holds up whoever asks for a change, and not the loop: the journal's
+    // next file is a pipe that nobody reads.
     let journal = lab.run().dir().join("state").join("state.json.new");
     nix::unistd::mkfifo(&journal, Mode::from_bits_truncate(0o600)).context("a pipe")?;
     let api = lab.api()?;
     let stuck = std::thread::spawn(move || api.move_device("echo-a", "s3"));
-    let quiet = || supervisor.told(3 * WATCHDOG);
-    let silence = wait::until("the loop to hang", ALIVE_WITHIN, || {
-        Ok(quiet()?.map_or(Look::Done(()), Look::NotYet))
-    });
+    for _ in 0..4 {
+        supervisor.expect("WATCHDOG=1", ALIVE_WITHIN)?;
+    }
+    let is_held_up = !stuck.is_finished();
     // Whatever was heard: the disk works again.
     let reader = File::open(&journal)?;
     std::fs::remove_file(&journal)?;
+    let moved = stuck.join().expect("no panic");
+    ensure!(is_held_up && moved.is_err(), "a move that is not on disk was confirmed");
+    drop(reader);
+
+    // A loop that hangs: its first look at the tables is held for longer than it may say nothing.
+    let mut held = Held::start(lab.redirector.pid()?)?;
+    let quiet = || supervisor.told(3 * WATCHDOG);
+    let silence = wait::until("the loop to hang", HANGS_WITHIN, || {
+        Ok(quiet()?.map_or(Look::Done(()), Look::NotYet))
+    });
+    held.end()?;
     silence?;
     supervisor.expect("WATCHDOG=1", ALIVE_WITHIN)?;
-    let moved = stuck.join().expect("no panic");
-    ensure!(moved.is_err(), "a move that is not on disk was confirmed");
-    drop(reader);
 
     // A reload is not an end, also where there are no files to read anew.
     lab.redirector.signal(Signal::SIGHUP)?;

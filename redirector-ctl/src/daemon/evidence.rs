@@ -81,6 +81,6 @@ impl<K: Kernel> Owner<K> {
         for device in self.observed.paths.get(suspect).into_iter().flatten().map(|(name, _)| name) {
             self.prober.confirm(&(suspect.clone(), device.clone()));
         }
-        self.ask_witnesses(suspect);
+        self.ask_witnesses(Some(suspect));
     }
 }

@@ -163,13 +163,15 @@ impl<K: Kernel> Owner<K> {
         for device in self.observed.paths.get(suspect).into_iter().flatten().map(|(name, _)| name) {
             self.prober.nudge(&(suspect.clone(), device.clone()));
         }
-        self.ask_witnesses(suspect);
+        self.ask_witnesses(Some(suspect));
     }
 
-    /// Asks one path of each server but this one.
-    pub(super) fn ask_witnesses(&self, suspect: &Name) {
-        for (server, of) in self.observed.paths.iter().filter(|(server, _)| *server != suspect) {
-            if let Some(device) = of.keys().next() {
+    /// Asks one path of each server but the suspect, if it is about one: one that is not dead, where
+    /// there is such a path.
+    pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
+        for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
+            let living = of.iter().find(|(_, path)| path.health != Health::Dead);
+            if let Some((device, _)) = living.or_else(|| of.iter().next()) {
                 self.prober.nudge(&(server.clone(), device.clone()));
             }
         }

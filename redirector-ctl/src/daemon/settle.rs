@@ -204,6 +204,10 @@ impl<K: Kernel> Owner<K> {
         if self.shown.frozen.is_some() != held.is_some() {
             let text = held.map_or("decisions are no longer held back", |held| &held.text);
             self.events.record(plan.now_ms, EventKind::Frozen, About::default(), text);
+            // Whoever has answered a moment before the silence began may answer now as well.
+            if held.is_some() {
+                self.ask_witnesses(None);
+            }
         }
         let outage = held.is_some_and(|held| held.outage);
         let since_ms = self.shown.outage_at_ms.unwrap_or(plan.now_ms);

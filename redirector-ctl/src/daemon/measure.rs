@@ -166,8 +166,8 @@ impl<K: Kernel> Owner<K> {
         self.ask_witnesses(Some(suspect));
     }
 
-    /// Asks one path of each server but the suspect, if it is about one: one that is not dead, where
-    /// there is such a path.
+    /// Asks one path of each server but the suspect, if it is about one: a path that is not dead,
+    /// where there is one.
     pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
         for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
             let living = of.iter().find(|(_, path)| path.health != Health::Dead);

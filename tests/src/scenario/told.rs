@@ -124,7 +124,8 @@ impl Told {
     fn outcome(mut self, row: &str, parts: Vec<Row>) -> Outcome {
         let flows = self.ms.len() + self.violations.len();
         let untold = self.violations.len() as u64;
-        let more_tries = self.more_tries.len();
+        // Who was not told at all was not told at the first try either.
+        let more_tries = self.more_tries.len() + self.violations.len();
         if more_tries * 1000 > flows * MORE_TRIES_MAX_PER_MILLE {
             let what =
                 format!("{row}: {more_tries} of {flows} flows were not told at the first try");

@@ -45,6 +45,7 @@ mod waking;
 mod ways;
 
 pub use crate::platform::bpf::{ExplainError, Explained, Leaves, Question, XdpAction};
+pub use crate::platform::dumps::DumpFile;
 pub use crate::platform::tables::{
     FlowEntry, FlowFilter, FlowKey, FlowPage, FlowPlace, TablesError,
 };
@@ -57,8 +58,8 @@ pub(crate) use inspect::Inspection;
 pub use load::{DeviceLoad, HistoryOf, LoadView, ServerLoad};
 pub use own::{CheckCounts, Own, SPAN_BOUNDS_US, Spans};
 pub use planned::{PlanState, PlanView, PlannedMove};
-pub(crate) use recorder::RecorderRequest;
-pub use recorder::{DumpCause, DumpInfo, DumpWish, RecorderError, RecorderState};
+pub use recorder::{DumpCause, DumpWish, RecorderError, RecorderState};
+pub(crate) use recorder::{RecorderQuestion, RecorderRequest};
 pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
 
 /// Questions waiting at most; then askers wait.

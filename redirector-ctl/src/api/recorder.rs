@@ -14,7 +14,7 @@ use super::caller::{Caller, audit};
 use super::extract::{Params, PathName};
 use super::openapi::ReadProblems;
 use super::problem::{Problem, ProblemBody};
-use crate::daemon::{DumpInfo, DumpWish, RecorderError, RecorderState};
+use crate::daemon::{DumpFile, DumpWish, RecorderError, RecorderState};
 
 /// Media type of a dump; pcapng has none of its own with IANA, and this is the usual one.
 const PCAPNG: &str = "application/x-pcapng";
@@ -169,8 +169,8 @@ impl Recorder {
     }
 }
 
-impl From<DumpInfo> for Dump {
-    fn from(DumpInfo { name, bytes }: DumpInfo) -> Self {
+impl From<DumpFile> for Dump {
+    fn from(DumpFile { name, bytes }: DumpFile) -> Self {
         Self { name, bytes }
     }
 }

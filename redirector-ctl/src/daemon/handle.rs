@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::balance::{PlanError, PlanRequest};
 use super::{
-    DumpInfo, DumpWish, Event, FlowsAt, HistoryOf, Inspection, PlanView, RecorderError,
-    RecorderRequest, RecorderState, Request, Snapshot,
+    DumpFile, DumpWish, Event, FlowsAt, HistoryOf, Inspection, PlanView, RecorderError,
+    RecorderQuestion, RecorderRequest, RecorderState, Request, Snapshot,
 };
 use crate::core::change::{Change, SpecError};
 use crate::core::outlook::Point;
@@ -175,7 +175,7 @@ impl DaemonHandle {
     /// # Errors
     /// When the daemon is stopping or too many ask; inside, when kernel or disk refuse.
     pub async fn recorder(&self) -> Result<Result<RecorderState, RecorderError>, Unavailable> {
-        self.ask(|answer| Request::Recorder(RecorderRequest::State { answer })).await
+        self.ask_recorder(|answer| RecorderQuestion::State { answer }).await
     }
 
     /// Makes a dump of what the flight recorder has now.
@@ -185,7 +185,7 @@ impl DaemonHandle {
     pub async fn dump(
         &self,
         wish: DumpWish,
-    ) -> Result<Result<DumpInfo, RecorderError>, Unavailable> {
+    ) -> Result<Result<DumpFile, RecorderError>, Unavailable> {
         self.ask(|answer| Request::Recorder(RecorderRequest::Dump { wish, answer })).await
     }
 
@@ -193,8 +193,8 @@ impl DaemonHandle {
     ///
     /// # Errors
     /// As [`DaemonHandle::recorder`].
-    pub async fn dumps(&self) -> Result<Result<Vec<DumpInfo>, RecorderError>, Unavailable> {
-        self.ask(|answer| Request::Recorder(RecorderRequest::List { answer })).await
+    pub async fn dumps(&self) -> Result<Result<Vec<DumpFile>, RecorderError>, Unavailable> {
+        self.ask_recorder(|answer| RecorderQuestion::List { answer }).await
     }
 
     /// The content of a dump; `None` when there is none of this name.
@@ -205,7 +205,14 @@ impl DaemonHandle {
         &self,
         name: String,
     ) -> Result<Result<Option<Vec<u8>>, RecorderError>, Unavailable> {
-        self.ask(|answer| Request::Recorder(RecorderRequest::Read { name, answer })).await
+        self.ask_recorder(|answer| RecorderQuestion::Read { name, answer }).await
+    }
+
+    async fn ask_recorder<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> RecorderQuestion,
+    ) -> Result<T, Unavailable> {
+        self.ask(|answer| Request::Recorder(RecorderRequest::Ask(question(answer)))).await
     }
 
     /// Closes a flow; gives its device's id, None when there is no such flow.

@@ -56,21 +56,6 @@ pub struct DumpWish {
     pub client: Option<IpAddr>,
 }
 
-/// A dump on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DumpInfo {
-    /// Its name.
-    pub name: String,
-    /// Its length.
-    pub bytes: u64,
-}
-
-impl From<DumpFile> for DumpInfo {
-    fn from(DumpFile { name, bytes }: DumpFile) -> Self {
-        Self { name, bytes }
-    }
-}
-
 /// What the recorder does and has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecorderState {
@@ -109,11 +94,18 @@ type Answer<T> = oneshot::Sender<Result<T, RecorderError>>;
 #[derive(Debug)]
 pub(crate) enum RecorderRequest {
     /// Make a dump.
-    Dump { wish: DumpWish, answer: Answer<DumpInfo> },
+    Dump { wish: DumpWish, answer: Answer<DumpFile> },
+    /// Something that needs nothing of the owner.
+    Ask(RecorderQuestion),
+}
+
+/// What the thread alone knows.
+#[derive(Debug)]
+pub(crate) enum RecorderQuestion {
     /// Say what there is.
     State { answer: Answer<RecorderState> },
     /// List the dumps.
-    List { answer: Answer<Vec<DumpInfo>> },
+    List { answer: Answer<Vec<DumpFile>> },
     /// Give one.
     Read { name: String, answer: Answer<Option<Vec<u8>>> },
 }
@@ -121,8 +113,8 @@ pub(crate) enum RecorderRequest {
 /// What the thread is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Dump { material: Box<Material>, answer: Option<Answer<DumpInfo>> },
-    Answer(RecorderRequest),
+    Dump { material: Box<Material>, answer: Option<Answer<DumpFile>> },
+    Answer(RecorderQuestion),
 }
 
 /// What the owner remembers of the recorder.
@@ -179,15 +171,18 @@ impl<K: Kernel> Owner<K> {
     }
 
     pub(super) fn answer_recorder(&self, request: RecorderRequest) {
-        if let RecorderRequest::Dump { wish, answer } = request {
-            self.order_dump(DumpCause::Request, wish, Some(answer));
-        } else {
+        match request {
+            RecorderRequest::Dump { wish, answer } => {
+                self.order_dump(DumpCause::Request, wish, Some(answer));
+            }
             // Beyond so many at a time they are dropped, which those who asked hear of.
-            let _ = self.recorder.thread.try_send(Order::Answer(request));
+            RecorderRequest::Ask(question) => {
+                let _ = self.recorder.thread.try_send(Order::Answer(question));
+            }
         }
     }
 
-    fn order_dump(&self, cause: DumpCause, wish: DumpWish, answer: Option<Answer<DumpInfo>>) {
+    fn order_dump(&self, cause: DumpCause, wish: DumpWish, answer: Option<Answer<DumpFile>>) {
         let interfaces = self.shown.interfaces.iter();
         let names = Names {
             interfaces: interfaces.map(|of| (of.index, of.name.clone())).collect(),
@@ -243,21 +238,20 @@ impl Worker {
                         let _ = answer.send(made);
                     }
                 }
-                Order::Answer(RecorderRequest::State { answer }) => {
+                Order::Answer(RecorderQuestion::State { answer }) => {
                     let _ = answer.send(self.state());
                 }
-                Order::Answer(RecorderRequest::List { answer }) => {
-                    let _ = answer.send(self.list());
+                Order::Answer(RecorderQuestion::List { answer }) => {
+                    let _ = answer.send(self.dumps.list().map_err(Into::into));
                 }
-                Order::Answer(RecorderRequest::Read { name, answer }) => {
+                Order::Answer(RecorderQuestion::Read { name, answer }) => {
                     let _ = answer.send(self.dumps.read(&name).map_err(Into::into));
                 }
-                Order::Answer(RecorderRequest::Dump { .. }) => {}
             }
         }
     }
 
-    fn dump(&self, material: &Material) -> Result<DumpInfo, RecorderError> {
+    fn dump(&self, material: &Material) -> Result<DumpFile, RecorderError> {
         let made = self.make(material);
         match &made {
             Ok(dump) => tracing::info!(name = dump.name, bytes = dump.bytes, "recorder: dumped"),
@@ -267,16 +261,12 @@ impl Worker {
         made
     }
 
-    fn make(&self, material: &Material) -> Result<DumpInfo, RecorderError> {
+    fn make(&self, material: &Material) -> Result<DumpFile, RecorderError> {
         if self.config.packets_max == 0 {
             return Err(RecorderError::Off);
         }
         let content = material.render(self.view.all()?, self.dumps.bytes_max())?;
-        Ok(self.dumps.write(material.now_ms, material.cause.name(), &content)?.into())
-    }
-
-    fn list(&self) -> Result<Vec<DumpInfo>, RecorderError> {
-        Ok(self.dumps.list()?.into_iter().map(Into::into).collect())
+        Ok(self.dumps.write(material.now_ms, material.cause.name(), &content)?)
     }
 
     fn state(&self) -> Result<RecorderState, RecorderError> {

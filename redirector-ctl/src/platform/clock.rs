@@ -11,8 +11,9 @@ use rustix::time::{ClockId, clock_gettime};
 /// A clock that never goes back. Cheap to copy; copies agree.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    started: Instant,
+    /// In ns of the monotonic clock.
     started_ns: u64,
+    /// In ms since the Unix epoch.
     started_at_ms: u64,
 }
 
@@ -22,14 +23,13 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the home of the wall clock")]
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let (started, started_ns) = (Instant::now(), monotonic_ns());
-        Self { started, started_ns, started_at_ms: millis(since_epoch) }
+        Self { started_ns: monotonic_ns(), started_at_ms: millis(since_epoch) }
     }
 
     /// Now, in ms since the Unix epoch.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.started_at_ms.saturating_add(millis(self.started.elapsed()))
+        self.at_ns(monotonic_ns()) / 1_000_000
     }
 
     /// What this clock showed at a moment of the monotonic clock, in ns since the Unix epoch.

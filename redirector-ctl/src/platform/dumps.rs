@@ -1,10 +1,12 @@
 //! Dumps of the flight recorder on disk: whole files, bounded in number and bytes.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::whole::{self, Refused, sync_dir};
 
 const SUFFIX: &str = ".pcapng";
 const TEMPORARY_FILE: &str = "new";
@@ -58,17 +60,10 @@ impl Dumps {
         let mut make = fs::DirBuilder::new();
         make.recursive(true).mode(0o700).create(&self.dir).map_err(failed("make", &self.dir))?;
         self.make_room(content.len() as u64)?;
-        let new = self.dir.join(TEMPORARY_FILE);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&new).map_err(failed("make", &new))?;
-        file.write_all(content).map_err(failed("write", &new))?;
-        file.sync_all().map_err(failed("sync", &new))?;
         let name = self.free_name(at_ms, why);
-        let path = self.dir.join(&name);
-        fs::rename(&new, &path).map_err(failed("make", &path))?;
-        let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
-        synced.map_err(failed("sync", &self.dir))?;
+        let new = self.dir.join(TEMPORARY_FILE);
+        whole::replace(&self.dir.join(&name), &new, 0o600, content)?;
+        sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
         Ok(DumpFile { name, bytes: content.len() as u64 })
     }
 
@@ -138,6 +133,12 @@ impl Dumps {
             ms += 1;
         }
         name(ms)
+    }
+}
+
+impl From<Refused> for DumpsError {
+    fn from(Refused { attempt, path, source }: Refused) -> Self {
+        Self { attempt, path, source }
     }
 }
 

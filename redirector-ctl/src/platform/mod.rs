@@ -14,3 +14,4 @@ pub mod supervisor;
 pub mod survey;
 pub mod tables;
 pub mod tickle;
+mod whole;

@@ -5,11 +5,12 @@
 //! error that says what to do, never an empty state.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::whole::{self, Refused, sync_dir};
 use crate::core::seed::Seed;
 use crate::core::spec::Spec;
 
@@ -18,6 +19,8 @@ const FORMAT: u32 = 1;
 const STATE_FILE: &str = "state.json";
 const TEMPORARY_FILE: &str = "state.json.new";
 const LOCK_FILE: &str = "lock";
+/// Less the umask.
+const MODE: u32 = 0o666;
 
 /// What is kept on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,10 +143,7 @@ impl Store {
         let (path, new) = (self.dir.join(STATE_FILE), self.dir.join(TEMPORARY_FILE));
         let text = serde_json::to_vec_pretty(state)
             .map_err(|error| failed("encode", &path)(io::Error::other(error)))?;
-        let mut file = File::create(&new).map_err(failed("make", &new))?;
-        file.write_all(&text).map_err(failed("write", &new))?;
-        file.sync_all().map_err(failed("sync", &new))?;
-        fs::rename(&new, &path).map_err(failed("replace", &path))?;
+        whole::replace(&path, &new, MODE, &text)?;
         let unsynced = |source| StoreError::Unsynced { dir: self.dir.clone(), source };
         (self.sync_dir)(&self.dir).map_err(unsynced)
     }
@@ -155,8 +155,10 @@ impl Store {
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+impl From<Refused> for StoreError {
+    fn from(Refused { attempt, path, source }: Refused) -> Self {
+        Self::Io { attempt, path, source }
+    }
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<State, StoreError> {

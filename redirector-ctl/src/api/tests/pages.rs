@@ -22,24 +22,34 @@ async fn lab() -> Lab {
 }
 
 fn names(list: &Value) -> Vec<String> {
+    texts(list, "name")
+}
+
+/// One field of all items.
+fn texts(list: &Value, field: &str) -> Vec<String> {
     let items = list["items"].as_array().expect("a list");
-    items.iter().map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
+    items.iter().map(|item| item[field].as_str().expect("a name").to_owned()).collect()
+}
+
+/// One field of all items on all pages, and how many pages there are.
+async fn all_pages(lab: &Lab, first: &str, field: &str) -> (Vec<String>, usize) {
+    let (mut met, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = lab.get(&format!("{first}{cursor}")).await.json();
+        assert_eq!(page["total"], DEVICES + 2);
+        met.extend(texts(&page, field));
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return (met, pages),
+        }
+    }
 }
 
 #[tokio::test]
 async fn devices_come_page_by_page_each_once() {
     let lab = lab().await;
-    let (mut met, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let page = lab.get(&format!("/v1/devices?limit=10{cursor}")).await.json();
-        assert_eq!(page["total"], DEVICES + 2);
-        met.extend(names(&page));
-        pages += 1;
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
+    let (met, pages) = all_pages(&lab, "/v1/devices?limit=10", "name").await;
     let all = names(&lab.get("/v1/devices").await.json());
     assert_eq!((met.len(), pages), (DEVICES + 2, 4));
     assert_eq!(met, all);
@@ -53,18 +63,7 @@ async fn devices_come_page_by_page_each_once() {
 #[tokio::test]
 async fn associations_come_page_by_page_each_once() {
     let lab = lab().await;
-    let (mut met, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let page = lab.get(&format!("/v1/associations?limit=16{cursor}")).await.json();
-        assert_eq!(page["total"], DEVICES + 2);
-        let items = page["items"].as_array().expect("a list");
-        met.extend(items.iter().map(|item| item["device"].as_str().expect("a name").to_owned()));
-        pages += 1;
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
+    let (met, pages) = all_pages(&lab, "/v1/associations?limit=16", "device").await;
     assert_eq!(pages, 2, "the last page is full, and no empty one follows");
     assert_eq!(met, names(&lab.get("/v1/devices").await.json()));
     for query in ["limit=0", "limit=1001", "order=name"] {

@@ -292,9 +292,22 @@ mod tests {
         Limits { connect, answer, usual: None }
     }
 
-    async fn greeted(address: SocketAddr, limits: Limits) -> Finding {
+    fn greeter(address: SocketAddr) -> Target {
         let (check, pace) = (Check::Greeting, CheckPace::default());
-        let target = Target { address, protocol: Protocol::Tcp, check, pace };
+        Target { address, protocol: Protocol::Tcp, check, pace }
+    }
+
+    /// A server whose kernel lets so many wait to be accepted after the first, and drops what comes
+    /// then.
+    fn accepts_after_the_first(len: i32) -> (SocketAddr, Socket) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(len).unwrap();
+        (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+    }
+
+    async fn greeted(address: SocketAddr, limits: Limits) -> Finding {
+        let target = greeter(address);
         let means = Means { chance: 7, spare: &Semaphore::new(9), anew: None };
         ask(&target, &("s1".into(), "disk-a".into()), limits, means).await
     }
@@ -326,8 +339,7 @@ mod tests {
     #[tokio::test]
     async fn without_spare_turns_a_check_makes_do_with_its_first_attempt() {
         let (address, _serving) = greets_last_of(2).await;
-        let (check, pace) = (Check::Greeting, CheckPace::default());
-        let target = Target { address, protocol: Protocol::Tcp, check, pace };
+        let target = greeter(address);
         let limits = limits(Duration::from_millis(50), Duration::from_millis(50));
         let means = Means { chance: 7, spare: &Semaphore::new(0), anew: None };
         let found = ask(&target, &Path::default(), limits, means).await;
@@ -339,11 +351,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_accepts_nothing_is_given_up_soon_and_who_accepts_is_waited_for() {
-        // The kernel lets nobody wait to be accepted after the first, and drops what comes then.
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        socket.listen(0).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let (address, _socket) = accepts_after_the_first(0);
         let _first = std::net::TcpStream::connect(address).unwrap();
         let watch = Stopwatch::start();
         let found = greeted(address, limits(Duration::from_millis(40), LONG)).await;
@@ -358,12 +366,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_accepted_before_packets_speak_anew_proves_nothing() {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        socket.listen(1).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let (check, pace) = (Check::Greeting, CheckPace::default());
-        let target = Target { address, protocol: Protocol::Tcp, check, pace };
+        let (address, _socket) = accepts_after_the_first(1);
+        let target = greeter(address);
         let (spare, anew) = (Semaphore::new(9), Notify::new());
         let means = Means { chance: 7, spare: &spare, anew: Some(&anew) };
         let limits = limits(Duration::from_millis(40), LONG);

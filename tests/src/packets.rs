@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, ip_number};
@@ -18,11 +19,14 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::netns::Namespace;
+use crate::wait;
 
 /// Longest frame that is captured whole.
 const FRAME_MAX: usize = 1 << 16;
 /// How often a capture looks whether it is to stop.
 const LOOK_INTERVAL_MS: i64 = 20;
+/// What is queued when a capture is stopped is read for so long, as more may come without end.
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 /// Room for frames that come faster than they are read.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 /// `sll_pkttype` of frames that this host itself sends, from linux/if_packet.h.
@@ -75,17 +79,26 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// The next frame that came in from the wire, or None when none came for a moment.
-    fn receive(&self, buffer: &mut [u8]) -> Result<Option<Vec<u8>>> {
+    /// The next frame of the queue, waited for a moment.
+    fn receive(&self, buffer: &mut [u8]) -> Result<Next> {
         match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), buffer) {
-            Ok((len, from)) => {
-                let is_ours = from.is_some_and(|from| from.pkttype() == PACKET_OUTGOING);
-                Ok((!is_ours).then(|| buffer[..len].to_vec()))
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Ok((_, Some(from))) if from.pkttype() == PACKET_OUTGOING => Ok(Next::Ours),
+            Ok((len, _)) => Ok(Next::In(buffer[..len].to_vec())),
+            Err(Errno::EINTR) => Ok(Next::Ours),
+            Err(Errno::EAGAIN) => Ok(Next::Nothing),
             Err(error) => Err(error).context("receive a frame"),
         }
     }
+}
+
+/// What the queue of a packet socket held next.
+enum Next {
+    /// A frame that came in from the wire.
+    In(Vec<u8>),
+    /// A frame that this host itself sent, which is not captured.
+    Ours,
+    /// Nothing came for a moment.
+    Nothing,
 }
 
 /// The link address of an interface, index included, without any unsafe code of ours.
@@ -115,10 +128,22 @@ impl Capture {
         let thread = thread::Builder::new().name("capture".into()).spawn(move || {
             let mut buffer = vec![0; FRAME_MAX];
             let mut frames = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                frames.extend(socket.receive(&mut buffer)?);
+            let mut stopped_at = None;
+            loop {
+                match socket.receive(&mut buffer)? {
+                    Next::In(frame) => frames.push(frame),
+                    Next::Ours => {}
+                    // What came before the stop may still be queued, and is part of the capture.
+                    Next::Nothing if stopped_at.is_some() => return Ok(frames),
+                    Next::Nothing => {}
+                }
+                if stopped_at.is_none() && stopped.load(Ordering::Relaxed) {
+                    stopped_at = Some(wait::now());
+                }
+                if stopped_at.is_some_and(|at| at.elapsed() > DRAINED_WITHIN) {
+                    return Ok(frames);
+                }
             }
-            Ok(frames)
         })?;
         Ok(Self { stop, thread })
     }

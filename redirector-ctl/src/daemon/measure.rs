@@ -166,12 +166,14 @@ impl<K: Kernel> Owner<K> {
         self.ask_witnesses(Some(suspect));
     }
 
-    /// Asks one path of each server but the suspect, if it is about one: a path that is not dead,
-    /// where there is one.
+    /// Asks one path of each server but the suspect, if it is about one: the one that answered
+    /// last, which is the likeliest to answer now.
     pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
         for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
-            let living = of.iter().find(|(_, path)| path.health != Health::Dead);
-            if let Some((device, _)) = living.or_else(|| of.iter().next()) {
+            let best = of.iter().max_by_key(|(_, path)| {
+                (path.health == Health::Healthy, path.health != Health::Dead, path.answer_at_ms)
+            });
+            if let Some((device, _)) = best {
                 self.prober.nudge(&(server.clone(), device.clone()));
             }
         }

@@ -50,12 +50,14 @@ impl<K: Kernel> Owner<K> {
         self.write_next();
     }
 
-    /// Carries out what a plan has of deaths, and backups anew for whoever has lost theirs.
+    /// Carries out what a plan has of deaths: also whoever is let in early because of them, and
+    /// backups anew for whoever has lost theirs.
     async fn fail_over(&mut self, whole: Plan) {
         let (mut spec, mut decisions) = (self.spec.clone(), Vec::new());
         for decision in whole.decisions {
-            let is_backup = matches!(decision.change, Change::SetBackups { .. });
-            if !is_backup && !is_of_a_death(&decision.change) {
+            let change = &decision.change;
+            let helps = matches!(change, Change::BeginLives { .. } | Change::SetBackups { .. });
+            if !helps && !is_of_a_death(change) {
                 continue;
             }
             if let Ok(next) = spec.apply(&decision.change, &self.context()) {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::core::op::ServerState;
 
 /// A directory sync that lasts until somebody opens the gate, a named pipe, from the other side.
 fn until_the_gate_is_open(dir: &Path) -> std::io::Result<()> {
@@ -14,12 +15,17 @@ fn until_the_gate_is_open(dir: &Path) -> std::io::Result<()> {
 /// An owner at rest whose disk has stopped, as disks do.
 async fn at_a_closed_gate() -> (Owner<Model>, tempfile::TempDir) {
     let (mut owner, dir) = at_rest().await;
-    let made = Command::new("mkfifo").arg(dir.path().join("gate")).status().unwrap();
+    close_the_gate(&mut owner, dir.path());
+    (owner, dir)
+}
+
+/// The disk stops.
+fn close_the_gate(owner: &mut Owner<Model>, dir: &Path) {
+    let made = Command::new("mkfifo").arg(dir.join("gate")).status().unwrap();
     assert!(made.success());
     drop(std::mem::replace(&mut owner.store, Arc::new(super::disk::elsewhere())));
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir).unwrap();
     owner.store = Arc::new(store.syncing(until_the_gate_is_open));
-    (owner, dir)
 }
 
 /// The disk goes on, and does not stop again.
@@ -58,6 +64,33 @@ async fn a_death_takes_effect_while_a_change_waits_for_the_disk() {
     assert_eq!(applied.generation, owner.spec.generation);
     assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
     assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
+}
+
+#[tokio::test]
+async fn survivors_that_are_let_in_early_take_over_without_waiting_for_the_disk() {
+    let (mut owner, dir) = at_rest().await;
+    owner.settings.hold_down = HoldDown { first_ms: 60_000, max_ms: 60_000, forget_ms: 600_000 };
+    let well = CheckResult::Answered { took_us: 100 };
+    for server in ["s2", "s3"] {
+        kill(&mut owner, server).await;
+        report_all(&mut owner, server, &well);
+        report_all(&mut owner, server, &well);
+        owner.decide().await;
+        assert!(owner.spec.servers[server].life_over, "{server} answers, but is held down");
+    }
+    close_the_gate(&mut owner, dir.path());
+    let refused = CheckResult::Refused("connection refused".to_owned());
+    report_all(&mut owner, "s1", &refused);
+    report_all(&mut owner, "s1", &refused);
+    owner.replan().await;
+    let image = owner.kernel.image.clone();
+    open_the_gate(dir.path());
+    owner.until_written().await;
+    for word in image.words.values() {
+        let state = image.servers[&word.server].state;
+        assert_eq!(state, ServerState::Alive, "{word:?} while the disk hung");
+    }
+    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
 }
 
 #[tokio::test]

@@ -115,13 +115,19 @@ impl<K: Kernel> Owner<K> {
         pace.unwrap_or_default().thresholds(self.settings.thresholds)
     }
 
-    /// While all are silent together, the first answer from anybody ends the outage.
+    /// While all are silent together, the first answer from anybody ends the outage; whoever is
+    /// silent still is asked once more, at once.
     fn note_outage_over(&mut self, report: &Report) {
         let answer =
             matches!(report.result, CheckResult::Answered { .. } | CheckResult::Refused(_));
         let Some(began_at_ms) = self.shown.outage_at_ms.filter(|_| answer) else { return };
         if self.observed.outage_over_ms.is_none_or(|over| over < began_at_ms) {
             self.observed.outage_over_ms = Some(report.asked_at_ms.max(began_at_ms));
+            for (server, of) in &self.observed.paths {
+                for (device, _) in of.iter().filter(|(_, path)| path.silence.is_some()) {
+                    self.prober.confirm(&(server.clone(), device.clone()));
+                }
+            }
         }
     }
 
@@ -167,14 +173,18 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// Asks one path of each server but the suspect, if it is about one: the one that answered
-    /// last, which is the likeliest to answer now.
+    /// last, which is the likeliest to answer now. Only who is asked after the suspect can say that
+    /// our side works since.
     pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
         for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
             let best = of.iter().max_by_key(|(_, path)| {
                 (path.health == Health::Healthy, path.health != Health::Dead, path.answer_at_ms)
             });
-            if let Some((device, _)) = best {
-                self.prober.nudge(&(server.clone(), device.clone()));
+            let Some((device, _)) = best else { continue };
+            let path = (server.clone(), device.clone());
+            match suspect {
+                Some(_) => self.prober.nudge_after(&path),
+                None => self.prober.nudge(&path),
             }
         }
     }

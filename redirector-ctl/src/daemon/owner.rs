@@ -115,6 +115,8 @@ pub(super) struct Owner<K> {
     pub(super) sweep_not_before_ms: u64,
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
     pub(super) sweep_soon: bool,
+    /// Servers that died in this turn, whose unanswered SYNs have not been sent again yet.
+    pub(super) died: Vec<u16>,
     pub(super) waking: Waking,
     pub(super) loads: Loads,
     pub(super) balance: Balance,
@@ -229,6 +231,7 @@ impl<K: Kernel> Owner<K> {
             Input::Sweep => self.sweep().await,
             Input::Wake => self.replan().await,
         }
+        self.recall();
         // It may have to rest first; whatever comes next asks again.
         if self.sweep_soon {
             self.sweep().await;

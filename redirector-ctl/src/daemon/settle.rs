@@ -136,15 +136,19 @@ impl<K: Kernel> Owner<K> {
         if !died.is_empty() {
             // Deaths are rare, so this one sweep need not rest from the last.
             (self.sweep_soon, self.sweep_not_before_ms) = (true, 0);
-            self.recall(&died);
+            self.died.append(&mut died);
         }
         self.applied_generation = self.spec.generation;
         self.owed.tables = None;
     }
 
-    /// Whoever has just asked a server that is dead is not to wait for that any longer.
-    fn recall(&self, died: &[u16]) {
-        match self.kernel.recall(died, RECALL_MS) {
+    /// Whoever has just asked a server that is dead now is not to wait for that any longer: the
+    /// devices are where they will be served.
+    pub(super) fn recall(&mut self) {
+        if self.died.is_empty() {
+            return;
+        }
+        match self.kernel.recall(&std::mem::take(&mut self.died), RECALL_MS) {
             Ok(0) => {}
             Ok(sent) => tracing::info!(sent, "SYNs to a dead server were sent to its survivors"),
             Err(error) => tracing::warn!(%error, "SYNs to a dead server wait for their clients"),

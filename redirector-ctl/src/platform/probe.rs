@@ -48,6 +48,10 @@ pub const PROGRAMS_IN_FLIGHT_MAX: usize = 32;
 /// Most attempts under way at a time that are not the first one of their check.
 const SPARE_MAX: usize = 512;
 
+/// How much later than a suspect its witnesses are asked: enough for two threads to agree on who
+/// came first, and a small part of the time that a suspect has.
+const AFTER: Duration = Duration::from_millis(2);
+
 /// How often a check that confirms a suspicion is made again because it could not be made properly;
 /// then the next one is made in its turn.
 const UNHEARD_MAX: u32 = 5;
@@ -170,6 +174,18 @@ impl Prober {
         }
     }
 
+    /// Asks a path a moment later than whoever is asked now, so that its answer speaks for the time
+    /// since. Must be called within a tokio runtime.
+    pub fn nudge_after(&self, path: &Path) {
+        if let Some(task) = self.tasks.get(path) {
+            let calls = task.calls.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(AFTER).await;
+                calls.nudge.notify_one();
+            });
+        }
+    }
+
     /// Asks a path at once and with little patience. A check in its turn that is under way is given
     /// up: it would take longer than the new one. One of this manner goes on, but wants a new
     /// connection.
@@ -238,6 +254,7 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
         drop(turn);
         usual.note(&finding);
         let result = finding.result;
+        tracing::trace!(server = path.0, device = path.1, ?manner, asked_at_ms, ?result, "checked");
         let unheard = matches!(result, CheckResult::NotAsked(_));
         let report = Report { path: path.clone(), serial, manner, asked_at_ms, result };
         if asker.reports.send(report).await.is_err() {

@@ -27,6 +27,7 @@ mod counters;
 mod error;
 mod flows;
 mod gateway;
+mod grace;
 mod listing;
 mod per_family;
 mod raw;
@@ -42,6 +43,7 @@ pub use error::TablesError;
 use flows::owner;
 pub use flows::{FlowCensus, IdleTimes, Refused, Sweep};
 pub use gateway::{Gateway, GatewayInterface};
+use grace::{Grace, wait_for_packets};
 pub use listing::{FlowEntry, FlowFilter, FlowKey, FlowPage, FlowPlace, FlowView};
 pub(super) use per_family::FamilyMaps;
 use per_family::FamilyTables;
@@ -95,8 +97,8 @@ pub struct Tables {
     marks_of: BTreeMap<IpAddr, u32>,
     /// Local addresses of the gateway, which are marked too.
     gateway_marks: BTreeSet<IpAddr>,
-    /// The bank was flipped, and packets may still be reading the old one.
-    grace_owed: bool,
+    /// Of the packets that may still be reading the bank which is not in force.
+    grace: Grace,
 }
 
 impl Tables {
@@ -127,7 +129,7 @@ impl Tables {
             ports: Vec::new(),
             marks_of: BTreeMap::new(),
             gateway_marks: BTreeSet::new(),
-            grace_owed: true,
+            grace: Grace::begin(),
         })
     }
 
@@ -250,7 +252,8 @@ impl Tables {
             self.associations.store(*device as usize * 2 + bank, wire_word(word).0);
             return Ok(());
         }
-        self.let_packets_leave()?;
+        // Or a packet in flight since before the last flip would see words of two commits.
+        self.grace.end()?;
         for device in 0..self.associations.words_len() / 2 {
             let (from, to) = (device * 2 + bank, device * 2 + (1 - bank));
             let word = self.associations.load(from);
@@ -262,17 +265,7 @@ impl Tables {
             self.associations.store(*device as usize * 2 + (1 - bank), wire_word(word).0);
         }
         self.control.store(CONTROL_BANK as usize, 1 - bank as u64);
-        self.grace_owed = true;
-        Ok(())
-    }
-
-    /// Before the other bank is written: no packet that read it before the last flip may be in
-    /// flight, or it would see words of two commits.
-    fn let_packets_leave(&mut self) -> Result<(), TablesError> {
-        if self.grace_owed {
-            wait_for_packets()?;
-            self.grace_owed = false;
-        }
+        self.grace = Grace::begin();
         Ok(())
     }
 
@@ -329,14 +322,6 @@ impl Tables {
         }
         Ok(())
     }
-}
-
-fn wait_for_packets() -> Result<(), TablesError> {
-    raw::wait_for_packets_in_flight().map_err(|source| TablesError::Io {
-        attempt: "wait for packets in flight (membarrier; kernels with nohz_full CPUs refuse)"
-            .to_owned(),
-        source,
-    })
 }
 
 /// What is gone already is as good as removed.

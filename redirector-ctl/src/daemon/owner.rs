@@ -115,8 +115,9 @@ pub(super) struct Owner<K> {
     pub(super) sweep_not_before_ms: u64,
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
     pub(super) sweep_soon: bool,
-    /// Servers that died in this turn, whose unanswered SYNs have not been sent again yet.
-    pub(super) died: Vec<u16>,
+    /// Servers that died in this turn, for one device at least, by number: their unanswered SYNs
+    /// are still to be sent again.
+    pub(super) left: BTreeSet<u16>,
     pub(super) waking: Waking,
     pub(super) loads: Loads,
     pub(super) balance: Balance,

@@ -60,10 +60,12 @@ impl<K: Kernel> Owner<K> {
             if !helps && !is_of_a_death(change) {
                 continue;
             }
-            if let Ok(next) = spec.apply(&decision.change, &self.context()) {
-                spec = next;
-                decisions.push(decision);
+            let Ok(next) = spec.apply(change, &self.context()) else { continue };
+            for server in left_by(change, &spec) {
+                self.note_left(server);
             }
+            spec = next;
+            decisions.push(decision);
         }
         self.journal.fall_behind();
         self.carry_out(self.spec.clone(), Plan { decisions, spec, ..whole }).await;
@@ -119,7 +121,6 @@ impl<K: Kernel> Owner<K> {
     /// Writes to the tables what differs from what they hold.
     pub(super) fn write_tables(&mut self) {
         let desired = Image::of(&self.spec, &self.observed);
-        let mut died = Vec::new();
         for op in diff(&self.applied, &desired) {
             if let Err(error) = self.kernel.apply(&op) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -129,26 +130,29 @@ impl<K: Kernel> Owner<K> {
             }
             tracing::debug!("{op}");
             if let Op::SetServerState { id, state: ServerState::Dead, .. } = op {
-                died.push(id);
+                self.note_left(id);
             }
             self.applied.take(&op);
-        }
-        if !died.is_empty() {
-            // Deaths are rare, so this one sweep need not rest from the last.
-            (self.sweep_soon, self.sweep_not_before_ms) = (true, 0);
-            self.died.append(&mut died);
         }
         self.applied_generation = self.spec.generation;
         self.owed.tables = None;
     }
 
-    /// Whoever has just asked a server that is dead now is not to wait for that any longer: the
-    /// devices are where they will be served.
+    /// Notes that flows of this server are refused from now on. Deaths are rare, so this one sweep
+    /// need not rest from the last.
+    fn note_left(&mut self, server: u16) {
+        (self.sweep_soon, self.sweep_not_before_ms) = (true, 0);
+        self.left.insert(server);
+    }
+
+    /// Whoever has just asked a server that died is not to wait for that any longer: the devices
+    /// are where they will be served.
     pub(super) fn recall(&mut self) {
-        if self.died.is_empty() {
+        if self.left.is_empty() {
             return;
         }
-        match self.kernel.recall(&std::mem::take(&mut self.died), RECALL_MS) {
+        let left: Vec<u16> = std::mem::take(&mut self.left).into_iter().collect();
+        match self.kernel.recall(&left, RECALL_MS) {
             Ok(0) => {}
             Ok(sent) => tracing::info!(sent, "SYNs to a dead server were sent to its survivors"),
             Err(error) => tracing::warn!(%error, "SYNs to a dead server wait for their clients"),
@@ -271,6 +275,16 @@ impl<K: Kernel> Owner<K> {
 /// Whether a change follows from a death alone.
 fn is_of_a_death(change: &Change) -> bool {
     matches!(change, Change::EndLives { .. } | Change::Associate { cause: Cause::Failure, .. })
+}
+
+/// The servers that devices leave because they are dead for them, by number.
+fn left_by(change: &Change, spec: &Spec) -> BTreeSet<u16> {
+    let Change::Associate { moves, cause: Cause::Failure } = change else { return BTreeSet::new() };
+    let left = moves.iter().filter_map(|moved| {
+        let device = spec.devices.get(&moved.device)?;
+        spec.servers.get(&device.association.server).map(|server| server.id)
+    });
+    left.collect()
 }
 
 /// What there is to ask.

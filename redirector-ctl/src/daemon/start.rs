@@ -106,7 +106,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,
-        died: Vec::new(),
+        left: BTreeSet::new(),
         waking: Waking::new(),
         loads,
         balance: Balance::new(config.plan),

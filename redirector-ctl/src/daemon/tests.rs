@@ -180,7 +180,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         wake_at_ms: None,
         sweep_not_before_ms: 0,
         sweep_soon: false,
-        died: Vec::new(),
+        left: BTreeSet::new(),
         waking: Waking::default(),
         loads: balance::loads(clock),
         balance: balance::planner(),

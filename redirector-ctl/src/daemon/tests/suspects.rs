@@ -97,3 +97,20 @@ async fn a_path_that_alone_is_dead_is_not_waited_with_for_long() {
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
     assert!(!owner.spec.servers["s1"].life_over);
 }
+
+#[tokio::test]
+async fn clients_of_one_device_that_a_living_server_fails_are_looked_for_at_once() {
+    let (mut owner, _dir) = at_rest().await;
+    (owner.sweep_soon, owner.sweep_not_before_ms) = (false, u64::MAX);
+    owner.left.clear();
+    let refused = CheckResult::Refused("connection refused".to_owned());
+    for _ in 0..2 {
+        let report = owner.prober.report("s1", "d1", refused.clone());
+        owner.take_report(&report);
+    }
+    owner.replan().await;
+    assert!(!owner.spec.servers["s1"].life_over);
+    assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
+    assert!(owner.sweep_soon && owner.sweep_not_before_ms == 0, "it would rest");
+    assert!(owner.left.contains(&owner.spec.servers["s1"].id));
+}

@@ -60,7 +60,7 @@ pub use own::{CheckCounts, Own, SPAN_BOUNDS_US, Spans};
 pub use planned::{PlanState, PlanView, PlannedMove};
 pub use recorder::{DumpCause, DumpWish, RecorderError, RecorderState};
 pub(crate) use recorder::{RecorderQuestion, RecorderRequest};
-pub use view::{Event, EventKind, InterfaceStatus, ServerHealth, Snapshot};
+pub use view::{Event, EventKind, InterfaceStatus, PathsSeen, ServerHealth, Snapshot};
 
 /// Questions waiting at most; then askers wait.
 const REQUESTS_MAX: usize = 64;

@@ -13,7 +13,7 @@ use redirector_tests::wait;
 use reqwest::Method;
 
 /// With the one of the site itself. `MANY_DEVICES` says another number, for a build with
-/// optimisation; the tables take 65,536 at most.
+/// optimisation; the tables take 131,072 at most.
 const DEVICES: usize = 5_000;
 /// A page, a list, a command.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
@@ -36,7 +36,7 @@ fn settings(devices_len: usize) -> String {
             number & 255
         );
     }
-    text + "\n[limits]\ndevices_max = 65536\n"
+    text + "\n[limits]\ndevices_max = 131072\n"
 }
 
 fn timed(api: &Api, path: &str, within: Duration) -> Result<usize> {
@@ -65,6 +65,8 @@ fn thousands_of_devices_are_shown_listed_found_and_moved_in_time() -> Result<()>
         "/v1/devices?limit=500&search=d04",
         "/v1/devices/d03000",
         "/v1/servers?brief=true",
+        "/v1/associations?limit=1000",
+        "/v1/associations?limit=1000&cursor=d03000",
         "/v1/flows?limit=1000",
         "/v1/plan",
     ] {
@@ -72,7 +74,8 @@ fn thousands_of_devices_are_shown_listed_found_and_moved_in_time() -> Result<()>
         ensure!(len < 2_000_000, "{path} has {len} bytes");
     }
     timed(&api, "/metrics", METRICS_WITHIN)?;
-    for words in [&["status"][..], &["device", "list", "--limit", "1000"]] {
+    for words in [&["status"][..], &["device", "list", "--limit", "1000"], &["association", "list"]]
+    {
         let began = wait::now();
         let output = site.redirector.cli(words)?;
         let took = wait::now().saturating_duration_since(began);

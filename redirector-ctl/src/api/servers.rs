@@ -74,15 +74,6 @@ pub struct Server {
     pub load: Load,
 }
 
-impl Server {
-    /// Leaves out what grows with the devices.
-    fn shorten(&mut self) {
-        self.devices.clear();
-        let health = self.health;
-        self.paths.retain(|_, path| *path != health);
-    }
-}
-
 /// Where frames for a server leave, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextHop {
@@ -165,12 +156,9 @@ pub(super) async fn list_servers(
     Params(query): Params<ServerQuery>,
 ) -> Result<Reply<ServerList>, Problem> {
     let snapshot = api.daemon.snapshot().await?;
-    let view = View::of(&snapshot);
-    let mut items: Vec<Server> =
-        snapshot.spec.servers.keys().filter_map(|name| view.server(name)).collect();
-    if query.brief {
-        items.iter_mut().for_each(Server::shorten);
-    }
+    let detail = if query.brief { Detail::Brief } else { Detail::Whole };
+    let view = View::of(&snapshot, detail);
+    let items = snapshot.spec.servers.keys().filter_map(|name| view.server(name)).collect();
     Ok(Reply::ok(snapshot.spec.generation, ServerList { items }))
 }
 
@@ -250,7 +238,9 @@ pub(super) async fn delete_server(
 
 async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Server>, Problem> {
     let snapshot = api.daemon.snapshot().await?;
-    let body = View::of(&snapshot).server(name).ok_or_else(|| Problem::unknown("server", name))?;
+    let body = View::of(&snapshot, Detail::Whole)
+        .server(name)
+        .ok_or_else(|| Problem::unknown("server", name))?;
     Ok(Reply { status, generation: snapshot.spec.generation, body })
 }
 
@@ -258,17 +248,49 @@ async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Server>
 struct View<'s> {
     snapshot: &'s Snapshot,
     flows: Flows,
-    /// Server -> devices that are reached through it.
-    devices: BTreeMap<&'s str, Vec<String>>,
+    detail: Detail,
+    /// Server -> how many devices are reached through it.
+    devices_len: BTreeMap<&'s str, usize>,
+}
+
+/// How much of each server is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// Everything.
+    Whole,
+    /// Not what grows with the devices.
+    Brief,
 }
 
 impl<'s> View<'s> {
-    fn of(snapshot: &'s Snapshot) -> Self {
-        let mut devices: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (name, device) in &snapshot.spec.devices {
-            devices.entry(&device.association.server).or_default().push(name.clone());
+    fn of(snapshot: &'s Snapshot, detail: Detail) -> Self {
+        let mut devices_len: BTreeMap<&str, usize> = BTreeMap::new();
+        for device in snapshot.spec.devices.values() {
+            *devices_len.entry(&device.association.server).or_default() += 1;
         }
-        Self { snapshot, flows: Flows::of(snapshot), devices }
+        Self { snapshot, flows: Flows::of(snapshot), detail, devices_len }
+    }
+
+    /// Names of the devices that are reached through a server.
+    fn devices(&self, server: &str) -> Vec<String> {
+        if self.detail == Detail::Brief {
+            return Vec::new();
+        }
+        let devices = self.snapshot.spec.devices.iter();
+        let on_it = devices.filter(|(_, device)| device.association.server == server);
+        on_it.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Health of a server for each device that may use it, or where that is not its own.
+    fn paths(&self, server: &str, whole: Health) -> BTreeMap<String, Health> {
+        let Some(seen) = self.snapshot.paths.get(server) else { return BTreeMap::new() };
+        if self.detail == Detail::Brief {
+            let others = seen.troubled.iter().filter(|(_, health)| **health != whole);
+            return others.map(|(device, health)| (device.clone(), *health)).collect();
+        }
+        let devices = self.snapshot.spec.devices.iter();
+        let listed = devices.filter(|(_, device)| device.servers.iter().any(|it| it == server));
+        listed.map(|(device, _)| (device.clone(), seen.of(device))).collect()
     }
 
     fn server(&self, name: &str) -> Option<Server> {
@@ -283,10 +305,10 @@ impl<'s> View<'s> {
             health_since: health.map(|health| wire::time(health.since_ms)),
             health_detail: health.and_then(|health| health.last_error.clone()),
             probe_ms: health.and_then(|health| health.probe_ms),
-            paths: self.snapshot.paths.get(name).cloned().unwrap_or_default(),
+            paths: self.paths(name, health.map(|health| health.health).unwrap_or_default()),
             next_hop: self.next_hop(name),
-            devices_len: self.devices.get(name).map_or(0, Vec::len),
-            devices: self.devices.get(name).cloned().unwrap_or_default(),
+            devices_len: self.devices_len.get(name).copied().unwrap_or_default(),
+            devices: self.devices(name),
             flows_len: self.flows.on_server(server.id),
             packets: count.packets,
             bytes: count.bytes,

@@ -24,6 +24,8 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const RATE_MAX: u32 = 100_000_000;
 /// Largest table the daemon makes: 16 million entries, some gigabytes.
 const ENTRIES_MAX: u32 = 1 << 24;
+/// Most devices: what one daemon looks after with its checks, its journal and its lists.
+const DEVICES_MAX: u32 = 1 << 17;
 pub(super) const ADDRESS: &str = "an address; write one such as 10.0.1.100 or fd00:1::100";
 
 /// Networks of the stand-ins of servers and devices.
@@ -110,7 +112,7 @@ fn limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsConfig {
     let entries = 1..=ENTRIES_MAX;
     let paths_max = section.number("paths_max", entries.clone(), report).unwrap_or(65_536);
     let config = LimitsConfig {
-        devices_max: section.number("devices_max", 1..=65_536, report).unwrap_or(4096),
+        devices_max: section.number("devices_max", 1..=DEVICES_MAX, report).unwrap_or(4096),
         servers_max: section.number("servers_max", 1..=4095, report).unwrap_or(1024),
         flows_max: section.number("flows_max", entries.clone(), report).unwrap_or(262_144),
         candidates_max: section.number("candidates_max", entries.clone(), report).unwrap_or(65_536),

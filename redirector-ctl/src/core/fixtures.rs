@@ -1,6 +1,5 @@
 //! Small specs and observations for the tests of the core.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::change::{Change, Context, DeviceSpec, SpecLimits};
@@ -129,8 +128,7 @@ pub(crate) fn set_path(
         last_error: failing.then(|| "connection refused".to_owned()),
         ..PathHealth::default()
     };
-    let of: &mut BTreeMap<Name, PathHealth> = observed.paths.entry(server.to_owned()).or_default();
-    of.insert(device.to_owned(), path);
+    observed.paths.entry(server.to_owned()).or_default().insert(device.to_owned(), path);
 }
 
 /// The server is refused, or falls silent, for all its devices.
@@ -140,10 +138,11 @@ pub(crate) fn kill(observed: &mut Observed, server: &str, silent: bool, since_ms
     for device in devices {
         set_path(observed, server, &device, Health::Dead, since_ms);
         if silent && let Some(of) = observed.paths.get_mut(server) {
-            let path = of.entry(device).or_default();
-            path.answer_at_ms = Some(since_ms.saturating_sub(200));
-            path.silence = Some(Silence { since_ms, last_ms: since_ms });
-            path.last_error = Some("no answer within 200 ms".to_owned());
+            of.change(&device, |path| {
+                path.answer_at_ms = Some(since_ms.saturating_sub(200));
+                path.silence = Some(Silence { since_ms, last_ms: since_ms });
+                path.last_error = Some("no answer within 200 ms".to_owned());
+            });
         }
     }
 }

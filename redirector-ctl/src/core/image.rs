@@ -3,13 +3,16 @@
 //!
 //! [`Image::of`] is pure, [`diff`] orders the writes so that no packet meets a half-made state, and
 //! [`Image::take`] says what a write does, so that an image can follow the tables write by write.
+//! [`Imager`] makes one image after the other, and of the next one only what has changed.
 
 mod diff;
+mod imager;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use diff::diff;
+pub use imager::Imager;
 use redirector_common::headers::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use redirector_common::wire::{MARK_ORIGIN, MARK_SERVICE, MARK_TRACKED};
 
@@ -17,6 +20,7 @@ use super::observed::{Deaths, Observed};
 use super::op::{AssociationWord, DeviceSettings, Endpoint, NextHop, Op, ServerState};
 use super::ports::PortRange;
 use super::service::{Affinity, Protocol, Tracking};
+use super::shared::Shared;
 use super::spec::{Device, Name, Server, Spec};
 
 /// The content of the tables.
@@ -25,15 +29,15 @@ pub struct Image {
     /// Server id -> its line.
     pub servers: BTreeMap<u16, ServerLine>,
     /// Device id -> its settings.
-    pub devices: BTreeMap<u32, DeviceSettings>,
+    pub devices: Shared<BTreeMap<u32, DeviceSettings>>,
     /// Device id -> its association. Ids without a holder have a word without a server.
-    pub words: BTreeMap<u32, AssociationWord>,
+    pub words: Shared<BTreeMap<u32, AssociationWord>>,
     /// Service address -> device id.
-    pub services: BTreeMap<Endpoint, u32>,
+    pub services: Shared<BTreeMap<Endpoint, u32>>,
     /// A server's address and port -> device id and server id.
-    pub returns: BTreeMap<Endpoint, (u32, u16)>,
+    pub returns: Shared<BTreeMap<Endpoint, (u32, u16)>>,
     /// Address -> what may be known of it: `MARK_` bits.
-    pub marks: BTreeMap<IpAddr, u32>,
+    pub marks: Shared<BTreeMap<IpAddr, u32>>,
 }
 
 /// What the tables hold of a server.
@@ -53,17 +57,7 @@ impl Image {
     /// What the tables should hold.
     #[must_use]
     pub fn of(spec: &Spec, observed: &Observed) -> Self {
-        let deaths = observed.deaths();
-        let mut image = Self::default();
-        for (name, server) in &spec.servers {
-            let line = ServerLine {
-                address: server.address,
-                state: state(name, server, &deaths),
-                incarnation: server.incarnation,
-                next_hop: observed.next_hops.get(name).copied(),
-            };
-            image.servers.insert(server.id, line);
-        }
+        let mut image = Self { servers: Self::lines(spec, observed), ..Self::default() };
         for (id, epoch) in &spec.slots.epochs {
             image.words.insert(*id, vacant(*epoch));
         }
@@ -71,6 +65,20 @@ impl Image {
             image.put_device(spec, device);
         }
         image
+    }
+
+    fn lines(spec: &Spec, observed: &Observed) -> BTreeMap<u16, ServerLine> {
+        let deaths = observed.deaths();
+        let line = |(name, server): (&Name, &Server)| {
+            let line = ServerLine {
+                address: server.address,
+                state: state(name, server, &deaths),
+                incarnation: server.incarnation,
+                next_hop: observed.next_hops.get(name).copied(),
+            };
+            (server.id, line)
+        };
+        spec.servers.iter().map(line).collect()
     }
 
     fn put_device(&mut self, spec: &Spec, device: &Device) {

@@ -1,14 +1,17 @@
 //! Laws that hold for every run of changes and measurements, tried on random runs.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use redirector_common::wire::{MARK_ORIGIN, MARK_SERVICE};
 
 use super::change::{Change, DeviceSpec, Move};
 use super::fixtures::{self, LIMITS, at, ip, set_path};
 use super::health::{Health, Silence};
-use super::image::{Image, diff};
+use super::image::{Image, Imager, diff};
 use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState, protocol_name};
+use super::paths::Paths;
 use super::plan::plan;
 use super::seed::Seed;
 use super::spec::{AdminState, Cause, Drain, FlowPolicy, LoadSources, Name, Spec, Tracking};
@@ -122,13 +125,15 @@ struct World {
     spec: Spec,
     observed: Observed,
     tables: Image,
+    imager: Imager,
 }
 
 impl World {
     /// A world whose devices get epochs after `epoch`.
     fn after(epoch: u16) -> Self {
         let mut world = Self::default();
-        world.spec.slots.epochs = (0..LIMITS.devices_max).map(|id| (id, epoch)).collect();
+        let epochs = (0..LIMITS.devices_max).map(|id| (id, epoch));
+        world.spec.slots.epochs = epochs.collect::<BTreeMap<_, _>>().into();
         world
     }
 
@@ -148,10 +153,14 @@ impl World {
                 if listed {
                     set_path(&mut self.observed, server, device, *health, self.now_ms);
                 }
-                let path = self.observed.paths.get_mut(server).and_then(|of| of.get_mut(device));
-                if let Some(path) = path.filter(|_| *silent && *health == Health::Dead) {
-                    path.answer_at_ms = None;
-                    path.silence = Some(Silence { since_ms: self.now_ms, last_ms: self.now_ms });
+                let known = |of: &&mut Paths| of.contains_key(device);
+                let of = self.observed.paths.get_mut(server).filter(known);
+                if let Some(of) = of.filter(|_| *silent && *health == Health::Dead) {
+                    of.change(device, |path| {
+                        path.answer_at_ms = None;
+                        let since_ms = self.now_ms;
+                        path.silence = Some(Silence { since_ms, last_ms: since_ms });
+                    });
                 }
             }
             Step::Way { server, mac } => {
@@ -167,9 +176,10 @@ impl World {
         // What the daemon does when the spec changes: it forgets paths that nobody asks any more.
         let spec = &self.spec;
         for (server, of) in &mut self.observed.paths {
-            of.retain(|device, _| {
+            of.retain(|device| {
                 spec.devices.get(device).is_some_and(|d| d.servers.contains(server))
             });
+            of.check();
         }
         self.observed
             .paths
@@ -195,6 +205,8 @@ impl World {
     /// Brings the tables in line, and checks every single write.
     fn write(&mut self) {
         let desired = Image::of(&self.spec, &self.observed);
+        let kept = self.imager.image(&self.spec, &self.observed);
+        assert_eq!(kept, &desired, "what is kept from the image before is as it would be made");
         for op in diff(&self.tables, &desired) {
             check_before(&self.tables, &op);
             self.tables.take(&op);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::health::{Health, PathHealth, Silence};
 use super::op::NextHop;
+use super::paths::Paths;
 use super::spec::Name;
 
 /// Everything measured that decisions rest on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Server -> device -> what is known of that path.
-    pub paths: BTreeMap<Name, BTreeMap<Name, PathHealth>>,
+    pub paths: BTreeMap<Name, Paths>,
     /// Server -> the last time since which packets of it have passed for certain: ms since the Unix
     /// epoch.
     pub heard: BTreeMap<Name, u64>,
@@ -64,20 +65,12 @@ impl Observed {
     #[must_use]
     pub fn server(&self, server: &str) -> Health {
         let Some(paths) = self.paths.get(server) else { return Health::Unknown };
-        let mut all_dead = !paths.is_empty();
-        let mut any_suspect = false;
-        for path in paths.values() {
-            match path.health {
-                Health::Healthy => return Health::Healthy,
-                Health::Suspect => any_suspect = true,
-                Health::Dead | Health::Unknown => {}
-            }
-            all_dead &= path.health == Health::Dead;
-        }
-        match (all_dead, any_suspect) {
-            (true, _) => Health::Dead,
-            (_, true) => Health::Suspect,
-            _ => Health::Unknown,
+        let any = |health| paths.len_of(health) > 0;
+        match () {
+            () if any(Health::Healthy) => Health::Healthy,
+            () if any(Health::Dead) && paths.len_of(Health::Dead) == paths.len() => Health::Dead,
+            () if any(Health::Suspect) => Health::Suspect,
+            () => Health::Unknown,
         }
     }
 
@@ -109,9 +102,8 @@ impl Voices {
             let heard = observed.heard.get(server).copied();
             let answers = of.values().filter_map(|path| path.answer_at_ms);
             voices.answers.extend(answers.chain(heard).max());
-            let is_asked = |path: &PathHealth| path.health != Health::Unknown;
-            voices.asked_len += usize::from(of.values().any(is_asked));
-            if of.values().all(|path| path.health == Health::Dead) {
+            voices.asked_len += usize::from(of.len_of(Health::Unknown) < of.len());
+            if of.len_of(Health::Dead) == of.len() {
                 voices.deaths.extend(of.values().map(|path| path.since_ms).max());
             }
         }
@@ -168,8 +160,9 @@ impl Deaths<'_> {
     /// The server is dead for all its devices.
     #[must_use]
     pub fn server(&self, server: &str) -> bool {
-        let paths = self.observed.paths.get(server).filter(|of| !of.is_empty());
-        paths.is_some_and(|of| of.values().all(|path| self.believed(path)))
+        let Some(of) = self.observed.paths.get(server) else { return false };
+        let all_dead = of.len_of(Health::Dead) == of.len() && !of.is_empty();
+        all_dead && of.values().all(|path| self.believed(path))
     }
 
     /// Why some deaths are not believed; None when all are.
@@ -177,6 +170,9 @@ impl Deaths<'_> {
     pub fn held_back(&self) -> Option<HeldBack> {
         let (mut servers, mut outage): (Vec<&str>, bool) = (Vec::new(), false);
         for (server, of) in &self.observed.paths {
+            if of.len_of(Health::Dead) == 0 {
+                continue;
+            }
             let held = of.values().filter(|p| p.health == Health::Dead && !self.believed(p));
             let since = held.filter_map(|path| path.silence).map(|silence| silence.since_ms);
             let Some(since_ms) = since.min() else { continue };
@@ -319,8 +315,10 @@ mod tests {
     #[test]
     fn whoever_died_before_is_not_waited_for() {
         let mut seen = silent_of(2, &[90, 20, 120], 300);
-        let earlier = seen.paths.get_mut("s2").and_then(|of| of.get_mut("a")).unwrap();
-        (earlier.since_ms, earlier.silence) = (50, Some(Silence { since_ms: 20, last_ms: 300 }));
+        seen.paths.entry("s2".into()).or_default().change(&"a".into(), |earlier| {
+            let silence = Silence { since_ms: 20, last_ms: 300 };
+            (earlier.since_ms, earlier.silence) = (50, Some(silence));
+        });
         assert!(seen.deaths().server("s1"));
     }
 
@@ -333,8 +331,8 @@ mod tests {
         seen.outage_over_ms = Some(5000);
         assert!(!seen.deaths().server("s1"), "it has not been asked since");
         let still = Silence { since_ms: 100, last_ms: 5100 };
-        let s1 = seen.paths.get_mut("s1").and_then(|of| of.get_mut("a")).unwrap();
-        s1.silence = Some(still);
+        let s1 = seen.paths.entry("s1".into()).or_default();
+        s1.change(&"a".into(), |path| path.silence = Some(still));
         assert!(seen.deaths().server("s1"));
     }
 

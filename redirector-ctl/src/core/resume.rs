@@ -25,7 +25,7 @@ impl Spec {
         }
         self.resume_lives(tables);
         let mut notes = Vec::new();
-        for (name, device) in &mut self.devices {
+        for (name, device) in self.devices.iter_mut() {
             let Some(word) = tables.words.get(&device.id) else { continue };
             let move_ = Unjournalled { journal: &journal, tables, word, now_ms };
             notes.extend(move_.resume(name, device));

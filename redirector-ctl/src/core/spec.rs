@@ -12,6 +12,7 @@ pub use super::check::{Check, CheckPace};
 pub use super::load::source::{LoadSources, MetricsUrl};
 pub use super::ports::PortRange;
 pub use super::service::{Affinity, Forwarding, Protocol, Tracking};
+use super::shared::Shared;
 
 /// Name of a server or device: 1 to 63 of `a-z 0-9 - . _`, beginning with a letter or digit.
 pub type Name = String;
@@ -24,7 +25,7 @@ pub struct Spec {
     /// Servers by name.
     pub servers: BTreeMap<Name, Server>,
     /// Devices by name.
-    pub devices: BTreeMap<Name, Device>,
+    pub devices: Shared<BTreeMap<Name, Device>>,
     /// Device -> its clients that were moved by themselves, for as long as that holds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub clients: BTreeMap<Name, BTreeMap<IpAddr, HeldClient>>,
@@ -40,7 +41,7 @@ pub struct Slots {
     /// Server id -> last incarnation.
     pub incarnations: BTreeMap<u16, u32>,
     /// Device id -> last epoch (16 bits, wraps).
-    pub epochs: BTreeMap<u32, u16>,
+    pub epochs: Shared<BTreeMap<u32, u16>>,
 }
 
 /// A client of a device that was moved by itself. It holds in one epoch of the device and one life

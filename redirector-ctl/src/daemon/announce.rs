@@ -3,11 +3,12 @@
 //! Only addresses that the daemon itself added are ever removed. Which those are is journalled
 //! before they are added, so that a daemon that starts anew knows them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::core::spec::Spec;
+use crate::core::shared::Shared;
+use crate::core::spec::{Device, Name, Spec};
 use crate::platform::netlink::{Link, Netlink, NetlinkError};
 use crate::platform::store::Store;
 
@@ -22,19 +23,24 @@ pub(super) struct Announcer {
     /// What is there, by whomever.
     present: BTreeSet<Place>,
     /// What is there, or may be, because of us.
-    ours: BTreeSet<Place>,
+    ours: Shared<BTreeSet<Place>>,
     /// What the journal says of `ours`.
-    on_disk: BTreeSet<Place>,
-    /// What it will say when the present write is over.
-    on_its_way: BTreeSet<Place>,
+    on_disk: Shared<BTreeSet<Place>>,
+    /// What it will say when the present write is over, and in its words.
+    on_its_way: Shared<BTreeSet<Place>>,
+    announced: Shared<Vec<String>>,
+    /// What is wanted, and the devices because of which.
+    wanted: Shared<BTreeSet<Place>>,
+    wanted_for: Shared<BTreeMap<Name, Device>>,
+    /// What was wanted when all of it was there and nothing else.
+    reached: Option<Shared<BTreeSet<Place>>>,
 }
 
 impl Announcer {
     /// An announcer that announces nothing.
     #[cfg(test)]
     pub(super) fn none() -> Self {
-        let (present, ours, on_disk, on_its_way) = Default::default();
-        Self { netlink: None, interfaces: Vec::new(), present, ours, on_disk, on_its_way }
+        Self::of(None, Vec::new(), BTreeSet::new(), BTreeSet::new())
     }
 
     /// Looks at what is there; `journalled` is what an earlier daemon may have added.
@@ -53,19 +59,47 @@ impl Announcer {
             }
         }
         let ours: BTreeSet<Place> = journalled.iter().filter_map(|text| parse(text)).collect();
-        let (on_disk, on_its_way) = (ours.clone(), BTreeSet::new());
-        Ok(Self { netlink: Some(netlink), interfaces, present, ours, on_disk, on_its_way })
+        Ok(Self::of(Some(netlink), interfaces, present, ours))
+    }
+
+    fn of(
+        netlink: Option<Netlink>,
+        interfaces: Vec<Link>,
+        present: BTreeSet<Place>,
+        ours: BTreeSet<Place>,
+    ) -> Self {
+        let announced = texts(&ours);
+        let ours = Shared::from(ours);
+        Self {
+            netlink,
+            interfaces,
+            present,
+            on_disk: ours.clone(),
+            on_its_way: ours.clone(),
+            ours,
+            announced,
+            wanted: Shared::default(),
+            wanted_for: Shared::default(),
+            reached: None,
+        }
     }
 
     /// Plans for a spec. To be journalled before [`Self::reconcile`].
-    pub(super) fn prepare(&mut self, spec: &Spec) -> Vec<String> {
-        for place in self.wanted(spec) {
-            if !self.present.contains(&place) {
-                self.ours.insert(place);
+    pub(super) fn prepare(&mut self, spec: &Spec) -> Shared<Vec<String>> {
+        let wanted = self.wanted(spec);
+        let is_reached = self.reached.as_ref().is_some_and(|reached| reached.is_same(&wanted));
+        if !is_reached {
+            let missing = wanted.iter().filter(|place| !self.present.contains(*place)).cloned();
+            let missing: Vec<Place> = missing.collect();
+            if !missing.is_empty() {
+                self.ours.extend(missing);
             }
         }
-        self.on_its_way.clone_from(&self.ours);
-        self.ours.iter().map(|(interface, address)| format!("{interface} {address}")).collect()
+        if !self.on_its_way.is_same(&self.ours) {
+            self.on_its_way = self.ours.clone();
+            self.announced = texts(&self.ours);
+        }
+        self.announced.clone()
     }
 
     /// What [`Self::prepare`] gave is on disk now.
@@ -83,6 +117,9 @@ impl Announcer {
     pub(super) async fn reconcile(&mut self, spec: &Spec) -> Vec<NetlinkError> {
         let Some(netlink) = self.netlink.clone() else { return Vec::new() };
         let wanted = self.wanted(spec);
+        if self.reached.as_ref().is_some_and(|reached| reached.is_same(&wanted)) {
+            return Vec::new();
+        }
         let mut failures = Vec::new();
         for place in wanted.difference(&self.present.clone()) {
             let Some(index) = self.index(&place.0) else { continue };
@@ -93,7 +130,8 @@ impl Announcer {
                 Err(error) => failures.push(error),
             }
         }
-        for place in self.ours.clone().difference(&wanted) {
+        let unwanted: Vec<Place> = self.ours.difference(&wanted).cloned().collect();
+        for place in &unwanted {
             let gone = match self.index(&place.0).filter(|_| self.present.contains(place)) {
                 Some(index) => netlink.remove_address(index, place.1).await,
                 None => Ok(()),
@@ -106,10 +144,23 @@ impl Announcer {
                 Err(error) => failures.push(error),
             }
         }
+        self.reached = failures.is_empty().then_some(wanted);
         failures
     }
 
-    fn wanted(&self, spec: &Spec) -> BTreeSet<Place> {
+    /// What the spec wants: the same as the last time for as long as no device's address differs.
+    fn wanted(&mut self, spec: &Spec) -> Shared<BTreeSet<Place>> {
+        if !self.wanted_for.is_same(&spec.devices) {
+            let wanted = self.places(spec);
+            if wanted != *self.wanted {
+                self.wanted = wanted.into();
+            }
+            self.wanted_for = spec.devices.clone();
+        }
+        self.wanted.clone()
+    }
+
+    fn places(&self, spec: &Spec) -> BTreeSet<Place> {
         let addresses: BTreeSet<IpAddr> = spec.devices.values().map(|d| d.address).collect();
         let of = |link: &Link| {
             let name = link.name.clone();
@@ -121,6 +172,11 @@ impl Announcer {
     fn index(&self, interface: &str) -> Option<u32> {
         self.interfaces.iter().find(|link| link.name == interface).map(|link| link.index)
     }
+}
+
+fn texts(places: &BTreeSet<Place>) -> Shared<Vec<String>> {
+    let texts = places.iter().map(|(interface, address)| format!("{interface} {address}"));
+    texts.collect::<Vec<_>>().into()
 }
 
 fn parse(text: &str) -> Option<Place> {

@@ -126,6 +126,7 @@ impl<K: Kernel> Owner<K> {
     pub(super) fn balance(&mut self) {
         let now_ms = self.now_ms();
         self.loads.outlook.close_period(now_ms);
+        self.loads.shown = None;
         if self.balance.config.mode == PlanMode::Off || self.balance.is_carrying {
             return;
         }

@@ -1,6 +1,7 @@
 //! Loads come in: what servers say of themselves, and what the packet path counts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::EventKind;
 use super::events::About;
@@ -19,6 +20,8 @@ use crate::platform::tables::DeviceCount;
 pub(super) struct Loads {
     pub(super) outlook: Outlook,
     pub(super) scraper: Scraper,
+    /// Devices' loads as they were shown since the counters were read last or a period ended.
+    pub(super) shown: Option<Arc<BTreeMap<u32, DeviceLoad>>>,
 }
 
 /// Loads as shown.
@@ -26,8 +29,8 @@ pub(super) struct Loads {
 pub struct LoadView {
     /// By server.
     pub servers: BTreeMap<Name, ServerLoad>,
-    /// By device.
-    pub devices: BTreeMap<Name, DeviceLoad>,
+    /// By device id.
+    pub devices: Arc<BTreeMap<u32, DeviceLoad>>,
 }
 
 /// A server's load as shown.
@@ -65,18 +68,19 @@ pub enum HistoryOf {
 
 impl Loads {
     /// Loads at this moment.
-    pub(super) fn view(&self, now_ms: u64) -> LoadView {
+    pub(super) fn view(&mut self, now_ms: u64) -> LoadView {
         let outlook = &self.outlook;
         let server = |(name, known): (&Name, &ServerOutlook)| {
             (name.clone(), server_load(outlook, known, now_ms))
         };
-        let device = |(name, known): (&Name, &DeviceOutlook)| {
+        let device = |known: &DeviceOutlook| {
             let expected = known.expected(&outlook.rules, now_ms);
-            (name.clone(), DeviceLoad { rates: known.rates, expected })
+            (known.id(), DeviceLoad { rates: known.rates, expected })
         };
+        let devices = || Arc::new(outlook.devices.values().map(device).collect());
         LoadView {
             servers: outlook.servers.iter().map(server).collect(),
-            devices: outlook.devices.iter().map(device).collect(),
+            devices: Arc::clone(self.shown.get_or_insert_with(devices)),
         }
     }
 
@@ -145,6 +149,7 @@ impl<K: Kernel> Owner<K> {
         let totals: BTreeMap<u32, Totals> =
             self.shown.counters.devices.iter().map(|(id, count)| (*id, totals(count))).collect();
         self.loads.outlook.take_totals(&self.spec, &totals, now_ms);
+        self.loads.shown = None;
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::events::About;
 use super::journal::{Answer, Wish};
 use super::kernel::Kernel;
-use super::owner::Owner;
+use super::owner::{Owner, Urgency};
 use super::ways::Ways;
 use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Thresholds, Transition};
@@ -25,6 +25,9 @@ use crate::platform::tables::{IdleTimes, Sweep};
 
 /// How much longer than itself a sweep keeps the next one away.
 const SWEEP_REST: u64 = 20;
+
+/// The same of a reading of the counters.
+const STATS_REST: u64 = 20;
 
 /// A frame for a service address that is sent to a router comes back or gets lost.
 fn note_routed(spec: &Spec, ways: &mut Ways) {
@@ -62,10 +65,10 @@ fn draining(spec: &Spec) -> BTreeSet<(u32, u16)> {
 }
 
 impl<K: Kernel> Owner<K> {
-    /// Takes in the result of a check. True when there may be something to decide.
-    pub(super) fn take_report(&mut self, report: &Report) -> bool {
+    /// Takes in the result of a check. Says how soon something is to be decided.
+    pub(super) fn take_report(&mut self, report: &Report) -> Urgency {
         if !self.prober.is_current(report) {
-            return false;
+            return Urgency::Nothing;
         }
         self.own.check(&report.path.0, &report.result);
         if let CheckResult::NotAsked(why) = &report.result {
@@ -79,11 +82,13 @@ impl<K: Kernel> Owner<K> {
         }
         self.note_outage_over(report);
         let of = self.observed.paths.entry(server.clone()).or_default();
-        let path = of.entry(device.clone()).or_default();
-        let transition = path.record(&report.result, report.asked_at_ms, now_ms, thresholds);
+        let (transition, is_suspect) = of.change(device, |path| {
+            let transition = path.record(&report.result, report.asked_at_ms, now_ms, thresholds);
+            (transition, path.health == Health::Suspect && path.took_us.is_some())
+        });
         // A path that has answered before is asked again at once. One that never has may belong to
         // a server that is still starting, and nothing is lost by asking in its turn.
-        if path.health == Health::Suspect && path.took_us.is_some() {
+        if is_suspect {
             match report.manner {
                 Manner::Routine => self.prober.nudge(&report.path),
                 Manner::Confirming => self.prober.confirm(&report.path),
@@ -97,7 +102,12 @@ impl<K: Kernel> Owner<K> {
             self.changed(server, device, transition);
         }
         // While decisions are held back any answer may set them free.
-        transition.is_some() || self.shown.frozen.is_some()
+        match transition {
+            _ if self.shown.frozen.is_some() => Urgency::Now,
+            None => Urgency::Nothing,
+            Some(Transition { to: Health::Healthy, .. }) => Urgency::Rested,
+            Some(_) => Urgency::Now,
+        }
     }
 
     /// Whether nobody was there when a suspect was asked, which many connections have tried and no
@@ -172,15 +182,15 @@ impl<K: Kernel> Owner<K> {
         self.ask_witnesses(Some(suspect));
     }
 
-    /// Asks one path of each server but the suspect, if it is about one: the one that answered
-    /// last, which is the likeliest to answer now. Only who is asked after the suspect can say that
-    /// our side works since.
+    /// Asks one path of each server but the suspect, if it is about one: a healthy path, where there
+    /// is one. Only who is asked after the suspect can say that our side works since.
     pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
         for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
-            let best = of.iter().max_by_key(|(_, path)| {
-                (path.health == Health::Healthy, path.health != Health::Dead, path.answer_at_ms)
-            });
-            let Some((device, _)) = best else { continue };
+            let healthy = of.iter().find(|(_, path)| path.health == Health::Healthy);
+            let living = || of.iter().find(|(_, path)| path.health != Health::Dead);
+            let Some((device, _)) = healthy.or_else(living).or_else(|| of.iter().next()) else {
+                continue;
+            };
             let path = (server.clone(), device.clone());
             match suspect {
                 Some(_) => self.prober.nudge_after(&path),
@@ -248,13 +258,14 @@ impl<K: Kernel> Owner<K> {
         let now_ms = self.now_ms();
         let result = CheckResult::Silent("its interface has no carrier".to_owned());
         let mut changes = Vec::new();
-        for (device, path) in self.observed.paths.get_mut(server).into_iter().flatten() {
+        let Some(of) = self.observed.paths.get_mut(server) else { return };
+        of.change_each(|device, path| {
             let pace = self.spec.devices.get(device).map(|device| device.check_pace);
             let thresholds = pace.unwrap_or_default().thresholds(self.settings.thresholds);
             let transition = path.record(&result, now_ms, now_ms, thresholds);
             changes.extend(transition.map(|transition| (device.clone(), transition)));
             self.prober.confirm(&(server.clone(), device.clone()));
-        }
+        });
         for (device, transition) in changes {
             self.changed(server, &device, transition);
         }
@@ -262,6 +273,16 @@ impl<K: Kernel> Owner<K> {
 
     /// Reads the counters, and tries again what could not be written.
     pub(super) fn take_stats(&mut self) {
+        if self.now_ms() >= self.stats_not_before_ms {
+            self.read_counters();
+        }
+        self.pay();
+        self.record_failovers();
+    }
+
+    /// A system call a device: with very many devices the readings get rarer.
+    fn read_counters(&mut self) {
+        let watch = Stopwatch::start();
         match self.kernel.counters() {
             Ok(counters) => {
                 self.shown.counters = Arc::new(counters);
@@ -269,8 +290,8 @@ impl<K: Kernel> Owner<K> {
             }
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
-        self.pay();
-        self.record_failovers();
+        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.stats_not_before_ms = self.now_ms().saturating_add(took_ms.saturating_mul(STATS_REST));
     }
 
     /// Counts flows and takes away those that are over.

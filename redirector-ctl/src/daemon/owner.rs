@@ -18,6 +18,7 @@ use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::recorder::Recorder;
+use super::settle::Watched;
 use super::show::LastShown;
 use super::waking::Waking;
 use super::ways::Ways;
@@ -26,10 +27,11 @@ use crate::config::FlowsConfig;
 use crate::core::change::{Context, SpecLimits};
 use crate::core::health::{CheckResult, Health, Thresholds};
 use crate::core::hold_down::{Fallen, HoldDown};
-use crate::core::image::Image;
+use crate::core::image::{Image, Imager};
 use crate::core::observed::Observed;
 use crate::core::plan::Blocked;
 use crate::core::seed::Seed;
+use crate::core::shared::Shared;
 use crate::core::spec::{Name, Spec};
 use crate::core::suspicion::Watch;
 use crate::core::whatif::death;
@@ -58,7 +60,7 @@ pub(super) struct Settings {
     pub(super) hold_down: HoldDown,
     pub(super) flows: FlowsConfig,
     pub(super) stats_interval: Duration,
-    pub(super) seed: Seed,
+    pub(super) seed: Shared<Seed>,
     pub(super) clock: Clock,
 }
 
@@ -68,8 +70,6 @@ pub(super) struct Shown {
     pub(super) interfaces: Vec<InterfaceStatus>,
     pub(super) counters: Arc<Counters>,
     pub(super) census: Arc<FlowCensus>,
-    /// The spec as it was last shown.
-    pub(super) spec: Option<Arc<Spec>>,
     /// The last snapshot, where one takes long to make.
     pub(super) last: Option<LastShown>,
     /// Server -> its health and since when.
@@ -104,6 +104,8 @@ pub(super) struct Owner<K> {
     /// Intent, measurement, and what the tables hold.
     pub(super) spec: Spec,
     pub(super) observed: Observed,
+    pub(super) imager: Imager,
+    pub(super) watched: Option<Watched>,
     pub(super) applied: Image,
     pub(super) applied_generation: u64,
     pub(super) shown: Shown,
@@ -112,7 +114,10 @@ pub(super) struct Owner<K> {
     /// Those of `owed.clients` of which an event has told.
     pub(super) refused_clients: BTreeSet<(Name, IpAddr)>,
     pub(super) wake_at_ms: Option<u64>,
+    /// When what can wait is planned for again.
+    pub(super) rested_at_ms: u64,
     pub(super) sweep_not_before_ms: u64,
+    pub(super) stats_not_before_ms: u64,
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
     pub(super) sweep_soon: bool,
     /// Servers that died in this turn, for one device at least, by number: their unanswered SYNs
@@ -140,6 +145,17 @@ pub(super) struct Inputs {
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) ways: mpsc::Receiver<Ways>,
     pub(super) samples: mpsc::Receiver<Sample>,
+}
+
+/// How soon something is to be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// There is nothing to decide.
+    Nothing,
+    /// Somebody is fit again: when the last look at all devices has rested.
+    Rested,
+    /// At once.
+    Now,
 }
 
 /// What one turn of the loop is about.
@@ -251,25 +267,27 @@ impl<K: Kernel> Owner<K> {
 
     /// One report and those that have come with it, or will at once.
     pub(super) async fn take_reports(&mut self, first: Report, more: &mut mpsc::Receiver<Report>) {
-        let mut think = self.take_report(&first);
+        let mut urgency = self.take_report(&first);
         let mut dying = self.is_half_dead(&first).then_some(first.path.0);
         for _ in 1..REPORTS_AT_ONCE_MAX {
             let Ok(report) = more.try_recv() else { break };
-            think |= self.take_report(&report);
+            urgency = urgency.max(self.take_report(&report));
             dying = self.is_half_dead(&report).then_some(report.path.0).or(dying);
         }
-        if let Some(server) = dying.filter(|_| think) {
+        if let Some(server) = dying.filter(|_| urgency > Urgency::Nothing) {
             let all = async {
                 while self.observed.server(&server) != Health::Dead {
                     let Some(report) = more.recv().await else { return };
-                    think |= self.take_report(&report);
+                    urgency = urgency.max(self.take_report(&report));
                 }
             };
             // Whatever has come by then is decided upon.
             let _ = tokio::time::timeout(GATHER, all).await;
         }
-        if think {
-            self.replan().await;
+        match urgency {
+            Urgency::Nothing => {}
+            Urgency::Rested => self.replan_rested().await,
+            Urgency::Now => self.replan().await,
         }
     }
 
@@ -277,7 +295,7 @@ impl<K: Kernel> Owner<K> {
     fn is_half_dead(&self, report: &Report) -> bool {
         let (server, device) = &report.path;
         let of = self.observed.paths.get(server);
-        let is_asked = of.is_some_and(|of| of.values().any(|path| path.health == Health::Suspect));
+        let is_asked = of.is_some_and(|of| of.len_of(Health::Suspect) > 0);
         let is_silent = matches!(report.result, CheckResult::Silent(_));
         let is_refused = matches!(report.result, CheckResult::Refused(_));
         self.observed.path(server, device) == Health::Dead

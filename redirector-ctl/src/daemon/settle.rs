@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::events::About;
 use super::journal::Wish;
@@ -10,14 +11,22 @@ use super::owner::{Owed, Owner};
 use super::tell::{Done, tell};
 use super::{Applied, ChangeError, EventKind};
 use crate::core::change::Change;
-use crate::core::image::{Image, diff};
+use crate::core::image::diff;
 use crate::core::op::{Op, ServerState};
 use crate::core::plan::{Blocked, Decision, Plan, plan};
-use crate::core::spec::{Cause, CheckPace, Spec};
+use crate::core::shared::Shared;
+use crate::core::spec::{Cause, CheckPace, Device, Name, Server, Spec};
+use crate::platform::clock::Stopwatch;
 use crate::platform::probe::{Path, Target};
 
 /// A SYN that is older is left to its client, who has repeated it since, in ms.
 const RECALL_MS: u64 = 3000;
+
+/// How much longer than itself a look at all devices keeps the next one away that can wait.
+const PLAN_REST: u32 = 5;
+
+/// A look that was shorter keeps none away.
+const RESTS_FROM: Duration = Duration::from_millis(5);
 
 impl<K: Kernel> Owner<K> {
     /// What a change that is in the spec is answered with: everything of it is where it has to be,
@@ -37,6 +46,26 @@ impl<K: Kernel> Owner<K> {
     /// What is to be done now? What follows from a death goes to the tables first: it is measured,
     /// not desired, and must not wait for the disk. The rest goes to the disk first.
     pub(super) async fn replan(&mut self) {
+        let watch = Stopwatch::start();
+        self.replan_now().await;
+        let took = watch.elapsed();
+        let rest = if took < RESTS_FROM { Duration::ZERO } else { took * PLAN_REST };
+        let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+        self.rested_at_ms = self.now_ms().saturating_add(rest_ms);
+    }
+
+    /// The same for what nobody waits for: with very many devices a look at all of them takes long,
+    /// and while they are asked for the first time there is something new at every moment.
+    pub(super) async fn replan_rested(&mut self) {
+        if self.now_ms() >= self.rested_at_ms {
+            self.replan().await;
+            return;
+        }
+        let earlier_ms = self.wake_at_ms.unwrap_or(u64::MAX);
+        self.wake_at_ms = Some(earlier_ms.min(self.rested_at_ms));
+    }
+
+    async fn replan_now(&mut self) {
         self.write_tables();
         let mut next = plan(&self.spec, &self.context());
         if next.decisions.iter().any(|decision| is_of_a_death(&decision.change)) {
@@ -120,7 +149,7 @@ impl<K: Kernel> Owner<K> {
 
     /// Writes to the tables what differs from what they hold.
     pub(super) fn write_tables(&mut self) {
-        let desired = Image::of(&self.spec, &self.observed);
+        let desired = self.imager.image(&self.spec, &self.observed).clone();
         for op in diff(&self.applied, &desired) {
             if let Err(error) = self.kernel.apply(&op) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -134,6 +163,8 @@ impl<K: Kernel> Owner<K> {
             }
             self.applied.take(&op);
         }
+        // The tables hold that now, and settings of devices that are gone, which nothing reads.
+        self.applied = desired;
         self.applied_generation = self.spec.generation;
         self.owed.tables = None;
     }
@@ -238,6 +269,12 @@ impl<K: Kernel> Owner<K> {
 
     /// Asks and watches what the spec names, and forgets what it does not name any more.
     fn watch(&mut self) {
+        let (servers, devices) = (&self.spec.servers, &self.spec.devices);
+        let is_watched = |(of, known): &Watched| of == servers && known.is_same(devices);
+        if self.watched.as_ref().is_some_and(is_watched) {
+            return;
+        }
+        self.watched = Some((servers.clone(), devices.clone()));
         let addresses: BTreeSet<IpAddr> = self.spec.servers.values().map(|s| s.address).collect();
         self.addresses.send_if_modified(|known| {
             let differs = *known != addresses;
@@ -249,7 +286,7 @@ impl<K: Kernel> Owner<K> {
         let begun = self.prober.set_targets(&targets);
         for of in self.observed.paths.iter_mut() {
             let server = of.0;
-            of.1.retain(|device, _| targets.contains_key(&(server.clone(), device.clone())));
+            of.1.retain(|device| targets.contains_key(&(server.clone(), device.clone())));
         }
         self.observed.paths.retain(|_, of| !of.is_empty());
         for (server, device) in begun {
@@ -286,6 +323,9 @@ fn left_by(change: &Change, spec: &Spec) -> BTreeSet<u16> {
     });
     left.collect()
 }
+
+/// Of whom everything that is asked and watched was made.
+pub(super) type Watched = (BTreeMap<Name, Server>, Shared<BTreeMap<Name, Device>>);
 
 /// What there is to ask.
 fn targets(spec: &Spec) -> BTreeMap<Path, Target> {

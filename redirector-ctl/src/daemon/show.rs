@@ -1,14 +1,14 @@
 //! The snapshot: everything there is to show, copied at one moment.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::kernel::Kernel;
 use super::owner::Owner;
-use super::{Own, ServerHealth, Snapshot};
-use crate::core::health::{Health, PathHealth};
-use crate::core::spec::{Name, Spec};
+use super::{Own, PathsSeen, ServerHealth, Snapshot};
+use crate::core::health::Health;
+use crate::core::paths::Paths;
+use crate::core::spec::Name;
 use crate::platform::clock::Stopwatch;
 
 /// A snapshot costs so many times less than the time for which it is shown again: with tens of
@@ -53,27 +53,29 @@ impl<K: Kernel> Owner<K> {
     }
 
     pub(super) fn snapshot(&mut self) -> Snapshot {
-        let spec = self.shown_spec();
+        let spec = Arc::new(self.spec.clone());
         let clock = &self.settings.clock;
+        let now_ms = clock.now_ms();
         let health = |name: &Name| (name.clone(), self.server_health(name));
-        let path_health = |of: &BTreeMap<Name, PathHealth>| {
-            of.iter().map(|(device, path)| (device.clone(), path.health)).collect()
+        let seen = |(server, of): (&Name, &Paths)| {
+            let lens = Health::ALL.into_iter().map(|health| (health, of.len_of(health))).collect();
+            (server.clone(), PathsSeen { lens, troubled: of.troubled() })
         };
         let paths = self.observed.paths.iter();
         Snapshot {
             spec,
             health: self.spec.servers.keys().map(health).collect(),
-            paths: paths.map(|(server, of)| (server.clone(), path_health(of))).collect(),
+            paths: paths.map(seen).collect(),
             next_hops: self.observed.next_hops.clone(),
             interfaces: self.shown.interfaces.clone(),
             counters: self.shown.counters.clone(),
             census: self.shown.census.clone(),
             started_at_ms: clock.started_at_ms(),
-            now_ms: clock.now_ms(),
+            now_ms,
             applied_generation: self.applied_generation,
             frozen: self.shown.frozen.clone(),
             blocked: self.shown.blocked.clone(),
-            loads: self.loads.view(clock.now_ms()),
+            loads: self.loads.view(now_ms),
             owed: [&self.owed.journal, &self.owed.tables].into_iter().flatten().cloned().collect(),
             limits: self.settings.limits,
             own: Own {
@@ -84,21 +86,13 @@ impl<K: Kernel> Owner<K> {
         }
     }
 
-    /// The spec, copied once in each generation: with many devices a copy takes long.
-    fn shown_spec(&mut self) -> Arc<Spec> {
-        match &self.shown.spec {
-            Some(spec) if spec.generation == self.spec.generation => Arc::clone(spec),
-            _ => Arc::clone(self.shown.spec.insert(Arc::new(self.spec.clone()))),
-        }
-    }
-
     fn server_health(&self, name: &Name) -> ServerHealth {
         let started_at_ms = self.settings.clock.started_at_ms();
         let known = self.shown.health.get(name).copied();
         let (health, since_ms) = known.unwrap_or((Health::Unknown, started_at_ms));
-        let paths: Vec<&PathHealth> =
-            self.observed.paths.get(name).into_iter().flat_map(BTreeMap::values).collect();
-        let took_us = paths.iter().filter_map(|path| path.took_us).min();
+        let paths = self.observed.paths.get(name).into_iter().flat_map(|of| of.values());
+        let took_us = paths.clone().filter_map(|path| path.took_us).min();
+        let mut errors = paths.filter_map(|path| path.last_error.clone());
         let way_problem = || {
             let address = self.spec.servers.get(name)?.address;
             self.shown.way_problems.get(&address).cloned()
@@ -106,7 +100,7 @@ impl<K: Kernel> Owner<K> {
         ServerHealth {
             health,
             since_ms,
-            last_error: paths.iter().find_map(|path| path.last_error.clone()).or_else(way_problem),
+            last_error: errors.next().or_else(way_problem),
             probe_ms: took_us.map(|us| us as f64 / 1000.0),
         }
     }

@@ -28,7 +28,7 @@ use super::{EventKind, InterfaceStatus, Own, inspect};
 use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::hold_down::{Fallen, HoldDown};
-use crate::core::image::{Image, ServerLine, diff};
+use crate::core::image::{Image, Imager, ServerLine, diff};
 use crate::core::observed::Observed;
 use crate::core::outlook::Outlook;
 use crate::core::suspicion::Patience;
@@ -97,6 +97,8 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
             doubt: config.health.doubt(),
             ..Observed::default()
         },
+        imager: Imager::default(),
+        watched: None,
         applied,
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
@@ -104,7 +106,9 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         journal: Journal::default(),
         refused_clients: BTreeSet::new(),
         wake_at_ms: None,
+        rested_at_ms: 0,
         sweep_not_before_ms: 0,
+        stats_not_before_ms: 0,
         sweep_soon: false,
         left: BTreeSet::new(),
         waking: Waking::new(),
@@ -175,12 +179,12 @@ fn image(content: Content) -> Image {
     }
     Image {
         servers,
-        devices: content.devices,
-        words: content.associations,
-        services: content.services,
-        returns: content.returns,
+        devices: content.devices.into(),
+        words: content.associations.into(),
+        services: content.services.into(),
+        returns: content.returns.into(),
         // The table holds them by hash, so they are written anew; that takes nothing away.
-        marks: BTreeMap::new(),
+        marks: BTreeMap::new().into(),
     }
 }
 
@@ -374,7 +378,7 @@ fn settings(config: &Config) -> Settings {
         },
         flows: config.flows,
         stats_interval: Duration::from_millis(config.redirector.stats_interval_ms),
-        seed: config.seed(),
+        seed: config.seed().into(),
         clock: Clock::start(),
     }
 }
@@ -385,7 +389,8 @@ fn loads(config: &Config, clock: Clock, samples: mpsc::Sender<Sample>) -> anyhow
         timeout: Duration::from_millis(config.load.timeout_ms),
     };
     let scraper = Scraper::new(timing, clock, samples).context("cannot make an HTTP client")?;
-    Ok(Loads { outlook: Outlook::new(config.plan.outlook(&config.load)), scraper })
+    let outlook = Outlook::new(config.plan.outlook(&config.load));
+    Ok(Loads { outlook, scraper, shown: None })
 }
 
 fn timing(config: &Config) -> ProbeTiming {

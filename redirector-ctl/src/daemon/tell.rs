@@ -1,5 +1,7 @@
 //! Events about changes of the spec: what moved where, why, and what becomes of open flows.
 
+use std::collections::BTreeSet;
+
 use super::EventKind;
 use super::events::{About, Events};
 use crate::core::apply::ClientMove;
@@ -30,7 +32,14 @@ pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
                 let about = About { device: Some(name.clone()), ..About::default() };
                 ids.push(events.record(at, EventKind::Change, about, done.change.to_string()));
             }
-            for (name, device) in &done.after.devices {
+            // No other device than those that are named moves by a change.
+            let named: BTreeSet<&Name> = match done.change {
+                Change::Associate { moves, .. } => moves.iter().map(|one| &one.device).collect(),
+                Change::PutDevice { name, .. } => [name].into(),
+                _ => BTreeSet::new(),
+            };
+            for name in named {
+                let Some(device) = done.after.devices.get(name) else { continue };
                 ids.extend(moved(events, done, name, device));
             }
             ids

@@ -13,7 +13,7 @@ use super::events::Events;
 use super::evidence::Evidence;
 use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
-use super::owner::{Owed, Owner, Settings, Shown};
+use super::owner::{Owed, Owner, Settings, Shown, Urgency};
 use super::waking::Waking;
 use super::ways::Ways;
 use super::{Applied, ChangeError, EventKind, Own, PlanError};
@@ -23,7 +23,7 @@ use crate::core::change::{Change, Move, SpecError};
 use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
 use crate::core::health::{CheckResult, Health, Thresholds};
 use crate::core::hold_down::{Fallen, HoldDown};
-use crate::core::image::Image;
+use crate::core::image::{Image, Imager};
 use crate::core::observed::Observed;
 use crate::core::op::Op;
 use crate::core::seed::Seed;
@@ -157,7 +157,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         hold_down: HoldDown { first_ms: 0, max_ms: 0, forget_ms: 0 },
         flows,
         stats_interval: Duration::from_secs(1),
-        seed: Seed::of(&spec),
+        seed: Seed::of(&spec).into(),
         clock,
     };
     let state_file = dir.path().join("state.json");
@@ -171,6 +171,8 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         events: Events::default(),
         observed: Observed { next_hops: all_well(&spec).next_hops, ..Observed::default() },
         spec,
+        imager: Imager::default(),
+        watched: None,
         applied: Image::default(),
         applied_generation: 0,
         shown: Shown::default(),
@@ -178,7 +180,9 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         journal: Journal::default(),
         refused_clients: BTreeSet::new(),
         wake_at_ms: None,
+        rested_at_ms: 0,
         sweep_not_before_ms: 0,
+        stats_not_before_ms: 0,
         sweep_soon: false,
         left: BTreeSet::new(),
         waking: Waking::default(),
@@ -347,7 +351,7 @@ async fn a_report_about_an_earlier_address_is_ignored() {
     let load = LoadSources::default();
     let put = Change::PutServer { name: "s1".into(), address, state, load };
     owner.change(&put, None).await.unwrap();
-    assert!(!owner.take_report(&old));
+    assert_eq!(owner.take_report(&old), Urgency::Nothing);
     assert_eq!(owner.observed.path("s1", "d1"), Health::Unknown);
     assert!(!owner.observed.next_hops.contains_key("s1"), "the way is looked for anew");
 }

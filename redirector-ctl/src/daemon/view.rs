@@ -21,8 +21,8 @@ pub struct Snapshot {
     pub spec: Arc<Spec>,
     /// Health of each server.
     pub health: BTreeMap<Name, ServerHealth>,
-    /// Server -> device -> health of that path: a server's process for one device can die alone.
-    pub paths: BTreeMap<Name, BTreeMap<Name, Health>>,
+    /// Server -> health of its paths.
+    pub paths: BTreeMap<Name, PathsSeen>,
     /// Server -> way to it; absent while the neighbour is unresolved.
     pub next_hops: BTreeMap<Name, NextHop>,
     /// The configured interfaces, in the order of the configuration ([`NextHop::port`] is an index
@@ -50,6 +50,23 @@ pub struct Snapshot {
     pub limits: SpecLimits,
     /// What the daemon counts of itself.
     pub own: Own,
+}
+
+/// The health of a server for each of its devices: its process for one device can die alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathsSeen {
+    /// How many there are of each health.
+    pub lens: BTreeMap<Health, usize>,
+    /// Device -> health of the path, of those that are not healthy.
+    pub troubled: BTreeMap<Name, Health>,
+}
+
+impl PathsSeen {
+    /// Health of the path to a device.
+    #[must_use]
+    pub fn of(&self, device: &str) -> Health {
+        self.troubled.get(device).copied().unwrap_or(Health::Healthy)
+    }
 }
 
 /// What is known of a server's health.

@@ -2,7 +2,8 @@
 //! measures; what the results mean is `core::health`'s.
 //!
 //! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time, and [`PROGRAMS_IN_FLIGHT_MAX`]
-//! programs of `exec` checks; with more paths than that allows, intervals get longer. While more
+//! programs of `exec` checks, and about [`CHECKS_PER_SECOND_MAX`] a second; with more paths than
+//! that allows, intervals get longer. While more
 //! than [`SPARE_MAX`] attempts are made besides the first ones, checks make do with their first. An
 //! attempt reads at most 64 KiB.
 //!
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -40,6 +42,10 @@ use crate::core::spec::{Name, Protocol};
 
 /// Most checks under way at a time. Each holds a socket.
 pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
+
+/// Most checks begun in a second over all paths; with more paths than that allows, each waits
+/// longer for its turn. Suspects are asked at once all the same.
+pub const CHECKS_PER_SECOND_MAX: u32 = 2000;
 
 /// Most programs that run at a time. They have turns of their own, so that programs which hang
 /// keep no other check waiting.
@@ -113,6 +119,7 @@ struct Asker {
     program_turns: Arc<Semaphore>,
     spare: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
+    paths_len: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -143,7 +150,8 @@ impl Prober {
         let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
         let program_turns = Arc::new(Semaphore::new(PROGRAMS_IN_FLIGHT_MAX));
         let spare = Arc::new(Semaphore::new(SPARE_MAX));
-        let asker = Asker { timing, clock, turns, program_turns, spare, reports };
+        let paths_len = Arc::default();
+        let asker = Asker { timing, clock, turns, program_turns, spare, reports, paths_len };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -151,6 +159,8 @@ impl Prober {
     /// Returns the paths that begin anew. Must be called within a tokio runtime.
     pub fn set_targets(&mut self, targets: &BTreeMap<Path, Target>) -> Vec<Path> {
         self.tasks.retain(|path, task| targets.get(path) == Some(&task.target));
+        let paths_len = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+        self.asker.paths_len.store(paths_len, Ordering::Relaxed);
         let mut begun = Vec::new();
         for (path, target) in targets {
             if self.tasks.contains_key(path) {
@@ -212,7 +222,8 @@ impl Prober {
         let (reports, _) = mpsc::channel(1);
         let turns = Arc::new(Semaphore::new(0));
         let (program_turns, spare) = (turns.clone(), turns.clone());
-        let asker = Asker { timing, clock, turns, program_turns, spare, reports };
+        let paths_len = Arc::default();
+        let asker = Asker { timing, clock, turns, program_turns, spare, reports, paths_len };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -266,7 +277,8 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
             continue;
         }
         again = 0;
-        let pause = chance.jittered(timing.interval, timing.jitter_pct);
+        let interval = timing.interval.max(turn_of(asker.paths_len.load(Ordering::Relaxed)));
+        let pause = chance.jittered(interval, timing.jitter_pct);
         manner = tokio::select! {
             biased;
             () = calls.confirm.notified() => Manner::Confirming,
@@ -274,6 +286,11 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
             () = tokio::time::sleep(pause) => Manner::Routine,
         };
     }
+}
+
+/// Time in which each of so many paths has its turn.
+fn turn_of(paths_len: u32) -> Duration {
+    Duration::from_secs(1) * paths_len / CHECKS_PER_SECOND_MAX
 }
 
 /// Chance good enough to keep many checks from marching in step.
@@ -318,6 +335,16 @@ mod tests {
         assert!(pauses.iter().all(|p| (180..=220).contains(&p.as_millis())), "{pauses:?}");
         assert!(pauses.iter().any(|p| *p < interval) && pauses.iter().any(|p| *p > interval));
         assert_eq!(chance.jittered(interval, 0), interval);
+    }
+
+    #[test]
+    fn a_hundred_thousand_paths_are_not_asked_a_hundred_thousand_times_a_second() {
+        assert_eq!(
+            turn_of(400),
+            Duration::from_millis(200),
+            "the usual interval has room for them"
+        );
+        assert_eq!(turn_of(200_000), Duration::from_secs(100));
     }
 
     #[tokio::test]

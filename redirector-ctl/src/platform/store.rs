@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::whole::{self, Refused, sync_dir};
 use crate::core::seed::Seed;
+use crate::core::shared::Shared;
 use crate::core::spec::Spec;
 
 /// Version of the file's format. Another one is refused, not guessed at.
@@ -29,19 +30,19 @@ pub struct State {
     /// Version of the format.
     format: u32,
     /// The configuration's servers and devices from which the spec began.
-    pub seed: Seed,
+    pub seed: Shared<Seed>,
     /// The desired state.
     pub spec: Spec,
     /// Service addresses that the daemon itself may have added to interfaces, as `interface
     /// address`.
     #[serde(default)]
-    pub announced: Vec<String>,
+    pub announced: Shared<Vec<String>>,
 }
 
 impl State {
     /// A state in the present format.
     #[must_use]
-    pub fn new(seed: Seed, spec: Spec, announced: Vec<String>) -> Self {
+    pub fn new(seed: Shared<Seed>, spec: Spec, announced: Shared<Vec<String>>) -> Self {
         Self { format: FORMAT, seed, spec, announced }
     }
 }
@@ -141,7 +142,7 @@ impl Store {
     /// old state is still there.
     pub fn save(&self, state: &State) -> Result<(), StoreError> {
         let (path, new) = (self.dir.join(STATE_FILE), self.dir.join(TEMPORARY_FILE));
-        let text = serde_json::to_vec_pretty(state)
+        let text = serde_json::to_vec(state)
             .map_err(|error| failed("encode", &path)(io::Error::other(error)))?;
         whole::replace(&path, &new, MODE, &text)?;
         let unsynced = |source| StoreError::Unsynced { dir: self.dir.clone(), source };
@@ -188,7 +189,7 @@ mod tests {
 
     fn state(generation: u64) -> State {
         let spec = Spec { generation, ..Spec::default() };
-        State::new(Seed::default(), spec, vec!["clients0 10.0.1.100".into()])
+        State::new(Seed::default().into(), spec, vec!["clients0 10.0.1.100".into()].into())
     }
 
     fn written() -> (tempfile::TempDir, Store, PathBuf) {

@@ -47,8 +47,8 @@ fn health(page: &mut Page, snapshot: &Snapshot) {
     let mut family = page.gauge("redirector_server_paths", help);
     for name in snapshot.spec.servers.keys() {
         for health in Health::ALL {
-            let paths = snapshot.paths.get(name).into_iter().flat_map(BTreeMap::values);
-            let len = paths.filter(|of| **of == health).count();
+            let lens = snapshot.paths.get(name).map(|of| &of.lens);
+            let len = lens.and_then(|lens| lens.get(&health)).copied().unwrap_or_default();
             let labels = [("server", name.as_str()), ("health", health.name())];
             family.add(&labels, len as f64);
         }

@@ -1,5 +1,7 @@
 //! Loads, plans and histories on the wire.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use serde_json::json;
@@ -41,7 +43,7 @@ pub fn loads() -> LoadView {
     let servers = [("s1", s1), ("s2", unknown.clone()), ("s3", unknown)];
     LoadView {
         servers: servers.into_iter().map(|(name, load)| (name.to_owned(), load)).collect(),
-        devices: [("disk-a".to_owned(), disk_a)].into(),
+        devices: Arc::new([(0, disk_a)].into()),
     }
 }
 

@@ -11,6 +11,9 @@ use super::{Image, ServerLine};
 /// use them; associations in one commit; services when all behind them is there; and what nothing
 /// refers to any more at the end.
 ///
+/// What both images share is not looked at: that is why a server's death costs the same with any
+/// number of devices.
+///
 /// From an empty image all is written and nothing taken away, so that writing over tables that hold
 /// the same content changes nothing for any packet.
 #[must_use]
@@ -44,6 +47,9 @@ fn deaths(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 }
 
 fn open_marks(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if from.marks.is_same(&to.marks) {
+        return;
+    }
     for (address, marks) in &to.marks {
         let was = from.marks.get(address).copied().unwrap_or_default();
         if marks & !was != 0 {
@@ -53,6 +59,9 @@ fn open_marks(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 }
 
 fn close_marks(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if from.marks.is_same(&to.marks) {
+        return;
+    }
     for (address, was) in &from.marks {
         let marks = to.marks.get(address).copied().unwrap_or_default();
         if was & !marks != 0 {
@@ -63,11 +72,19 @@ fn close_marks(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 
 /// A service is closed when it goes, names another device, or its device gets other settings.
 fn close_services(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if same_services(from, to) {
+        return;
+    }
     for (service, device) in &from.services {
         if to.services.get(service) != Some(device) || settings_change(from, to, *device) {
             ops.push(Op::RemoveService { service: *service });
         }
     }
+}
+
+/// Whether services and what is behind them are the same without a look at each.
+fn same_services(from: &Image, to: &Image) -> bool {
+    from.services.is_same(&to.services) && from.devices.is_same(&to.devices)
 }
 
 fn settings_change(from: &Image, to: &Image, device: u32) -> bool {
@@ -94,6 +111,9 @@ fn server(id: u16, was: Option<&ServerLine>, line: &ServerLine, ops: &mut Vec<Op
 }
 
 fn open_returns(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if from.returns.is_same(&to.returns) {
+        return;
+    }
     for (endpoint, way) in &to.returns {
         if from.returns.get(endpoint) != Some(way) {
             let (device, server) = *way;
@@ -103,6 +123,9 @@ fn open_returns(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 }
 
 fn settings(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if from.devices.is_same(&to.devices) {
+        return;
+    }
     for (id, settings) in &to.devices {
         if settings_change(from, to, *id) {
             ops.push(Op::SetDevice { id: *id, settings: *settings });
@@ -111,6 +134,9 @@ fn settings(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 }
 
 fn commit(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if from.words.is_same(&to.words) {
+        return;
+    }
     let changed = to.words.iter().filter(|(id, word)| from.words.get(id) != Some(word));
     let words: Vec<_> = changed.map(|(id, word)| (*id, *word)).collect();
     if !words.is_empty() {
@@ -119,6 +145,9 @@ fn commit(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 }
 
 fn open_services(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if same_services(from, to) {
+        return;
+    }
     for (service, device) in &to.services {
         if from.services.get(service) != Some(device) || settings_change(from, to, *device) {
             ops.push(Op::AddService { service: *service, device: *device });
@@ -127,6 +156,9 @@ fn open_services(from: &Image, to: &Image, ops: &mut Vec<Op>) {
 }
 
 fn close_returns(from: &Image, to: &Image, ops: &mut Vec<Op>) {
+    if from.returns.is_same(&to.returns) {
+        return;
+    }
     for endpoint in from.returns.keys().filter(|endpoint| !to.returns.contains_key(endpoint)) {
         ops.push(Op::RemoveReturn { endpoint: *endpoint });
     }

@@ -79,6 +79,12 @@ impl DeviceOutlook {
         }
     }
 
+    /// The device's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
     /// What is expected, in bytes a second.
     #[must_use]
     pub fn expected(&self, rules: &OutlookRules, now_ms: u64) -> Option<Expected> {

@@ -23,7 +23,7 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
         if backup == device.association.backup {
             continue;
         }
-        if let Some(backup) = &backup {
+        if let Some((backup, _)) = backup.as_ref().and_then(|it| spec.servers.get_key_value(it)) {
             spread.add(&device.association.server, backup);
         }
         backups.insert(name.clone(), backup);
@@ -40,7 +40,7 @@ fn stands(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> b
     obstacle(spec, planner.ctx.observed, backup, name).is_none_or(|found| !found.is_firm())
 }
 
-fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread) -> Option<Name> {
+fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread<'_>) -> Option<Name> {
     let device = spec.devices.get(name)?;
     let now = &device.association.server;
     let fit = |server: &&Name| {
@@ -50,15 +50,15 @@ fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread) -> O
 }
 
 /// How many devices each server would get from each other.
-struct Spread {
+struct Spread<'a> {
     /// Server -> devices that it has or is promised.
-    loads: BTreeMap<Name, usize>,
+    loads: BTreeMap<&'a Name, usize>,
     /// Server and backup -> devices that the one would give to the other.
-    pairs: BTreeMap<(Name, Name), usize>,
+    pairs: BTreeMap<(&'a Name, &'a Name), usize>,
 }
 
-impl Spread {
-    fn new(spec: &Spec) -> Self {
+impl<'a> Spread<'a> {
+    fn new(spec: &'a Spec) -> Self {
         let mut spread = Self { loads: leave::loads(spec), pairs: BTreeMap::new() };
         for device in spec.devices.values() {
             if let Some(backup) = &device.association.backup {
@@ -68,15 +68,14 @@ impl Spread {
         spread
     }
 
-    fn add(&mut self, server: &Name, backup: &Name) {
-        *self.pairs.entry((server.clone(), backup.clone())).or_default() += 1;
-        *self.loads.entry(backup.clone()).or_default() += 1;
+    fn add(&mut self, server: &'a Name, backup: &'a Name) {
+        *self.pairs.entry((server, backup)).or_default() += 1;
+        *self.loads.entry(backup).or_default() += 1;
     }
 
     /// First what `backup` would get from `server`, then what it has already.
     fn cost(&self, server: &Name, backup: &Name) -> (usize, usize) {
-        let pair = (server.clone(), backup.clone());
-        let inherited = self.pairs.get(&pair).copied().unwrap_or_default();
+        let inherited = self.pairs.get(&(server, backup)).copied().unwrap_or_default();
         (inherited, self.loads.get(backup).copied().unwrap_or_default())
     }
 }

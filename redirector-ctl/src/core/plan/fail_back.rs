@@ -13,7 +13,10 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
     if planner.plan.held_back.is_some() {
         return; // Who is fit is not known now.
     }
-    let names: Vec<Name> = planner.plan.spec.devices.keys().cloned().collect();
+    // Most devices never go back by themselves.
+    let devices = planner.plan.spec.devices.iter();
+    let told = devices.filter(|(_, device)| device.fail_back_after_ms.is_some());
+    let names: Vec<Name> = told.map(|(name, _)| name.clone()).collect();
     for name in names {
         let Some((server, at_ms)) = due(planner, &name) else { continue };
         if at_ms > planner.ctx.now_ms {

@@ -33,7 +33,9 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
             planner.block(what, others(planner, &spec, name, device));
             continue;
         };
-        *loads.entry(server.clone()).or_default() += 1;
+        if let Some(own) = spec.servers.get_key_value(&server) {
+            *loads.entry(own.0).or_default() += 1;
+        }
         let batch = if reason.cause == Cause::Failure { &mut failed } else { &mut planned };
         batch.why.push(format!("{name}: {}", reason.text));
         batch.moves.push(Move { device: name.clone(), server, policy: None });
@@ -89,7 +91,7 @@ fn target(
     planner: &Planner<'_>,
     spec: &Spec,
     name: &Name,
-    loads: &BTreeMap<Name, usize>,
+    loads: &BTreeMap<&Name, usize>,
 ) -> Option<Name> {
     let device = spec.devices.get(name)?;
     let fit = |server: &&Name| {
@@ -117,10 +119,10 @@ fn others(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> S
 }
 
 /// Devices per server.
-pub(super) fn loads(spec: &Spec) -> BTreeMap<Name, usize> {
+pub(super) fn loads(spec: &Spec) -> BTreeMap<&Name, usize> {
     let mut loads = BTreeMap::new();
     for device in spec.devices.values() {
-        *loads.entry(device.association.server.clone()).or_default() += 1;
+        *loads.entry(&device.association.server).or_default() += 1;
     }
     loads
 }

@@ -63,9 +63,10 @@ pub(super) fn begin(
 /// Lives and epochs that the tables' flows may carry, when no journal tells: new ones come after
 /// them.
 fn slots(tables: &Image) -> Slots {
+    let epochs = tables.words.iter().map(|(id, word)| (*id, word.epoch));
     Slots {
         incarnations: tables.servers.iter().map(|(id, line)| (*id, line.incarnation)).collect(),
-        epochs: tables.words.iter().map(|(id, word)| (*id, word.epoch)).collect(),
+        epochs: epochs.collect::<BTreeMap<_, _>>().into(),
     }
 }
 
@@ -143,13 +144,13 @@ mod tests {
                 sweep_interval_ms: 1,
             },
             stats_interval: Duration::from_secs(1),
-            seed,
+            seed: seed.into(),
             clock: Clock::start(),
         }
     }
 
     fn state(spec: &Spec) -> Option<State> {
-        Some(State::new(Seed::of(spec), spec.clone(), Vec::new()))
+        Some(State::new(Seed::of(spec).into(), spec.clone(), Vec::new().into()))
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn config(mode: PlanMode) -> PlanConfig {
 
 pub(super) fn loads(clock: Clock) -> Loads {
     let outlook = Outlook::new(config(PlanMode::Recommend).outlook(&LOAD));
-    Loads { outlook, scraper: Scraper::mute(clock) }
+    Loads { outlook, scraper: Scraper::mute(clock), shown: None }
 }
 
 pub(super) fn planner() -> Balance {

@@ -24,7 +24,7 @@ fn witnessed(owner: &mut Owner<Model>) {
 async fn a_suspect_that_accepts_nothing_is_dead_at_once_and_no_other_server_is() {
     let (mut owner, _dir) = at_rest().await;
     let report = confirming(&owner, "d1", nobody());
-    assert!(owner.take_report(&report));
+    assert_eq!(owner.take_report(&report), Urgency::Now);
     assert_eq!(owner.observed.path("s1", "d1"), Health::Dead);
     let plain = owner.prober.report("s2", "d1", nobody());
     owner.take_report(&plain);

@@ -228,6 +228,7 @@ impl Config {
             servers_max: self.limits.servers_max,
             locals: FamilySet::of(self.local.addresses.iter().copied()),
             tunnel_sources: self.tunnel.families(),
+            fill_ms: self.plan.fill_ms,
         }
     }
 }

@@ -26,7 +26,7 @@ impl From<&Server> for PutServer {
     fn from(server: &Server) -> Self {
         Self {
             address: server.address,
-            state: Some(server.state),
+            state: Some(server.state.wish()),
             metrics_url: server.metrics_url.clone(),
             agent_address: server.agent_address,
             bytes_per_second_max: server.bytes_per_second_max,

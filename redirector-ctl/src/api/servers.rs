@@ -20,7 +20,7 @@ use super::reply::{self, Reply};
 use super::wire;
 use crate::core::change::Change;
 use crate::core::health::Health;
-use crate::core::spec::{AdminState, LoadSources, MetricsUrl};
+use crate::core::spec::{self, AdminState, LoadSources, MetricsUrl, Standing};
 use crate::daemon::Snapshot;
 
 /// A server: what is wanted of it, what is measured of it.
@@ -32,8 +32,12 @@ pub struct Server {
     /// Address on which it serves its devices.
     #[schema(value_type = String, example = "10.0.2.11")]
     pub address: IpAddr,
-    /// What the operator wants of it.
-    pub state: AdminState,
+    /// What the operator wants of it; `filling` instead of `active` while it takes load gradually,
+    /// because it is new or has returned.
+    pub state: Standing,
+    /// How far it has filled; null when it does not fill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filling: Option<FillingState>,
     /// Its measured health.
     pub health: Health,
     /// Since when; RFC 3339.
@@ -82,6 +86,18 @@ pub struct NextHop {
     pub mac: String,
     /// Name of the interface.
     pub interface: String,
+}
+
+/// How far a server has filled that takes load gradually.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FillingState {
+    /// When it takes as much as any other; RFC 3339.
+    #[schema(format = DateTime)]
+    pub until: String,
+    /// Up to which part of what any other server would be filled to it may be filled by moves for
+    /// load now: grows evenly from 0 to 1. Fail-back gives it no larger part of the devices that
+    /// prefer it, and it inherits devices only where no other server may.
+    pub part_max: f64,
 }
 
 /// All servers, by name.
@@ -203,6 +219,7 @@ pub(super) async fn put_server(
 
 /// Changes what is wanted of a server: `draining` moves its devices away and keeps its open flows,
 /// `inactive` also resets its open flows, `failed` declares it dead: its devices fail over at once.
+/// One that was out of service and is made `active` is `filling` at first.
 #[utoipa::path(patch, path = "/v1/servers/{name}", tag = "servers", request_body = PatchServer,
     params(
         ("name" = String, Path, description = "Name of the server"),
@@ -300,7 +317,8 @@ impl<'s> View<'s> {
         Some(Server {
             name: name.to_owned(),
             address: server.address,
-            state: server.state,
+            state: server.standing(),
+            filling: self.filling(server),
             health: health.map(|health| health.health).unwrap_or_default(),
             health_since: health.map(|health| wire::time(health.since_ms)),
             health_detail: health.and_then(|health| health.last_error.clone()),
@@ -317,6 +335,12 @@ impl<'s> View<'s> {
             bytes_per_second_max: server.load.bytes_per_second_max,
             load: self.load(name),
         })
+    }
+
+    fn filling(&self, server: &spec::Server) -> Option<FillingState> {
+        let filling = server.filling.filter(|_| server.standing() == Standing::Filling)?;
+        let until = wire::time(filling.until_ms);
+        Some(FillingState { until, part_max: filling.part(self.snapshot.now_ms) })
     }
 
     fn load(&self, name: &str) -> Load {

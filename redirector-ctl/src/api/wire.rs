@@ -15,7 +15,7 @@ pub use crate::core::health::Health;
 pub use crate::core::load::source::MetricsUrl;
 pub use crate::core::ports::PortMap;
 pub use crate::core::spec::{
-    AdminState, Affinity, Cause, Check, Forwarding, PortRange, Protocol, Tracking,
+    AdminState, Affinity, Cause, Check, Forwarding, PortRange, Protocol, Standing, Tracking,
 };
 pub use crate::daemon::EventKind;
 

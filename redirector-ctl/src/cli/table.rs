@@ -12,7 +12,7 @@ use crate::api::device_list::DeviceList;
 use crate::api::devices::Device;
 use crate::api::events::EventList;
 use crate::api::load::{Forecast, Load, SignalReading};
-use crate::api::servers::{Server, ServerList};
+use crate::api::servers::{FillingState, Server, ServerList};
 use crate::api::status::Status;
 use crate::api::wire::PortMap;
 
@@ -86,6 +86,7 @@ pub(super) fn server(body: &[u8]) -> Shown {
         ("server", server.name),
         ("address", server.address.to_string()),
         ("state", state(server.state)),
+        ("fills until", or_dash(server.filling.map(filling))),
         ("health", health(server.health)),
         ("since", or_dash(server.health_since)),
         ("last failure", or_dash(server.health_detail)),
@@ -100,6 +101,10 @@ pub(super) fn server(body: &[u8]) -> Shown {
         ("expected", or_dash(server.load.forecast.map(expected_share))),
         ("takes load", server.load.refusal.map_or("yes".to_owned(), |why| format!("no: {why}"))),
     ]))
+}
+
+fn filling(of: FillingState) -> String {
+    format!("{}; to {} of what others are filled to now", of.until, percent(of.part_max))
 }
 
 /// `redirector server drain` and its like.

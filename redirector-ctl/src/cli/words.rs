@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::api::load::Load;
-use crate::api::wire::{AdminState, Health, Policy, PolicyBody, PolicyKind};
+use crate::api::wire::{Health, Policy, PolicyBody, PolicyKind, Standing};
 
 /// A word of the API: what its JSON calls a value.
 pub(super) fn word(value: &impl Serialize) -> String {
@@ -13,8 +13,8 @@ pub(super) fn word(value: &impl Serialize) -> String {
     }
 }
 
-/// A server's administrative state.
-pub(super) fn state(state: AdminState) -> String {
+/// A server's state.
+pub(super) fn state(state: Standing) -> String {
     word(&state)
 }
 

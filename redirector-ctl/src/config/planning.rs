@@ -13,6 +13,8 @@ use crate::core::outlook::OutlookRules;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+/// Five plans, of those that are made where nothing else is said.
+const FILL_MS: u64 = 5 * MINUTE_MS;
 const MODES: [(&str, PlanMode); 3] = [
     ("off", PlanMode::Off),
     ("recommend", PlanMode::Recommend),
@@ -55,6 +57,8 @@ pub struct PlanConfig {
     pub stop_pct: u32,
     /// How long a device rests after a move, in ms.
     pub rest_ms: u64,
+    /// How long a server that is new or has returned takes load gradually, in ms; 0 for not at all.
+    pub fill_ms: u64,
     /// Time over which a gain counts, in ms.
     pub payback_ms: u64,
     /// How many times its cost a move must gain.
@@ -151,6 +155,7 @@ pub(super) fn plan(mut section: Section<'_>, report: &mut Report<'_>) -> PlanCon
         trigger_hits: section.number("trigger_hits", 1..=32, report).unwrap_or(1),
         stop_pct: section.number("stop_pct", 0..=1000, report).unwrap_or(10),
         rest_ms: section.number("rest_ms", 0..=30 * DAY_MS, report).unwrap_or(HOUR_MS),
+        fill_ms: section.number("fill_ms", 0..=DAY_MS, report).unwrap_or(FILL_MS),
         payback_ms: section.number("payback_ms", 1000..=DAY_MS, report).unwrap_or(300_000),
         gain_per_cost: section.number("gain_per_cost", 0..=1000, report).unwrap_or(3),
         churn_pct: section.number("churn_pct", 0..=100, report).unwrap_or(1),

@@ -52,7 +52,7 @@ impl Spec {
             }
             Change::RemoveServer { name } => servers::remove(self, name, problems),
             Change::SetServerState { name, state } => {
-                servers::set_state(self, name, *state, problems);
+                servers::set_state(self, (name, *state), ctx, problems);
             }
             Change::PutDevice { name, device } => {
                 check::judge_from_outside(device, problems);
@@ -68,7 +68,8 @@ impl Spec {
             Change::MoveClient(wish) => clients::move_(self, wish, ctx, problems),
             Change::ForgetClients { clients } => clients::forget(self, clients),
             Change::EndLives { servers } => lives::end(self, servers, problems),
-            Change::BeginLives { servers } => lives::begin(self, servers, problems),
+            Change::BeginLives { servers } => lives::begin(self, servers, ctx, problems),
+            Change::EndFillings { servers } => lives::end_fillings(self, servers, problems),
             Change::EndDrains { drains } => lives::end_drains(self, drains, problems),
             Change::SetBackups { backups } => moves::set_backups(self, backups, problems),
         }

@@ -82,6 +82,11 @@ pub enum Change {
         /// Their names.
         servers: Vec<Name>,
     },
+    /// Planner: these servers have filled.
+    EndFillings {
+        /// Their names.
+        servers: Vec<Name>,
+    },
     /// Planner: the oldest drains of these devices are over; how many of each.
     EndDrains {
         /// Device name -> number of drains to end, oldest first.
@@ -180,8 +185,8 @@ pub struct Context<'a> {
 /// Entries for service addresses of a device, on average, for which the tables have room.
 pub const SERVICES_PER_DEVICE: u32 = 4;
 
-/// How many servers and devices there may be, and which addresses of our own there are to send
-/// from.
+/// What the configuration fixes for all changes: how many servers and devices there may be, which
+/// addresses of our own there are to send from, and how long servers fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecLimits {
     /// Devices at most; their ids are 0 to `devices_max` - 1.
@@ -192,6 +197,8 @@ pub struct SpecLimits {
     pub locals: FamilySet,
     /// Families of the addresses from which tunnels send.
     pub tunnel_sources: FamilySet,
+    /// How long a server that begins a life takes load gradually, in ms; 0 for not at all.
+    pub fill_ms: u64,
 }
 
 impl SpecLimits {
@@ -276,6 +283,7 @@ impl fmt::Display for Change {
             }
             Self::EndLives { servers } => write!(f, "end lives {}", servers.join(", ")),
             Self::BeginLives { servers } => write!(f, "begin lives {}", servers.join(", ")),
+            Self::EndFillings { servers } => write!(f, "end fillings {}", servers.join(", ")),
             Self::EndDrains { drains } => {
                 let parts: Vec<_> = drains.iter().map(|(d, len)| format!("{d} {len}")).collect();
                 write!(f, "end drains {}", parts.join(", "))

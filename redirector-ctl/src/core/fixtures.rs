@@ -17,6 +17,7 @@ pub(crate) const LIMITS: SpecLimits = SpecLimits {
     servers_max: 16,
     locals: FamilySet::BOTH,
     tunnel_sources: FamilySet::BOTH,
+    fill_ms: 0,
 };
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 

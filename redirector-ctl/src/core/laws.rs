@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use redirector_common::wire::{MARK_ORIGIN, MARK_SERVICE};
 
-use super::change::{Change, DeviceSpec, Move};
-use super::fixtures::{self, LIMITS, at, ip, set_path};
+use super::change::{Change, Context, DeviceSpec, Move, SpecLimits};
+use super::fitness::obstacle;
+use super::fixtures::{self, LIMITS, ip, set_path};
 use super::health::{Health, Silence};
 use super::image::{Image, Imager, diff};
 use super::observed::{Census, Observed};
 use super::op::{NextHop, Op, ServerState, protocol_name};
 use super::paths::Paths;
-use super::plan::plan;
+use super::plan::{Plan, plan};
 use super::seed::Seed;
-use super::spec::{AdminState, Cause, Drain, FlowPolicy, LoadSources, Name, Spec, Tracking};
+use super::spec::{
+    AdminState, Cause, Drain, FlowPolicy, LoadSources, Name, Server, Spec, Tracking,
+};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -118,6 +121,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What changes are judged against: servers fill for a while.
+fn at(now_ms: u64, observed: &Observed) -> Context<'_> {
+    let ctx = fixtures::at(now_ms, observed);
+    Context { limits: SpecLimits { fill_ms: 3000, ..ctx.limits }, ..ctx }
+}
+
 /// A run in progress: intent, measurement and tables.
 #[derive(Default)]
 struct World {
@@ -199,7 +208,27 @@ impl World {
         assert_eq!(carried_out, made.spec, "a plan's decisions lead to its spec");
         let again = plan(&made.spec, &ctx);
         assert!(again.decisions.is_empty(), "planning again gives nothing:\n{made}\n{again}");
+        self.check_spared(&made);
         self.spec = made.spec;
+    }
+
+    /// A server that fills inherits only where no other may, and fills until its time is over.
+    fn check_spared(&self, made: &Plan) {
+        let servers = &made.spec.servers;
+        let over = |server: &Server| server.filling.is_some_and(|of| of.until_ms <= self.now_ms);
+        assert!(!servers.values().any(over), "who has filled is active:\n{made}");
+        assert!(!servers.values().any(|server| server.is_out() && server.is_filling()));
+        let fills = |name: &Name| servers[name].is_filling();
+        let spared = |name: &Name, device: &Name| {
+            let fit = obstacle(&made.spec, &self.observed, name, device).is_none();
+            fit && !fills(name)
+        };
+        for (name, device) in made.spec.devices.iter().filter(|_| made.held_back.is_none()) {
+            let Some(backup) = &device.association.backup else { continue };
+            let others = device.servers.iter().filter(|of| **of != device.association.server);
+            let has_other = others.into_iter().any(|of| spared(of, name));
+            assert!(!fills(backup) || !has_other, "{name} could have another backup:\n{made}");
+        }
     }
 
     /// Brings the tables in line, and checks every single write.

@@ -1,13 +1,14 @@
 //! Decisions: what to change, and why, from intent and measurement. Pure and deterministic, and
 //! readable before it is carried out.
 //!
-//! The passes see what the earlier ones decided: ends and beginnings of servers' lives, devices
-//! that must leave their server, drains that are over, backups. Planning again on the result gives
-//! nothing.
+//! The passes see what the earlier ones decided: ends and beginnings of servers' lives, servers
+//! that have filled, devices that must leave their server, drains that are over, backups. Planning
+//! again on the result gives nothing.
 
 mod backups;
 mod drains;
 mod fail_back;
+mod filling;
 mod leave;
 mod lives;
 
@@ -73,6 +74,7 @@ pub fn plan(spec: &Spec, ctx: &Context<'_>) -> Plan {
         },
     };
     lives::pass(&mut planner);
+    filling::pass(&mut planner);
     leave::pass(&mut planner);
     fail_back::pass(&mut planner);
     drains::pass(&mut planner);

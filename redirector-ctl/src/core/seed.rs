@@ -156,6 +156,10 @@ impl Seed {
             }
             problems.under(&format!("server[{n}]"), part);
         }
+        if earlier.servers.is_empty() {
+            // All of them begin together, so that none of them is to be spared for the others.
+            spec.servers.values_mut().for_each(|server| server.filling = None);
+        }
     }
 
     fn put_devices(

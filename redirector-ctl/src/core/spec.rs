@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use super::check::{Check, CheckPace};
+pub use super::filling::{Filling, Standing};
 pub use super::load::source::{LoadSources, MetricsUrl};
 pub use super::ports::PortRange;
 pub use super::service::{Affinity, Forwarding, Protocol, Tracking};
@@ -74,6 +75,10 @@ pub struct Server {
     /// Kept here so that a daemon that starts anew does not take a dead server for a living one.
     #[serde(default)]
     pub life_over: bool,
+    /// While it takes load gradually, from the beginning of its life on. Kept here so that a daemon
+    /// that starts anew goes on with it, and with nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filling: Option<Filling>,
     /// Where figures about its load come from.
     #[serde(default)]
     pub load: LoadSources,
@@ -104,9 +109,6 @@ pub enum AdminState {
 }
 
 impl AdminState {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Draining, Self::Inactive];
-
     /// The word for it in texts, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -19,6 +19,38 @@ pub(super) struct Done<'a> {
 
 /// Records the events of a change; says their ids.
 pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
+    let mut ids = tell_change(events, done);
+    ids.extend(tell_fillings(events, done));
+    ids
+}
+
+/// Who takes load gradually from now on, and who has filled.
+fn tell_fillings(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
+    let mut ids = Vec::new();
+    let is_about_servers = matches!(
+        done.change,
+        Change::PutServer { .. }
+            | Change::SetServerState { .. }
+            | Change::BeginLives { .. }
+            | Change::EndFillings { .. }
+    );
+    for (name, server) in done.after.servers.iter().filter(|_| is_about_servers) {
+        let before = done.before.servers.get(name).and_then(|was| was.filling);
+        let text = match server.filling {
+            now if now == before || server.is_out() => continue,
+            Some(of) => {
+                let whole = span(of.until_ms.saturating_sub(of.since_ms));
+                format!("server {name} is filling: it takes load gradually for {whole}")
+            }
+            None => format!("server {name} has filled: it takes as much as any other"),
+        };
+        let about = About::server(name);
+        ids.push(events.record(done.now_ms, EventKind::ServerFilling, about, text));
+    }
+    ids
+}
+
+fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
     let at = done.now_ms;
     match done.change {
         // Backups change often and nothing follows from it for anybody until a server dies.
@@ -54,8 +86,8 @@ pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
             let text = format!("client {client} of device {device}: its new flows go to {server}");
             vec![events.record(at, EventKind::Move, about, text)]
         }
-        // The client has gone by itself.
-        Change::ForgetClients { .. } => {
+        // The servers that it is about tell of the one, and a client has gone by itself.
+        Change::EndFillings { .. } | Change::ForgetClients { .. } => {
             tracing::debug!("{}", done.change);
             Vec::new()
         }

@@ -140,6 +140,8 @@ pub enum EventKind {
     ServerDead,
     /// A server, or a server for one device, is healthy.
     ServerHealthy,
+    /// A server takes load gradually from now on, or has filled.
+    ServerFilling,
     /// The daemon holds its decisions back, or no longer does.
     Frozen,
     /// The way to a server changed.
@@ -156,7 +158,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Started,
         Self::Change,
         Self::Move,
@@ -165,6 +167,7 @@ impl EventKind {
         Self::ServerSuspect,
         Self::ServerDead,
         Self::ServerHealthy,
+        Self::ServerFilling,
         Self::Frozen,
         Self::Neighbour,
         Self::Link,
@@ -185,6 +188,7 @@ impl EventKind {
             Self::ServerSuspect => "server_suspect",
             Self::ServerDead => "server_dead",
             Self::ServerHealthy => "server_healthy",
+            Self::ServerFilling => "server_filling",
             Self::Frozen => "frozen",
             Self::Neighbour => "neighbour",
             Self::Link => "link",

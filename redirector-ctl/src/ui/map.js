@@ -18,6 +18,7 @@ export function glyph(kind, x = 0, y = 0) {
     healthy: "M6 1a5 5 0 1 0 .01 0z",
     suspect: "M6 1 11 11H1z",
     dead: "M1 3 3 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3z",
+    filling: "M1 11V8h3V5h3V2h4v9z",
     draining: "M1 2h10L6 11z",
     inactive: "M1.5 1.5h9v9h-9z",
     unknown: "M6 1a5 5 0 1 0 .01 0zM6 3.5a2.5 2.5 0 1 1-.01 0z",
@@ -78,7 +79,7 @@ export function drawMap(place, legend, { known, devices }) {
     ),
   );
   const unseen = known.servers.length - servers.length;
-  const kinds = ["healthy", "suspect", "dead", "draining", "inactive", "unknown"];
+  const kinds = ["healthy", "filling", "suspect", "dead", "draining", "inactive", "unknown"];
   show(
     legend,
     kinds.map((kind) => el("span", { class: "key" }, mark(kind), ` ${kind}`)),

@@ -5,8 +5,14 @@ export function stateOf(server) {
   const { state, health } = server;
   const kind =
     health === "dead" || health === "suspect" ? health : state !== "active" ? state : health;
-  return { kind, words: state === "active" ? health : `${health}, ${state}` };
+  return { kind, words: state === "active" ? health : `${health}, ${state}${fillOf(server)}` };
 }
+
+/** Of a server that fills: its part of what others are filled to now. */
+const fillOf = ({ filling }) => (filling ? ` ${Math.round(filling.part_max * 100)} %` : "");
+
+/** Whether a server may take devices, as far as its state goes. */
+export const takesDevices = ({ state }) => state === "active" || state === "filling";
 
 /** A device's health on a server that may serve it. */
 export const pathOf = (server, device) => server?.paths?.[device.name] ?? server?.health;

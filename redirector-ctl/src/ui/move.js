@@ -4,7 +4,7 @@ import { byId, clock, el, many, show, span } from "./dom.js";
 import { ask, known, refresh } from "./feed.js";
 import { refusal } from "./login.js";
 import { loadWords, mark } from "./map.js";
-import { fate, pathOf, stateOf } from "./model.js";
+import { fate, pathOf, stateOf, takesDevices } from "./model.js";
 
 const dialog = byId("dialog");
 let open = null;
@@ -123,7 +123,7 @@ function movePreview(name) {
     drained > 0 && el("li", null, `${many(drained, "flow")} of earlier moves go on draining.`),
     path !== "healthy" && el("li", { class: "warning" },
       `${server} is ${path} for ${name}: clients may find nobody there.`),
-    target && target.state !== "active" && el("li", { class: "warning" },
+    target && !takesDevices(target) && el("li", { class: "warning" },
       `${server} is ${target.state}: the daemon may refuse.`));
 }
 

@@ -63,6 +63,7 @@ fn server(shape: Shape, n: usize) -> Server {
             true => Eligibility::Refuses("its cpu was read 40 s ago".to_owned()),
             false => Eligibility::Eligible,
         },
+        part: 1.0,
         measured: None,
     }
 }

@@ -249,6 +249,7 @@ fn problem(devices_len: usize, servers_len: usize) -> Problem {
         name: format!("s{id}"),
         capacity: Vector::new(&[1.0]),
         eligibility: Eligibility::Eligible,
+        part: 1.0,
         measured: None,
     };
     let device = |id: usize| Device {

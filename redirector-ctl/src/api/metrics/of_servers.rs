@@ -6,7 +6,7 @@ use super::Page;
 use super::family::flag;
 use crate::api::flows::Flows;
 use crate::core::health::Health;
-use crate::core::spec::{AdminState, Server};
+use crate::core::spec::{Server, Standing};
 use crate::daemon::Snapshot;
 
 /// Adds them.
@@ -77,12 +77,13 @@ fn checks(page: &mut Page, snapshot: &Snapshot) {
 }
 
 fn state(page: &mut Page, snapshot: &Snapshot) {
-    let help = "What is wanted of it: 1 for the state that holds.";
+    let help = "What is wanted of it, but filling for active while it takes load gradually: 1 for \
+                the state that holds.";
     let mut family = page.gauge("redirector_server_state", help);
     for (name, server) in &snapshot.spec.servers {
-        for state in AdminState::ALL {
+        for state in Standing::ALL {
             let labels = [("server", name.as_str()), ("state", state.name())];
-            family.add(&labels, flag(state == server.state));
+            family.add(&labels, flag(state == server.standing()));
         }
     }
     drop(family);

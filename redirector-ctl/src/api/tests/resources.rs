@@ -61,7 +61,8 @@ async fn a_server_is_created_replaced_and_removed() {
     let lab = Lab::new();
     let created = lab.put("/v1/servers/s4", json!({"address": "10.0.2.14"})).await;
     assert_eq!(created.status, StatusCode::CREATED);
-    assert_eq!(created.json()["state"], "active");
+    assert_eq!(created.json()["state"], "filling", "it is new");
+    assert_eq!(created.json()["filling"]["part_max"], 0.0);
     let drained = lab.patch("/v1/servers/s4", json!({"state": "draining"})).await;
     assert_eq!(drained.json()["state"], "draining");
     let replaced = lab.put("/v1/servers/s4", json!({"address": "10.0.2.15"})).await;

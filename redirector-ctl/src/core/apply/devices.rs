@@ -145,12 +145,14 @@ fn device(wish: &DeviceSpec, id: u32, association: Association) -> Device {
     }
 }
 
-/// The first server that is fit; failing that the first with nothing firm against it; failing that
-/// the first.
+/// The first server that is fit and does not fill; failing that the first fit one; failing that the
+/// first with nothing firm against it; failing that the first.
 fn choose(spec: &Spec, put: &DevicePut<'_>, ctx: &Context<'_>) -> Name {
     let servers = &put.device.servers;
     let against = |server: &&Name| obstacle(spec, ctx.observed, server, put.name);
-    let fit = servers.iter().find(|server| against(server).is_none());
+    let is_filling = |server: &Name| spec.servers.get(server).is_some_and(|s| s.is_filling());
+    let fit = servers.iter().filter(|server| against(server).is_none());
+    let fit = fit.min_by_key(|server| is_filling(server));
     let soft = || servers.iter().find(|server| against(server).is_none_or(|o| !o.is_firm()));
     fit.or_else(soft).or_else(|| servers.first()).cloned().unwrap_or_default()
 }

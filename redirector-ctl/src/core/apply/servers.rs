@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::change::Context;
-use super::super::spec::{AdminState, Device, LoadSources, Name, Server, Spec};
+use super::super::spec::{AdminState, Device, Filling, LoadSources, Name, Server, Spec};
 use super::super::validate::{self, Problems};
 use super::service;
 
@@ -63,12 +63,13 @@ pub(in crate::core) fn put(
         state: was.as_ref().map_or(put.state, |was| was.state),
         incarnation: was.as_ref().map_or(0, |was| was.incarnation),
         life_over: was.as_ref().is_some_and(|was| was.life_over),
+        filling: was.as_ref().and_then(|was| was.filling),
         load: put.load.clone(),
     };
     if was.is_none_or(|was| was.id != id || was.address != put.address) {
-        begin_life(spec, &mut server);
+        begin_life(spec, &mut server, ctx);
     }
-    set(spec, &mut server, put.state);
+    set(spec, &mut server, put.state, ctx);
     spec.servers.insert(put.name.clone(), server);
 }
 
@@ -95,30 +96,41 @@ fn drains_on(device: &Device, server: &Name) -> bool {
 }
 
 /// Sets what the operator wants of a server.
-pub(super) fn set_state(spec: &mut Spec, name: &Name, state: AdminState, problems: &mut Problems) {
+pub(super) fn set_state(
+    spec: &mut Spec,
+    (name, state): (&Name, AdminState),
+    ctx: &Context<'_>,
+    problems: &mut Problems,
+) {
     let Some(mut server) = spec.servers.remove(name) else {
         unknown(name, problems);
         return;
     };
-    set(spec, &mut server, state);
+    set(spec, &mut server, state, ctx);
     spec.servers.insert(name.clone(), server);
 }
 
 /// The flows of a server that was out were reset, so that it begins a new life when it serves
 /// again.
-fn set(spec: &mut Spec, server: &mut Server, state: AdminState) {
-    if server.state.is_out() && !state.is_out() && !server.life_over {
-        begin_life(spec, server);
+fn set(spec: &mut Spec, server: &mut Server, state: AdminState, ctx: &Context<'_>) {
+    let was_out = std::mem::replace(&mut server.state, state).is_out();
+    if was_out && !state.is_out() && !server.life_over {
+        begin_life(spec, server, ctx);
     }
-    server.state = state;
+    if server.is_out() {
+        server.filling = None;
+    }
 }
 
-/// The next life of the server, or the first of a new holder of its id.
-pub(super) fn begin_life(spec: &mut Spec, server: &mut Server) {
+/// The next life of the server, or the first of a new holder of its id. If it is to serve, it takes
+/// load gradually.
+pub(super) fn begin_life(spec: &mut Spec, server: &mut Server, ctx: &Context<'_>) {
     let last = spec.slots.incarnations.entry(server.id).or_default();
     *last = last.wrapping_add(1);
     server.incarnation = *last;
     server.life_over = false;
+    let filling = Filling::begin(ctx.now_ms, ctx.limits.fill_ms);
+    server.filling = filling.filter(|_| !server.is_out());
 }
 
 pub(super) fn unknown(name: &Name, problems: &mut Problems) {

@@ -1,5 +1,6 @@
 //! Every refusal, all problems at once, and what an accepted change keeps.
 
+mod filling;
 mod leaving;
 mod service;
 mod stateless;

@@ -1,5 +1,6 @@
 //! Constraints first: a device whose association breaks one goes to the coldest server that breaks
-//! none, whatever it costs; where there is none it stays, and the proposal says so.
+//! none, whatever it costs, and to one that fills only where nobody else may have it; where there
+//! is none it stays, and the proposal says so.
 
 use super::fleet::Fleet;
 use super::problem::{Allowed, DeviceAt, Eligibility, ServerAt};
@@ -39,13 +40,18 @@ fn choose(fleet: &Fleet<'_>, device: DeviceAt) -> Option<ServerAt> {
     let known = fleet.problem.device(device);
     let takes = |to: &ServerAt| fleet.takes(device, *to, 1.0);
     let share = |server: &ServerAt| fleet.line(*server).share();
+    let fills = |server: &ServerAt| fleet.line(*server).fills();
     let coldest = |servers: &[ServerAt]| {
-        servers.iter().copied().filter(takes).min_by(|a, b| share(a).total_cmp(&share(b)))
+        let fit = servers.iter().copied().filter(takes);
+        fit.min_by(|a, b| fills(a).cmp(&fills(b)).then(share(a).total_cmp(&share(b))))
     };
     match (known.pinned, &known.allowed) {
         (Some(pin), _) => coldest(&[pin]),
         (None, Allowed::Only(servers)) => coldest(servers),
-        (None, Allowed::All) => fleet.coldest().find(takes),
+        (None, Allowed::All) => {
+            let spared = fleet.coldest().find(|to| takes(to) && !fills(to));
+            spared.or_else(|| fleet.coldest().find(takes))
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Line {
     /// One over the capacity; 0 for resources that the problem does not have.
     pub(super) per_capacity: [f64; RESOURCES_MAX],
     pub(super) eligible: bool,
+    /// Up to which part of the limit of any other it may be filled.
+    pub(super) part: f64,
 }
 
 impl Line {
@@ -44,6 +46,11 @@ impl Line {
             line.load[resource] = load.max(0.0);
         }
         line
+    }
+
+    /// Whether it takes load gradually.
+    pub(super) fn fills(&self) -> bool {
+        self.part < 1.0
     }
 
     /// The share of one resource.
@@ -141,6 +148,11 @@ impl<'a> Fleet<'a> {
     /// What receivers may be filled to.
     pub(super) fn limit(&self) -> f64 {
         self.target().min(1.0)
+    }
+
+    /// The same for one of them, which may be filling.
+    pub(super) fn limit_of(&self, server: ServerAt) -> f64 {
+        self.limit() * self.line(server).part
     }
 
     pub(super) fn line(&self, server: ServerAt) -> &Line {

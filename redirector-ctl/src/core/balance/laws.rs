@@ -17,11 +17,13 @@ fn vector(most: f64) -> impl Strategy<Value = Vector> {
 
 fn server() -> impl Strategy<Value = Server> {
     let measured = proptest::option::weighted(0.2, vector(120.0));
-    (vector(100.0), eligibility(), measured).prop_map(|(capacity, eligibility, measured)| {
+    let part = prop_oneof![3 => Just(1.0), 1 => 0.0..1.0];
+    let given = (vector(100.0), eligibility(), part, measured);
+    given.prop_map(|(capacity, eligibility, part, measured)| {
         // From 50 to 150.
         let capacity: Vec<f64> = (0..RESOURCES_MAX).map(|r| 50.0 + capacity.get(r)).collect();
         let capacity = Vector::new(&capacity);
-        Server { id: 0, name: String::new(), capacity, eligibility, measured }
+        Server { id: 0, name: String::new(), capacity, eligibility, part, measured }
     })
 }
 
@@ -184,6 +186,26 @@ proptest! {
     }
 
     #[test]
+    fn a_server_that_fills_is_filled_to_its_part_and_no_further(problem in a_problem()) {
+        let (rules, calm) = (Rules::default(), Calm::default());
+        let mended = {
+            // What mends a constraint is no matter of load, and moves the limit of the others.
+            let mut proposal = propose(&problem, &rules, NOW_MS);
+            proposal.moves.retain(|one| matches!(one.reason, Reason::Breach(_)));
+            after(&problem, &proposal)
+        };
+        let fleet = Fleet::new(&problem, Fit { rules: &rules, calm: &calm, now_ms: NOW_MS });
+        let proposal = propose(&problem, &rules, NOW_MS);
+        let (before, after) = (shares(&mended), shares(&after(&problem, &proposal)));
+        for (server, (before, after)) in fleet.servers().zip(before.into_iter().zip(after)) {
+            let part = problem.server(server).part;
+            let limit = fleet.limit() * part;
+            prop_assert!(part >= 1.0 || after <= before.max(limit) + DUST, "{server:?}: {before} \
+                {after} {limit} {}", proposal.text(&problem));
+        }
+    }
+
+    #[test]
     fn devices_that_rest_or_are_pinned_move_only_to_mend(problem in a_problem()) {
         let proposal = propose(&problem, &Rules::default(), NOW_MS);
         for one in proposal.moves.iter().filter(|one| !matches!(one.reason, Reason::Breach(_))) {
@@ -240,6 +262,7 @@ proptest! {
             prop_assert_ne!(backup, device.server);
             prop_assert!(device.allowed.has(backup));
             prop_assert_eq!(&problem.server(backup).eligibility, &Eligibility::Eligible);
+            prop_assert!(problem.server(backup).part >= 1.0, "who fills does not inherit");
         }
     }
 }

@@ -84,6 +84,9 @@ pub struct Server {
     pub capacity: Vector,
     /// Whether it may take more.
     pub eligibility: Eligibility,
+    /// Up to which part of what any other would be filled to it may be filled: 1, but less while it
+    /// fills.
+    pub part: f64,
     /// Its load as last measured. What its devices do not explain of it is taken to stay with the
     /// server. None when nothing but its devices loads it.
     pub measured: Option<Vector>,

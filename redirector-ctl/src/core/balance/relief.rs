@@ -61,8 +61,13 @@ fn choose(
     let demand = |device: DeviceAt| fleet.demand(device).get(resource);
     let need = -fleet.line(from).room(resource, fleet.target());
     let enough = devices.partition_point(|device| demand(*device) < need);
-    let limit = fleet.limit();
-    for to in fleet.coldest().filter(|to| *to != from).take(COLD_MAX) {
+    // Who fills and has its part would keep warmer ones, which have room, from being looked at.
+    let is_full = |to: &ServerAt| {
+        let line = fleet.line(*to);
+        line.fills() && line.share() >= fleet.limit_of(*to)
+    };
+    for to in fleet.coldest().filter(|to| *to != from && !is_full(to)).take(COLD_MAX) {
+        let limit = fleet.limit_of(to);
         let room = fleet.line(to).room(resource, limit);
         let fits = devices.partition_point(|device| demand(*device) <= room);
         let smallest = (enough..fits).take(DEVICES_MAX);
@@ -81,7 +86,7 @@ fn choose(
 fn coldest_allowed(fleet: &Fleet<'_>, device: DeviceAt) -> Option<ServerAt> {
     let Allowed::Only(servers) = &fleet.problem.device(device).allowed else { return None };
     let from = fleet.at(device);
-    let takes = |to: &ServerAt| *to != from && fleet.takes(device, *to, fleet.limit());
+    let takes = |to: &ServerAt| *to != from && fleet.takes(device, *to, fleet.limit_of(*to));
     let share = |server: &ServerAt| fleet.line(*server).share();
     servers.iter().copied().filter(takes).min_by(|a, b| share(a).total_cmp(&share(b)))
 }

@@ -76,7 +76,8 @@ impl Scan {
             let mut per_capacity = server.capacity.capacities().map(|capacity| 1.0 / capacity);
             let unused = per_capacity.iter_mut().skip(problem.resources.len());
             unused.for_each(|unused| *unused = 0.0);
-            Line { load, per_capacity, eligible: server.eligibility == Eligibility::Eligible }
+            let eligible = server.eligibility == Eligibility::Eligible;
+            Line { load, per_capacity, eligible, part: server.part.clamp(0.0, 1.0) }
         };
         problem.servers.iter().enumerate().map(line).collect()
     }

@@ -106,6 +106,9 @@ fn spread_one(fleet: &Fleet<'_>, dead: ServerAt, backups: &mut [Option<ServerAt>
 }
 
 /// A pin says where a device is while its server lives; it does not forbid to survive elsewhere.
+/// Whoever fills inherits only where nobody else may, which is not decided by load.
 fn may_inherit(fleet: &Fleet<'_>, device: DeviceAt, to: ServerAt) -> bool {
-    to != fleet.at(device) && fleet.line(to).eligible && fleet.may_but_for_pin(device, to, None)
+    let line = fleet.line(to);
+    let takes_over = line.eligible && !line.fills();
+    to != fleet.at(device) && takes_over && fleet.may_but_for_pin(device, to, None)
 }

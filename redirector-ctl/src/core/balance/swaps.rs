@@ -109,10 +109,13 @@ pub(super) fn is_possible(
     let (more, less) = (demand(device), back.map(demand).unwrap_or_default());
     let (was, there) = (fleet.line(from).share(), fleet.line(to));
     let (after_here, after_there) = (fleet.line(from).with(less, more), there.with(more, less));
-    let is_filled = after_there.share() > there.share() && after_there.share() > 1.0;
+    let is_more = after_there.share() > there.share();
+    let is_filled = is_more && after_there.share() > 1.0;
+    let is_too_soon = is_more && there.fills() && after_there.share() > fleet.limit_of(to);
     after_here.share() < was
         && (after_there.share() < was || after_there.share() <= fleet.limit())
         && !is_filled
+        && !is_too_soon
         && there.eligible
         && fleet.may(device, to, back)
         && back.is_none_or(|back| {

@@ -17,6 +17,7 @@ fn servers(len: u16) -> Vec<Server> {
         name: format!("s{}", id + 1),
         capacity: Vector::new(&[100.0; RESOURCES_MAX]),
         eligibility: Eligibility::Eligible,
+        part: 1.0,
         measured: None,
     };
     (0..len).map(server).collect()
@@ -151,6 +152,29 @@ fn what_cannot_be_honoured_is_reported_with_what_stands_in_the_way() {
     problem.servers[2].eligibility = Eligibility::Refuses("draining".to_owned());
     problem.devices[0].allowed = Allowed::Only(vec![ServerAt(1), ServerAt(2)]);
     proposes("impossible", &problem);
+}
+
+#[test]
+fn a_filling_server_is_given_its_part_and_the_others_keep_the_rest() {
+    let mut problem = problem(&[&[10.0; 8], &[]]);
+    let given = |problem: &Problem| propose(problem, &Rules::default(), 0).moves.len();
+    assert_eq!(given(&problem), 4, "as much as anybody");
+    // Others are filled to 42 %: the even load and a little more.
+    for (part, moves_len) in [(0.0, 0), (0.2, 0), (0.25, 1), (0.5, 2), (0.99, 4)] {
+        problem.servers[1].part = part;
+        assert_eq!(given(&problem), moves_len, "{part}");
+    }
+}
+
+#[test]
+fn a_crowd_of_filling_servers_hides_no_other_with_room() {
+    let mut problem = problem(&[&[10.0; 9], &[10.0]]);
+    problem.servers.extend(servers(14).split_off(2));
+    problem.servers[2..].iter_mut().for_each(|server| server.part = 0.0);
+    problem.devices[9].allowed = Allowed::Only(vec![ServerAt(1)]);
+    let proposal = propose(&problem, &Rules { stop: 2.0, ..Rules::default() }, 0);
+    assert!(proposal.moves.iter().all(|one| one.to == ServerAt(1)), "{}", proposal.text(&problem));
+    assert!(!proposal.moves.is_empty());
 }
 
 #[test]

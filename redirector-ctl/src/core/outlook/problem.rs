@@ -109,6 +109,7 @@ impl Moment<'_> {
             name: name.clone(),
             capacity: Vector::new(&[1.0; RESOURCES_MAX]),
             eligibility: self.eligibility(name, server, known),
+            part: server.filling.map_or(1.0, |filling| filling.part(self.now_ms)),
             measured: measured.map(|known| Vector::new(&figures(known, signals))),
         }
     }

@@ -5,6 +5,7 @@ use super::super::fixtures::*;
 use super::super::load::agent::AgentLine;
 use super::super::load::source::LoadSources;
 use super::super::observed::Observed;
+use super::super::spec::Filling;
 use super::problem::{Moment, Residence};
 use super::*;
 
@@ -104,6 +105,20 @@ fn an_idle_device_needs_next_to_nothing_and_an_unknown_one_what_others_need() {
     let unknown = Outlook { devices: BTreeMap::new(), ..outlook };
     let guessed = problem(&spec, &unknown, &Residence::new(), &all_well(&spec));
     assert_eq!(demands(&guessed), [0.01, 0.01, 0.01]);
+}
+
+#[test]
+fn a_server_that_fills_is_given_the_part_that_its_time_has_come_to() {
+    let mut spec = fleet();
+    let outlook = after(&spec, [3000, 1000, 1000], ["20%", "100%", "80%"]);
+    if let Some(s2) = spec.servers.get_mut("s2") {
+        let now_ms = 20 * SECOND_MS;
+        s2.filling = Some(Filling { since_ms: now_ms - SECOND_MS, until_ms: now_ms + SECOND_MS });
+    }
+    let problem = problem(&spec, &outlook, &Residence::new(), &all_well(&spec));
+    let parts: Vec<f64> = problem.servers.iter().map(|server| server.part).collect();
+    assert_eq!(parts, [1.0, 0.5, 1.0]);
+    assert_eq!(problem.refusals(), []);
 }
 
 #[test]

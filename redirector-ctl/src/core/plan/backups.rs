@@ -1,11 +1,12 @@
 //! Pass 4: every device's backup is a fit server other than its own, spread so that the death of
-//! one server adds little to each survivor.
+//! one server adds little to each survivor. A filling server is one only where no other may be.
 
 use std::collections::BTreeMap;
 
 use super::super::change::Change;
 use super::super::fitness::obstacle;
 use super::super::spec::{Device, Name, Spec};
+use super::filling::is_filling;
 use super::{Planner, leave};
 
 pub(super) fn pass(planner: &mut Planner<'_>) {
@@ -37,16 +38,31 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
 /// The present backup is good enough: a better one is not worth a change.
 fn stands(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> bool {
     let Some(backup) = &device.association.backup else { return false };
-    obstacle(spec, planner.ctx.observed, backup, name).is_none_or(|found| !found.is_firm())
+    let found = obstacle(spec, planner.ctx.observed, backup, name);
+    let is_spared = |other: &Name| !is_filling(planner, other);
+    let mut fit = fit(planner, spec, name, device);
+    found.is_none_or(|found| !found.is_firm()) && (is_spared(backup) || !fit.any(is_spared))
+}
+
+/// Servers that may be the device's backup.
+fn fit<'s>(
+    planner: &Planner<'_>,
+    spec: &Spec,
+    name: &Name,
+    device: &'s Device,
+) -> impl Iterator<Item = &'s Name> {
+    let now = &device.association.server;
+    let fit = move |server: &&Name| {
+        *server != now && obstacle(spec, planner.ctx.observed, server, name).is_none()
+    };
+    device.servers.iter().filter(fit)
 }
 
 fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread<'_>) -> Option<Name> {
     let device = spec.devices.get(name)?;
     let now = &device.association.server;
-    let fit = |server: &&Name| {
-        *server != now && obstacle(spec, planner.ctx.observed, server, name).is_none()
-    };
-    device.servers.iter().filter(fit).min_by_key(|server| spread.cost(now, server)).cloned()
+    let cost = |server: &&Name| (is_filling(planner, server), spread.cost(now, server));
+    fit(planner, spec, name, device).min_by_key(cost).cloned()
 }
 
 /// How many devices each server would get from each other.

@@ -1,5 +1,5 @@
 //! Devices that failed over go back to the server that they prefer, where they are told to. One at
-//! a time: a server that has just come back fills gradually.
+//! a time, and while that server fills no more than its part of those that prefer it.
 
 use super::super::change::{Change, Move};
 use super::super::fitness::obstacle;
@@ -44,12 +44,17 @@ fn due(planner: &Planner<'_>, name: &Name) -> Option<(Name, u64)> {
     }
     let healthy_since_ms = observed.paths.get(server)?.get(name)?.since_ms;
     let steady_at_ms = healthy_since_ms.saturating_add(after_ms);
-    Some((server.clone(), steady_at_ms.max(filled_at_ms(spec, server))))
+    Some((server.clone(), steady_at_ms.max(room_at_ms(spec, server))))
 }
 
 /// When the server may take the next device.
-fn filled_at_ms(spec: &Spec, server: &Name) -> u64 {
+fn room_at_ms(spec: &Spec, server: &Name) -> u64 {
     let on_it = |device: &&Device| device.association.server == *server;
-    let last_ms = spec.devices.values().filter(on_it).map(|d| d.association.changed_at_ms).max();
-    last_ms.map_or(0, |last_ms| last_ms.saturating_add(FILLS_EVERY_MS))
+    let prefers_it = |device: &&Device| device.servers.first() == Some(server);
+    let changes = spec.devices.values().filter(on_it).map(|d| d.association.changed_at_ms);
+    let (on_len, last_ms) = (changes.clone().count(), changes.max());
+    let rested_at_ms = last_ms.map_or(0, |last_ms| last_ms.saturating_add(FILLS_EVERY_MS));
+    let filling = spec.servers.get(server).and_then(|known| known.filling);
+    let len = spec.devices.values().filter(prefers_it).count();
+    filling.map_or(0, |filling| filling.room_at_ms(on_len + 1, len)).max(rested_at_ms)
 }

@@ -7,6 +7,7 @@ use super::super::change::{Change, Move};
 use super::super::fitness::obstacle;
 use super::super::spec::{AdminState, Cause, Device, Name, Spec};
 use super::Planner;
+use super::filling::is_filling;
 
 /// Why a device must leave its server.
 struct Reason {
@@ -86,7 +87,7 @@ fn reason(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> O
 }
 
 /// The backup, to which the packet path has sent new flows already; otherwise the fit server with
-/// the fewest devices, the preferred one of several.
+/// the fewest devices, the preferred one of several, and a filling one only if all are.
 fn target(
     planner: &Planner<'_>,
     spec: &Spec,
@@ -98,7 +99,9 @@ fn target(
         **server != device.association.server
             && obstacle(spec, planner.ctx.observed, server, name).is_none()
     };
-    let load = |server: &&Name| loads.get(*server).copied().unwrap_or_default();
+    let load = |server: &&Name| {
+        (is_filling(planner, server), loads.get(*server).copied().unwrap_or_default())
+    };
     let backup = device.association.backup.as_ref().filter(fit);
     backup.or_else(|| device.servers.iter().filter(fit).min_by_key(load)).cloned()
 }

@@ -5,16 +5,20 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::change::{Change, Move};
+use super::super::change::{Change, Context, Move, SpecLimits};
 use super::super::fixtures::*;
 use super::super::health::Health;
 use super::super::observed::{Census, Observed};
-use super::super::spec::{AdminState, Cause, FlowPolicy, Spec};
-use super::plan;
+use super::super::spec::{AdminState, Cause, FlowPolicy, Name, Spec, Standing};
+use super::{Plan, plan};
 
 /// The plan for this moment must read as in the file of that name.
 fn reads(name: &str, spec: &Spec, observed: &Observed, now_ms: u64) {
-    let text = plan(spec, &at(now_ms, observed)).to_string();
+    reads_plan(name, &plan(spec, &at(now_ms, observed)));
+}
+
+fn reads_plan(name: &str, plan: &Plan) {
+    let text = plan.to_string();
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("src/core/testdata/plans")
         .join(format!("{name}.txt"));
@@ -105,6 +109,75 @@ fn a_server_that_died_stays_out_for_its_time_unless_nobody_else_can_serve() {
         kill(&mut back, server, false, 2500);
     }
     reads("held_down_but_needed", &spec, &back, 2500);
+}
+
+/// As [`at`], where servers fill for ten seconds.
+fn filling_at(now_ms: u64, observed: &Observed) -> Context<'_> {
+    let ctx = at(now_ms, observed);
+    Context { limits: SpecLimits { fill_ms: 10_000, ..ctx.limits }, ..ctx }
+}
+
+/// At rest after s1 died and, at 5000, began a new life, in which it fills.
+fn returned() -> (Spec, Observed) {
+    let (spec, mut observed) = at_rest();
+    kill(&mut observed, "s1", false, 2000);
+    let spec = plan(&spec, &filling_at(2001, &observed)).spec;
+    let mut back = all_well(&spec);
+    for device in ["d1", "d2", "d3"] {
+        set_path(&mut back, "s1", device, Health::Healthy, 5000);
+    }
+    let made = plan(&spec, &filling_at(5000, &back));
+    assert_eq!(made.spec.servers["s1"].standing(), Standing::Filling);
+    (made.spec, back)
+}
+
+#[test]
+fn a_server_that_returned_fills_until_its_time_is_over() {
+    let (spec, observed) = returned();
+    let before = plan(&spec, &filling_at(14_999, &observed));
+    assert_eq!((before.decisions.len(), before.wake_at_ms), (0, Some(15_000)));
+    reads_plan("server_filled", &plan(&spec, &filling_at(15_000, &observed)));
+    let active = plan(&spec, &filling_at(15_000, &observed)).spec;
+    assert_eq!(active.servers["s1"].standing(), Standing::Active);
+}
+
+#[test]
+fn a_filling_server_inherits_only_what_no_other_server_may_have() {
+    let (spec, mut observed) = returned();
+    let backups = |spec: &Spec| -> Vec<Option<Name>> {
+        spec.devices.values().map(|device| device.association.backup.clone()).collect()
+    };
+    assert!(!backups(&spec).contains(&Some("s1".into())), "{:?}", backups(&spec));
+    kill(&mut observed, "s2", false, 6000);
+    let spec = plan(&spec, &filling_at(6000, &observed)).spec;
+    let on = |spec: &Spec, server: &str| {
+        spec.devices.values().filter(|device| device.association.server == server).count()
+    };
+    assert_eq!((on(&spec, "s1"), on(&spec, "s3")), (0, 3), "s3 may have them");
+    assert!(backups(&spec).iter().all(|backup| *backup == Some("s1".into())), "the last resort");
+    kill(&mut observed, "s3", false, 7000);
+    let spec = plan(&spec, &filling_at(7000, &observed)).spec;
+    assert_eq!((on(&spec, "s1"), spec.servers["s1"].standing()), (3, Standing::Filling));
+}
+
+#[test]
+fn devices_go_back_to_a_filling_server_no_faster_than_it_fills() {
+    let (mut spec, observed) = returned();
+    for device in spec.devices.values_mut() {
+        device.servers = names(&["s1", "s2", "s3"]);
+        (device.fail_back_after_ms, device.association.cause) = (Some(0), Cause::Failure);
+    }
+    let mut went_at_ms = Vec::new();
+    let mut now_ms = 5000;
+    while now_ms < 20_000 {
+        let made = plan(&spec, &filling_at(now_ms, &observed));
+        let wishes =
+            made.decisions.iter().filter(|one| matches!(one.change, Change::Associate { .. }));
+        went_at_ms.extend(wishes.map(|_| now_ms));
+        let Some(wake_at_ms) = made.wake_at_ms else { break };
+        (spec, now_ms) = (made.spec, wake_at_ms);
+    }
+    assert_eq!(went_at_ms, [8334, 11_667, 15_000], "a third of ten seconds each");
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn config(mode: PlanMode) -> PlanConfig {
         trigger_hits: 1,
         stop_pct: 10,
         rest_ms: 3_600_000,
+        fill_ms: 0,
         payback_ms: 300_000,
         gain_per_cost: 3,
         churn_pct: 1,

@@ -77,3 +77,62 @@ fn a_drain_keeps_open_flows_until_its_deadline_and_no_longer() -> Result<()> {
     assert!(range.contains(&after), "{after:?} after the move");
     Ok(())
 }
+
+/// What has been carried at most by what drains, on one line of the API's answer at `path`.
+fn carried(lab: &Lab, path: &str, pointer: &str) -> Result<u64> {
+    let api = lab.api()?;
+    wait::until("bytes of the drain to be counted", RESET_WITHIN, || {
+        let body: Value = api.get(path)?;
+        Ok(match body.pointer(pointer).and_then(Value::as_u64) {
+            Some(bytes) => Look::Done(bytes),
+            None => Look::NotYet(body.to_string()),
+        })
+    })
+}
+
+#[test]
+fn a_drain_tells_what_its_flows_carry_and_not_what_the_device_carries_elsewhere() -> Result<()> {
+    const DEVICE: &str = "/v1/associations/echo-a";
+    const BYTES: &str = "/drains/0/carried/bytes_max";
+    let lab = Lab::start(Plan::standard(1 << 20))?;
+    let flows = Flows::from(lab.client("c1")?)?;
+    move_under(&lab, &flows, json!({ "kind": "keep" }))?;
+    let address = lab.device("echo-a")?.service();
+    for _ in 0..9 {
+        ensure!(flows.open(address)?.server_name() == "s2");
+    }
+    let received = || -> Result<u64> {
+        let of = lab.connections("s1", "echo-a")?;
+        Ok(of.first().context("the first flow's connection")?.received_bytes)
+    };
+    let (first, got) = (carried(&lab, DEVICE, BYTES)?, received()?);
+    let total = || -> Result<u64> {
+        let device = lab.api()?.device("echo-a")?;
+        Ok(device.to_server.bytes + device.to_client.bytes)
+    };
+    let began = total()?;
+    let more = wait::until("the drain's flow to have sent 1000 bytes", RESET_WITHIN * 4, || {
+        let got = received()? - got;
+        // The counters are read once a second, the connection at once.
+        let more = carried(&lab, DEVICE, BYTES)? - first;
+        Ok(match got > 1000 && more > 1000 {
+            true => Look::Done(more),
+            false => Look::NotYet(format!("{got} payload, {more} carried")),
+        })
+    })?;
+    let all = total()? - began;
+    ensure!(more < all / 2, "{more} bytes on s1 of {all}: ten of eleven flows are elsewhere");
+    ensure!(carried(&lab, "/v1/servers/s1", "/draining/carried/bytes_max")? >= first + more);
+    let shown = lab.redirector.cli(&["device", "show", "echo-a"])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    ensure!(shown.contains("s1: 1 clients left, at most "), "{shown}");
+
+    flows.open(lab.device("echo-b")?.service())?;
+    let words = ["--wait", "device", "move", "echo-b", "--to", "s3", "--deadline-ms", "8000"];
+    let waited = lab.redirector.cli(&words)?;
+    let told = String::from_utf8_lossy(&waited.stderr).into_owned();
+    ensure!(waited.status.success(), "{waited:?}");
+    let line = "device echo-b: 1 flows of 1 clients drain on s2; at most ";
+    ensure!(told.contains(line), "{told}");
+    Ok(())
+}

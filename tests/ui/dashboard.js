@@ -123,6 +123,7 @@ const steps = {
   async drain() {
     await see("#drains tr", /disk.*s1 → s2/s);
     await see("#drains tr", "3 of 3 open");
+    await see("#drains tr", /of \d+ clients?; at most .* carried/);
     await see("#drains tr", /59 min .* left/);
     await page.locator("#map path.link.drain").waitFor({ state: "attached" });
     await shot("drain");

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::reply::Reply;
 use super::wire::{self, Policy, PolicyBody};
 use crate::core::change::{Change, Move};
+use crate::core::drained::DrainedBytes;
 use crate::core::spec::{Cause, Device};
 use crate::daemon::{Applied, Snapshot};
 
@@ -53,6 +54,30 @@ pub struct Drain {
     /// Clients that these flows are of; 0 until the flows have been counted.
     #[serde(default)]
     pub clients_len: u64,
+    /// What they have carried at most; null in the first moment, and for a device that was never
+    /// met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
+}
+
+/// A bound of what flows that drain have carried, both directions together, whole frames. Bytes are
+/// counted by device and by server, not by flow: it is what the device has carried since the drain
+/// began, or what its server has, whichever is less. So nothing passes any more where it stands
+/// still; and it is exact where the device has no other flows, or the server no other device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Carried {
+    /// At most so many bytes.
+    pub bytes_max: u64,
+    /// Since when; RFC 3339. That is when the drain began, less than `stats_interval_ms` earlier or
+    /// later; or when the daemon started.
+    #[schema(format = DateTime)]
+    pub since: String,
+}
+
+impl From<DrainedBytes> for Carried {
+    fn from(of: DrainedBytes) -> Self {
+        Self { bytes_max: of.bytes_max, since: wire::time(of.since_ms) }
+    }
 }
 
 /// A device and its association.
@@ -149,6 +174,7 @@ impl Association {
             deadline_at: drain.deadline_at_ms.map(wire::time),
             flows_len: flows.of_epoch(device.id, drain.epoch),
             clients_len: flows.clients_of_epoch(device.id, drain.epoch),
+            carried: flows.drained(device.id, drain.epoch).map(Carried::from),
         });
         Self {
             server: device.association.server.clone(),

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::associations::Carried;
 use super::caller::Asked;
 use super::extract::{Body, OnlyNew, Params, PathName};
-use super::flows::Flows;
+use super::flows::{DrainingOn, Flows};
 use super::load::Load;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -58,6 +59,9 @@ pub struct Server {
     pub devices_len: usize,
     /// Open flows on it.
     pub flows_len: u64,
+    /// What drains on it, of all devices together; null when nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Draining>,
     /// Packets sent to it.
     pub packets: u64,
     /// Bytes sent to it.
@@ -86,6 +90,19 @@ pub struct NextHop {
     pub mac: String,
     /// Name of the interface.
     pub interface: String,
+}
+
+/// What drains on a server, of all devices together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Draining {
+    /// Open flows of earlier associations.
+    pub flows_len: u64,
+    /// Clients that these flows are of; 0 until the flows have been counted.
+    pub clients_len: u64,
+    /// What they have carried at most: all that the server has carried since the first of these
+    /// drains began. Null in the first moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
 }
 
 /// How far a server has filled that takes load gradually.
@@ -268,6 +285,8 @@ struct View<'s> {
     detail: Detail,
     /// Server -> how many devices are reached through it.
     devices_len: BTreeMap<&'s str, usize>,
+    /// Server -> what drains there.
+    draining: BTreeMap<String, DrainingOn>,
 }
 
 /// How much of each server is shown.
@@ -285,7 +304,9 @@ impl<'s> View<'s> {
         for device in snapshot.spec.devices.values() {
             *devices_len.entry(&device.association.server).or_default() += 1;
         }
-        Self { snapshot, flows: Flows::of(snapshot), detail, devices_len }
+        let flows = Flows::of(snapshot);
+        let draining = flows.draining(snapshot);
+        Self { snapshot, flows, detail, devices_len, draining }
     }
 
     /// Names of the devices that are reached through a server.
@@ -328,6 +349,7 @@ impl<'s> View<'s> {
             devices_len: self.devices_len.get(name).copied().unwrap_or_default(),
             devices: self.devices(name),
             flows_len: self.flows.on_server(server.id),
+            draining: self.draining(name),
             packets: count.packets,
             bytes: count.bytes,
             metrics_url: server.load.metrics_url.clone(),
@@ -335,6 +357,12 @@ impl<'s> View<'s> {
             bytes_per_second_max: server.load.bytes_per_second_max,
             load: self.load(name),
         })
+    }
+
+    fn draining(&self, name: &str) -> Option<Draining> {
+        let of = *self.draining.get(name)?;
+        let (flows_len, clients_len) = (of.flows_len, of.clients_len);
+        Some(Draining { flows_len, clients_len, carried: of.bytes.map(Carried::from) })
     }
 
     fn filling(&self, server: &spec::Server) -> Option<FillingState> {

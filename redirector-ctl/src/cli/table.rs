@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use super::words::{
     bytes, duration, health, join, load, or_dash, percent, policy, rate, state, word,
 };
-use crate::api::associations::{Association, AssociationList, Moved};
+use crate::api::associations::{Association, AssociationList, Carried, Drain, Moved};
 use crate::api::clients::MovedClient;
 use crate::api::device_list::DeviceList;
 use crate::api::devices::Device;
 use crate::api::events::EventList;
 use crate::api::load::{Forecast, Load, SignalReading};
-use crate::api::servers::{FillingState, Server, ServerList};
+use crate::api::servers::{Draining, FillingState, Server, ServerList};
 use crate::api::status::Status;
 use crate::api::wire::PortMap;
 
@@ -95,12 +95,34 @@ pub(super) fn server(body: &[u8]) -> Shown {
         ("next hop", next_hop.unwrap_or_else(|| "unresolved".to_owned())),
         ("devices", join(&server.devices)),
         ("open flows", server.flows_len.to_string()),
+        ("draining", or_dash(server.draining.map(draining_on))),
         ("sent", format!("{} packets, {}", server.packets, bytes(server.bytes))),
         ("load", load(&server.load)),
         ("signals", signals(&server.load)),
         ("expected", or_dash(server.load.forecast.map(expected_share))),
         ("takes load", server.load.refusal.map_or("yes".to_owned(), |why| format!("no: {why}"))),
     ]))
+}
+
+/// What the flows of each drain have carried at most, and how many clients they are of.
+fn drained(association: &Association) -> String {
+    let of = |drain: &Drain| {
+        let (clients, server) = (drain.clients_len, &drain.server);
+        format!("{server}: {clients} clients left{}", carried_words(drain.carried.as_ref()))
+    };
+    join(&association.drains.iter().map(of).collect::<Vec<_>>())
+}
+
+fn draining_on(of: Draining) -> String {
+    let Draining { flows_len, clients_len, carried } = of;
+    format!("{flows_len} flows of {clients_len} clients{}", carried_words(carried.as_ref()))
+}
+
+/// What flows that drain have carried at most.
+fn carried_words(carried: Option<&Carried>) -> String {
+    carried.map_or_else(String::new, |of| {
+        format!(", at most {} since {}", bytes(of.bytes_max), of.since)
+    })
 }
 
 fn filling(of: FillingState) -> String {
@@ -165,6 +187,7 @@ pub(super) fn device(body: &[u8]) -> Shown {
         ("cause", word(&device.association.cause)),
         ("epoch", device.association.epoch.to_string()),
         ("draining", draining(&device.association)),
+        ("drained", drained(&device.association)),
         ("when moved", policy(device.on_planned)),
         ("check", device.check.to_string()),
         ("open flows", join(&by_server)),

@@ -12,6 +12,7 @@ pub mod balance;
 pub mod change;
 pub mod check;
 pub mod doctor;
+pub mod drained;
 pub mod filling;
 pub mod fitness;
 #[cfg(test)]

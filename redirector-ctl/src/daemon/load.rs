@@ -11,7 +11,7 @@ use crate::core::load::Signal;
 use crate::core::load::agent::AgentLine;
 use crate::core::outlook::server::Origin;
 use crate::core::outlook::{DeviceOutlook, Expected, Outlook, Point, Rates, ServerOutlook, Totals};
-use crate::core::spec::Name;
+use crate::core::spec::{Device, Name};
 use crate::platform::scrape::{Sample, Scraper};
 use crate::platform::tables::DeviceCount;
 
@@ -141,6 +141,20 @@ impl<K: Kernel> Owner<K> {
             _ => return,
         };
         self.events.record(*at_ms, EventKind::Load, About::server(server), text);
+    }
+
+    /// Marks drains that are new with the counters as they were read before: a drain's first bytes
+    /// come after that. What drains already when the daemon starts counts from its first look on.
+    pub(super) fn mark_drains(&mut self) {
+        let drains = |device: &Device| !device.association.drains.is_empty();
+        let is_idle = !self.spec.devices.values().any(drains) && self.shown.drain_marks.is_empty();
+        // Nothing to mark, or no counters yet to mark it with.
+        if is_idle || self.shown.counters.reasons.is_empty() {
+            return;
+        }
+        let carried = self.shown.counters.carried();
+        let at_ms = self.now_ms();
+        Arc::make_mut(&mut self.shown.drain_marks).follow(&self.spec, &carried, at_ms);
     }
 
     /// Takes in the counters that were read last.

@@ -285,6 +285,7 @@ impl<K: Kernel> Owner<K> {
         let watch = Stopwatch::start();
         match self.kernel.counters() {
             Ok(counters) => {
+                self.mark_drains();
                 self.shown.counters = Arc::new(counters);
                 self.take_totals();
             }

@@ -25,6 +25,7 @@ use super::ways::Ways;
 use super::{Inspection, InterfaceStatus, Own, Request};
 use crate::config::FlowsConfig;
 use crate::core::change::{Context, SpecLimits};
+use crate::core::drained::DrainMarks;
 use crate::core::health::{CheckResult, Health, Thresholds};
 use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::{Image, Imager};
@@ -69,6 +70,8 @@ pub(super) struct Settings {
 pub(super) struct Shown {
     pub(super) interfaces: Vec<InterfaceStatus>,
     pub(super) counters: Arc<Counters>,
+    /// What had been carried when drains began.
+    pub(super) drain_marks: Arc<DrainMarks>,
     pub(super) census: Arc<FlowCensus>,
     /// The last snapshot, where one takes long to make.
     pub(super) last: Option<LastShown>,

@@ -69,6 +69,7 @@ impl<K: Kernel> Owner<K> {
             next_hops: self.observed.next_hops.clone(),
             interfaces: self.shown.interfaces.clone(),
             counters: self.shown.counters.clone(),
+            drain_marks: self.shown.drain_marks.clone(),
             census: self.shown.census.clone(),
             started_at_ms: clock.started_at_ms(),
             now_ms,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Own;
 use super::load::LoadView;
 use crate::core::change::SpecLimits;
+use crate::core::drained::DrainMarks;
 use crate::core::health::Health;
 use crate::core::op::NextHop;
 use crate::core::plan::Blocked;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub interfaces: Vec<InterfaceStatus>,
     /// The program's counters.
     pub counters: Arc<Counters>,
+    /// What had been carried when drains began.
+    pub drain_marks: Arc<DrainMarks>,
     /// The flows at the last sweep.
     pub census: Arc<FlowCensus>,
     /// When the daemon started: ms since the Unix epoch.

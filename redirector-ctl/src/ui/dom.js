@@ -70,16 +70,19 @@ export const count = (number) => number.toLocaleString("en");
 export const many = (number, one) => `${count(number)} ${one}${number === 1 ? "" : "s"}`;
 export const share = (value) => `${Math.round(value * 100)}\u00a0%`;
 
-/** Bytes a second, in steps of 1000. */
-export function rate(value) {
-  if (value === null || value === undefined) return "–";
+/** Bytes a second. */
+export const rate = (value) =>
+  value === null || value === undefined ? "–" : `${bytes(value)}/s`;
+
+/** Bytes, in steps of 1000. */
+export function bytes(value) {
   let step = 0;
   while (value >= 999.5 && step < 4) {
     value /= 1000;
     step += 1;
   }
   const digits = value < 9.95 && step > 0 ? 1 : 0;
-  return `${value.toFixed(digits)} ${["B", "kB", "MB", "GB", "TB"][step]}/s`;
+  return `${value.toFixed(digits)} ${["B", "kB", "MB", "GB", "TB"][step]}`;
 }
 
 /** A span of time in the two largest units that people say. */

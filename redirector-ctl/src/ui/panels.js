@@ -1,6 +1,6 @@
 // The panels of words and figures: servers, devices, drains, plan, reasons.
 
-import { clock, count, el, many, rate, share, show, span } from "./dom.js";
+import { bytes, clock, count, el, many, rate, share, show, span } from "./dom.js";
 import { drainKey } from "./feed.js";
 import { refusal } from "./login.js";
 import { loadWords, mark } from "./map.js";
@@ -129,7 +129,8 @@ export function showDrains(place, known) {
       el("td", null,
         el("progress", { max: Math.max(1, flowsMax), value: flowsMax > 0 ? gone : 1,
           "aria-label": `flows of ${device.name} that have ended` }),
-        el("small", null, flows)),
+        el("small", null, flows, drain.clients_len > 0 && `, of ${many(drain.clients_len, "client")}`,
+          drain.carried && `; at most ${bytes(drain.carried.bytes_max)} carried`)),
       el("td", null,
         end ? el("progress", { max: end - begun, value: Math.max(0, Date.now() - begun),
           "aria-label": `time of the drain of ${device.name} that is over` }) : "",

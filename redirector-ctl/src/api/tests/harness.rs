@@ -17,6 +17,7 @@ use super::super::{Api, accept, listen, router};
 use super::plans;
 use crate::config::{ApiConfig, Config};
 use crate::core::change::{Change, Context, SpecLimits};
+use crate::core::drained::{Carried, DrainMarks};
 use crate::core::health::Health;
 use crate::core::observed::Observed;
 use crate::core::op::NextHop;
@@ -228,6 +229,7 @@ impl Owner {
             next_hops: servers.keys().map(|name| (name.clone(), next_hop)).collect(),
             interfaces: vec![interface("clients0", 2), interface("servers0", 3)],
             counters: Arc::new(self.counters()),
+            drain_marks: Arc::new(self.drain_marks()),
             census: Arc::new(self.census()),
             started_at_ms: NOW_MS - 5000,
             now_ms: NOW_MS,
@@ -252,6 +254,13 @@ impl Owner {
             responses: BTreeMap::new(),
             servers: self.spec.servers.values().map(|known| (known.id, count)).collect(),
         }
+    }
+
+    /// Whatever drains has done so since nothing had been carried.
+    fn drain_marks(&self) -> DrainMarks {
+        let mut marks = DrainMarks::default();
+        marks.follow(&self.spec, &Carried::default(), NOW_MS - 1000);
+        marks
     }
 
     /// Three flows on every association that is or drains.

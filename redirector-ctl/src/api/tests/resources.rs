@@ -181,6 +181,11 @@ async fn a_move_drains_the_old_server_until_the_deadline() {
     assert_eq!(drain["server"], "s1");
     assert_eq!(drain["deadline_at"], "2026-01-31T12:00:01.500Z");
     assert_eq!(drain["flows_len"], 3);
+    let carried = json!({"bytes_max": 1000, "since": "2026-01-31T11:59:59.000Z"});
+    assert_eq!(drain["carried"], carried, "2000 by the device, 1000 by its server");
+    let server = lab.get("/v1/servers/s1").await.json();
+    assert_eq!(server["draining"], json!({"flows_len": 3, "clients_len": 0, "carried": carried}),);
+    assert_eq!(lab.get("/v1/servers/s2").await.json()["draining"], json!(null));
     let device = lab.get("/v1/devices/disk-a").await.json();
     assert_eq!(device["flows_by_server"], json!({"s1": 3, "s2": 3}));
     assert_eq!(device["flows_len"], 6);

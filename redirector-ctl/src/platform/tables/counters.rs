@@ -10,6 +10,7 @@ use zerocopy::FromZeros as _;
 
 use super::raw::Wire;
 use super::{RecorderCounts, Tables, TablesError, map_error};
+use crate::core::drained::Carried;
 use crate::core::suspicion::Signs;
 
 /// Packets and bytes.
@@ -95,6 +96,20 @@ pub struct Counters {
     pub servers: BTreeMap<u16, Count>,
     /// What the flight recorder has done.
     pub recorder: RecorderCounts,
+}
+
+impl Counters {
+    /// Bytes carried, both directions together.
+    #[must_use]
+    pub fn carried(&self) -> Carried {
+        let device = |(id, of): (&u32, &DeviceCount)| {
+            (*id, of.to_server.bytes.saturating_add(of.to_client.bytes))
+        };
+        Carried {
+            devices: self.devices.iter().map(device).collect(),
+            servers: self.servers.iter().map(|(id, of)| (*id, of.bytes)).collect(),
+        }
+    }
 }
 
 impl Tables {

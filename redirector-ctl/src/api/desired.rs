@@ -9,6 +9,7 @@ use super::devices::{Device, PutDevice};
 use super::servers::{PutServer, Server};
 use super::wire::Policy;
 use crate::config::DEFAULT_POLICY;
+use crate::core::spec::FlowPolicy;
 
 /// All servers and devices, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,7 @@ impl From<&Device> for PutDevice {
             keep_apart: device.keep_apart.clone(),
             on_planned: Some(device.on_planned),
             on_overload: device.on_overload,
+            on_failure: Some(device.on_failure),
             fail_back_after_ms: device.fail_back_after_ms,
             check: device.check.clone(),
             check_interval_ms: device.check_interval_ms,
@@ -82,6 +84,7 @@ impl PutDevice {
     pub fn in_full(mut self) -> Self {
         self.server_port = Some(self.server_port.unwrap_or(self.port));
         self.on_planned = Some(self.on_planned.unwrap_or(Policy(DEFAULT_POLICY)));
+        self.on_failure = Some(self.on_failure.unwrap_or(Policy(FlowPolicy::Reset)));
         self
     }
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::devices::{Device, View};
+use super::device_view::View;
+use super::devices::Device;
 use super::extract::{Params, within};
 use super::limits::DEVICES_MAX;
 use super::openapi::ReadProblems;

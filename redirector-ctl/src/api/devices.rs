@@ -13,8 +13,8 @@ use super::Api;
 use super::associations::Association;
 use super::caller::Asked;
 use super::clients::OwnServer;
+use super::device_view::View;
 use super::extract::{Body, OnlyNew, PathName};
-use super::flows::Flows;
 use super::load::Traffic;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -24,8 +24,9 @@ use super::wire::{self, Count, Policy, PolicyBody};
 use crate::config::DEFAULT_POLICY;
 use crate::core::change::{Change, DeviceSpec};
 use crate::core::check::CheckForm;
-use crate::core::spec::{Affinity, Check, CheckPace, Forwarding, PortRange, Protocol, Tracking};
-use crate::daemon::Snapshot;
+use crate::core::spec::{
+    Affinity, Check, CheckPace, FlowPolicy, Forwarding, PortRange, Protocol, Tracking,
+};
 
 /// A device: where clients reach it, through which server, and what flows it has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -81,6 +82,10 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,
+    /// What happens to open flows when its server is dead: they are reset, always.
+    #[serde(default = "reset")]
+    #[schema(value_type = PolicyBody)]
+    pub on_failure: Policy,
     /// After so many ms of health its first server gets it back after a failover; else never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_back_after_ms: Option<u64>,
@@ -192,6 +197,12 @@ pub struct PutDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,
+    /// What happens to open flows when its server is dead: `reset`, and nothing else is accepted. A
+    /// server that returns knows nothing of what its clients have done since, so that nothing of an
+    /// earlier life may resume; until then they would wait for nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PolicyBody>)]
+    pub on_failure: Option<Policy>,
     /// How long its preferred server, the first of `servers`, must be healthy again until it goes
     /// back there after a failover, in ms; it never does when this is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,6 +234,10 @@ pub struct PutDevice {
     pub server: Option<String>,
 }
 
+fn reset() -> Policy {
+    Policy(FlowPolicy::Reset)
+}
+
 fn tcp() -> Protocol {
     Protocol::Tcp
 }
@@ -251,6 +266,7 @@ impl From<PutDevice> for DeviceSpec {
             keep_apart: body.keep_apart,
             on_planned: body.on_planned.map_or(DEFAULT_POLICY, |policy| policy.0),
             on_overload: body.on_overload.map(|policy| policy.0),
+            on_failure: body.on_failure.map(|policy| policy.0),
             fail_back_after_ms: body.fail_back_after_ms,
             check: body.check,
             check_pace: CheckPace {
@@ -322,80 +338,4 @@ async fn show(api: &Api, name: &str, status: StatusCode) -> Result<Reply<Device>
     let snapshot = api.daemon.snapshot().await?;
     let body = View::of(&snapshot).device(name).ok_or_else(|| Problem::unknown("device", name))?;
     Ok(Reply { status, generation: snapshot.spec.generation, body })
-}
-
-/// A snapshot, with what devices need of it.
-pub(super) struct View<'s> {
-    snapshot: &'s Snapshot,
-    flows: Flows,
-    /// Server id -> name.
-    server_names: BTreeMap<u16, &'s str>,
-}
-
-impl<'s> View<'s> {
-    pub fn of(snapshot: &'s Snapshot) -> Self {
-        let servers = snapshot.spec.servers.iter();
-        let server_names = servers.map(|(name, server)| (server.id, name.as_str())).collect();
-        Self { snapshot, flows: Flows::of(snapshot), server_names }
-    }
-
-    pub fn device(&self, name: &str) -> Option<Device> {
-        let device = self.snapshot.spec.devices.get(name)?;
-        let load = self.snapshot.loads.devices.get(&device.id);
-        let count = self.snapshot.counters.devices.get(&device.id).copied().unwrap_or_default();
-        let flows_by_server = self.flows_by_server(device.id);
-        Some(Device {
-            name: name.to_owned(),
-            address: device.address,
-            port: device.port,
-            ports: device.ports.clone(),
-            protocol: device.protocol,
-            server_port: device.server_port,
-            forwarding: device.forwarding,
-            tracking: device.tracking,
-            affinity: device.affinity,
-            mss_max: device.mss_max,
-            tcp_idle_timeout_ms: device.tcp_idle_timeout_ms,
-            udp_idle_timeout_ms: device.udp_idle_timeout_ms,
-            servers: device.servers.clone(),
-            pinned: device.pinned,
-            keep_apart: device.keep_apart.clone(),
-            on_planned: Policy(device.on_planned),
-            on_overload: device.on_overload.map(Policy),
-            fail_back_after_ms: device.fail_back_after_ms,
-            check: device.check.clone(),
-            check_interval_ms: device.check_pace.interval_ms,
-            check_timeout_ms: device.check_pace.timeout_ms,
-            rise: device.check_pace.rise,
-            fall: device.check_pace.fall,
-            association: Association::of(device, &self.flows),
-            moved_clients: OwnServer::all_of(&self.snapshot.spec, name),
-            flows_len: flows_by_server.values().sum(),
-            flows_by_server,
-            to_server: Count { packets: count.to_server.packets, bytes: count.to_server.bytes },
-            to_client: Count { packets: count.to_client.packets, bytes: count.to_client.bytes },
-            flows_opened: count.flows_opened,
-            traffic: load.map(Traffic::of).unwrap_or_default(),
-            responses: self.snapshot.counters.responses.get(&device.id).and_then(Responses::of),
-        })
-    }
-
-    /// What went to its servers and its clients, in bytes.
-    pub fn bytes(&self, name: &str) -> u64 {
-        let Snapshot { spec, counters, .. } = self.snapshot;
-        let count = spec.devices.get(name).and_then(|device| counters.devices.get(&device.id));
-        count.map_or(0, |count| count.to_server.bytes.saturating_add(count.to_client.bytes))
-    }
-
-    /// Its open flows.
-    pub fn flows_len(&self, name: &str) -> u64 {
-        let device = self.snapshot.spec.devices.get(name);
-        device.map_or(0, |device| self.flows.of_device(device.id).map(|(_, len)| len).sum())
-    }
-
-    /// A server that is gone has no name; its flows are about to be reaped.
-    fn flows_by_server(&self, device: u32) -> BTreeMap<String, u64> {
-        let named = |(server, len)| Some((self.server_names.get(&server)?.to_string(), len));
-        self.flows.of_device(device).filter_map(named).collect()
-    }
 }

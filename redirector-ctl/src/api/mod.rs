@@ -13,6 +13,7 @@ mod credentials;
 mod decode;
 pub mod desired;
 pub mod device_list;
+mod device_view;
 pub mod devices;
 mod door;
 mod edge;

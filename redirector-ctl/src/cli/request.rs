@@ -254,6 +254,7 @@ fn add(device: AddDevice) -> Result<Request, String> {
         keep_apart: device.keep_apart,
         on_planned: device.policy.policy()?,
         on_overload: device.on_overload.policy()?,
+        on_failure: None,
         fail_back_after_ms: device.fail_back_after_ms,
         check: device.check.check()?,
         check_interval_ms: device.check.check_interval_ms,

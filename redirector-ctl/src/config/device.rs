@@ -30,6 +30,7 @@ pub(super) fn device(section: &mut Section<'_>, n: usize, report: &mut Report<'_
     let servers = section.require("servers", servers, remedy, report);
     let on_planned = section.inline_table("on_planned", report);
     let on_overload = section.inline_table("on_overload", report);
+    let on_failure = section.inline_table("on_failure", report);
     let idle = IDLE_MIN_MS..=IDLE_MAX_MS;
     let forwardings = Forwarding::ALL.map(|forwarding| (forwarding.name(), forwarding));
     let device = DeviceSpec {
@@ -51,6 +52,7 @@ pub(super) fn device(section: &mut Section<'_>, n: usize, report: &mut Report<'_
             .and_then(|section| policy(section, report))
             .unwrap_or(DEFAULT_POLICY),
         on_overload: on_overload.and_then(|section| policy(section, report)),
+        on_failure: on_failure.and_then(|section| policy(section, report)),
         fail_back_after_ms: section.number("fail_back_after_ms", 0..=DEADLINE_MAX_MS, report),
         check: probing::check(section, report),
         check_pace: probing::pace(section, report),

@@ -145,6 +145,10 @@ pub struct DeviceSpec {
     /// `on_planned` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_overload: Option<FlowPolicy>,
+    /// What happens to open flows when the server is dead. None and reset are the same, and all
+    /// that can be wished; so a [`Device`](super::spec::Device) does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<FlowPolicy>,
     /// How long its preferred server, the first of `servers`, must be healthy again until a device
     /// that failed over goes back to it, in ms. None: never by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -58,6 +58,7 @@ pub(crate) fn device_spec(n: u8, servers: &[&str]) -> DeviceSpec {
         keep_apart: None,
         on_planned: FlowPolicy::Drain { deadline_ms: HOUR_MS },
         on_overload: None,
+        on_failure: None,
         fail_back_after_ms: None,
         check: Check::Connect,
         check_pace: CheckPace::default(),

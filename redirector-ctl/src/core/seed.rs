@@ -73,6 +73,7 @@ impl Seed {
                 keep_apart: device.keep_apart.clone(),
                 on_planned: device.on_planned,
                 on_overload: device.on_overload,
+                on_failure: None,
                 fail_back_after_ms: device.fail_back_after_ms,
                 check: device.check.clone(),
                 check_pace: device.check_pace,

@@ -24,6 +24,19 @@ fn a_device_says_its_ports_its_way_and_its_times() {
 }
 
 #[test]
+fn open_flows_of_a_dead_server_are_reset_and_nothing_else_can_be_wished() {
+    let device =
+        |policy: &str| with_device_lines(&format!("on_failure = {{ kind = \"{policy}\" }}"));
+    assert!(Config::parse(&device("reset")).is_ok());
+    for policy in ["keep", "drain"] {
+        let problems = Config::parse(&device(policy)).expect_err(policy);
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(texts.len() == 1 && texts[0].contains("device[0].on_failure"), "{texts:?}");
+        assert!(texts[0].contains("write reset or leave it out"), "{texts:?}");
+    }
+}
+
+#[test]
 fn every_way_to_the_servers_can_be_written() {
     for forwarding in Forwarding::ALL {
         let text = format!(

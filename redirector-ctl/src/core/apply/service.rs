@@ -24,6 +24,7 @@ pub(super) fn check(
     check_ports(wish, problems);
     check_others((spec, taken), wish, problems);
     check_forwarding(spec, wish, &ctx.limits, problems);
+    check_failure(wish, problems);
     check_tracking(wish, problems);
     check_mss(wish, problems);
     check_idle_timeouts(wish, problems);
@@ -196,6 +197,24 @@ fn check_tracking(wish: &DeviceSpec, problems: &mut Problems) {
 /// Why a stateless device cannot keep its flows.
 pub(super) const STATELESS_KEEP: &str = "the open flows of a stateless device are not counted, so \
     that keep would never end: choose drain with a deadline, or reset";
+
+/// A dead server has no open flows: what it held is gone or unknown, and a later life resumes
+/// nothing of it (G10). Silence about that would let clients wait for nobody until their own
+/// time-outs, some 15 minutes for TCP.
+fn check_failure(wish: &DeviceSpec, problems: &mut Problems) {
+    let word = match wish.on_failure {
+        None | Some(FlowPolicy::Reset) => return,
+        Some(FlowPolicy::Keep) => "keep",
+        Some(FlowPolicy::Drain { .. }) => "drain",
+    };
+    let detail = format!(
+        "{word} is not possible: a dead server serves no flow, and one that returns must not \
+         resume what it held before; write reset or leave it out. A server that still lives can be \
+         left without resets: drain it (server drain) instead of declaring it failed, and give its \
+         check more time or a larger fall if it is found dead too soon"
+    );
+    problems.refused("failure_policy", "on_failure", detail);
+}
 
 fn check_mss(wish: &DeviceSpec, problems: &mut Problems) {
     let Some(mss) = wish.mss_max else { return };

@@ -50,6 +50,13 @@ async fn a_treatment_that_cannot_be_is_named_with_its_field_and_what_to_do() {
             "on_planned",
             "choose drain",
         ),
+        (json!({"on_failure": {"kind": "keep"}}), "failure_policy", "on_failure", "write reset"),
+        (
+            json!({"on_failure": {"kind": "drain"}}),
+            "failure_policy",
+            "on_failure",
+            "drain it (server drain)",
+        ),
         (json!({"protocol": "any"}), "ports_of_any", "port", "leave it out"),
         (json!({"ports": ["65000"], "server_port": 9000}), "ports_out_of_range", "ports", "fewer"),
         (json!({"ports": ["5000-6000"]}), "ports_with_gaps", "ports", "a device of each row"),

@@ -204,10 +204,12 @@ pub enum Ask {
     #[command(
         after_help = "Keys: q quits, arrows mark a device, s changes the order, / filters by \
                             device or server, Esc takes the filter away.\n\nExample:\n  \
-                            redirector top --once | head"
+                            redirector top --once | head\n  \
+                            redirector --output json top | jq .servers.items[].state"
     )]
     Top {
-        /// Print one frame and end
+        /// Print one frame and end. With --output json that is done in any case: one look, as a
+        /// line of JSON with the API's answers for `status`, `servers`, `devices` and `events`
         #[arg(long)]
         once: bool,
     },

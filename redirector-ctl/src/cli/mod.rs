@@ -65,6 +65,9 @@ pub async fn ask(
         return follow::follow(after, options, out, err).await;
     }
     match ask {
+        Ask::Top { .. } if options.output == Output::Json => {
+            return top::snapshot(options, out, err).await;
+        }
         Ask::Top { once: true } => return top::once(options, out, err).await,
         Ask::Record(command) => return record::record(command, options, out, err).await,
         Ask::Top { once: false } => return top::watch(options).await,

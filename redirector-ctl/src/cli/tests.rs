@@ -120,7 +120,7 @@ async fn servers_and_devices_come_and_go() {
     for (words, says) in [
         ("server add s4 --address 10.0.2.14", "server        s4\n"),
         ("server drain s4", "server s4 is draining"),
-        ("server activate s4", "server s4 is active"),
+        ("server activate s4", "server s4 is filling"),
         ("server deactivate s4", "server s4 is inactive"),
         ("server fail s4", "server s4 is failed"),
         ("server remove s4", "server s4 is removed\n"),
@@ -224,6 +224,21 @@ async fn arguments_that_do_not_fit_together_exit_2() {
     let ran = run(&socket, words).await;
     assert_eq!(ran.exit, Exit::Usage);
     assert!(ran.err.contains("only `drain` has a deadline"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn top_for_programs_is_one_line_with_the_answers_of_the_api() {
+    let (_directory, socket) = Lab::on_socket().await;
+    for words in ["--output json top", "top --output json --once"] {
+        let ran = run(&socket, words).await;
+        assert_eq!((ran.exit, ran.out.lines().count()), (Exit::Done, 1), "{}", ran.out);
+        let look: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+        let servers = ("servers", "/v1/servers?brief=true");
+        for (part, path) in [("status", "/v1/status"), servers, ("devices", "/v1/devices")] {
+            assert_eq!(look[part], Lab::new().get(path).await.json(), "{part}");
+        }
+        assert!(look["events"]["items"].is_array(), "{look}");
+    }
 }
 
 #[tokio::test]

@@ -60,6 +60,45 @@ pub(super) async fn once(
     Ok(Exit::Done)
 }
 
+/// Prints one look as one line of JSON: an object with the answers of the API as they are, each
+/// under the name of what was asked for. It is for programs, so that it ends in any case.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub(super) async fn snapshot(
+    options: &Options,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<Exit> {
+    let model = Model::default();
+    let asked = [
+        ("status", Request::show(&["status"])),
+        ("servers", servers()),
+        ("devices", list("devices", wanted(&model))),
+        ("events", events(0)),
+    ];
+    let mut parts = Vec::new();
+    for (name, request) in asked {
+        match client::send(options, &request).await {
+            Ok(answer) => parts.push((name, answer.body)),
+            Err(AskError::Refused { body, .. }) => {
+                err.write_all(&body)?;
+                writeln!(err)?;
+                return Ok(Exit::Failed);
+            }
+            Err(error) => return super::complain(&error, err),
+        }
+    }
+    let mut separator = "{";
+    for (name, body) in parts {
+        write!(out, "{separator}\"{name}\":")?;
+        out.write_all(body.trim_ascii())?;
+        separator = ",";
+    }
+    writeln!(out, "}}")?;
+    Ok(Exit::Done)
+}
+
 /// Draws until the user has seen enough. The terminal is as before then, also after a signal or a
 /// panic.
 ///
@@ -116,13 +155,22 @@ fn key() -> io::Result<Option<event::KeyEvent>> {
 async fn look(options: &Options, model: &mut Model) -> Result<(), AskError> {
     let look = Look {
         status: get(options, &Request::show(&["status"])).await?,
-        servers: get(options, &list("servers", vec![("brief", "true".to_owned())])).await?,
+        servers: get(options, &servers()).await?,
         devices: get(options, &list("devices", wanted(model))).await?,
     };
     let after = model.take(look);
-    let query = vec![("after", after.to_string()), ("limit", EVENTS_MAX.to_string())];
-    model.take_events(get::<EventList>(options, &list("events", query)).await?);
+    model.take_events(get::<EventList>(options, &events(after)).await?);
     Ok(())
+}
+
+/// All servers, without what grows with the devices.
+fn servers() -> Request {
+    list("servers", vec![("brief", "true".to_owned())])
+}
+
+fn events(after: u64) -> Request {
+    let query = vec![("after", after.to_string()), ("limit", EVENTS_MAX.to_string())];
+    list("events", query)
 }
 
 fn list(what: &'static str, query: Vec<(&'static str, String)>) -> Request {

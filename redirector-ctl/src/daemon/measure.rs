@@ -182,8 +182,8 @@ impl<K: Kernel> Owner<K> {
         self.ask_witnesses(Some(suspect));
     }
 
-    /// Asks one path of each server but the suspect, if it is about one: a healthy path, where there
-    /// is one. Only who is asked after the suspect can say that our side works since.
+    /// Asks one path of each server but the suspect, if it is about one: a healthy path, where
+    /// there is one. Only who is asked after the suspect can say that our side works since.
     pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
         for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
             let healthy = of.iter().find(|(_, path)| path.health == Health::Healthy);

@@ -58,23 +58,15 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
             tracing::debug!("{}", done.change);
             Vec::new()
         }
-        Change::Associate { .. } | Change::PutDevice { .. } => {
-            let mut ids = Vec::new();
-            if let Change::PutDevice { name, .. } = done.change {
-                let about = About { device: Some(name.clone()), ..About::default() };
-                ids.push(events.record(at, EventKind::Change, about, done.change.to_string()));
-            }
-            // No other device than those that are named moves by a change.
-            let named: BTreeSet<&Name> = match done.change {
-                Change::Associate { moves, .. } => moves.iter().map(|one| &one.device).collect(),
-                Change::PutDevice { name, .. } => [name].into(),
-                _ => BTreeSet::new(),
-            };
-            for name in named {
-                let Some(device) = done.after.devices.get(name) else { continue };
-                ids.extend(moved(events, done, name, device));
-            }
-            ids
+        // No other device than those that are named moves by a change.
+        Change::Associate { moves, .. } => {
+            let named: BTreeSet<&Name> = moves.iter().map(|one| &one.device).collect();
+            named.into_iter().filter_map(|name| moved(events, done, name)).collect()
+        }
+        Change::PutDevice { name, .. } => {
+            let about = About { device: Some(name.clone()), ..About::default() };
+            let put = events.record(at, EventKind::Change, about, done.change.to_string());
+            [put].into_iter().chain(moved(events, done, name)).collect()
         }
         Change::MoveClient(wish) => {
             let ClientMove { device, client, server } = wish;
@@ -127,7 +119,9 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
     }
 }
 
-fn moved(events: &mut Events, done: &Done<'_>, name: &Name, device: &Device) -> Option<u64> {
+/// Tells of a device that is on another server now.
+fn moved(events: &mut Events, done: &Done<'_>, name: &Name) -> Option<u64> {
+    let device = done.after.devices.get(name)?;
     let before = &done.before.devices.get(name)?.association;
     let after = &device.association;
     if before.server == after.server {

@@ -20,6 +20,7 @@ use super::spec::{
 
 /// One wish, of an operator or of the planner.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are few at a time, and requests box theirs")]
 pub enum Change {
     /// Creates a server or replaces what is known of it; it keeps its id. A new address begins a
     /// new life.

@@ -1,9 +1,9 @@
 //! Builds the XDP program for its own target, so that the daemon carries it inside.
 //!
-//! Out comes `OUT_DIR/redirector-xdp` (the product) and `OUT_DIR/redirector-lab` (the harness). The
-//! script chooses among the compilers that are there and installs nothing: that is the work of
-//! `cargo xtask setup`. `AYA_BUILD_SKIP=1` leaves empty objects, for a look at the daemon's sources
-//! without a BPF compiler; such a daemon cannot attach.
+//! Into `OUT_DIR` come `redirector-xdp` and `redirector-ticks` (the product) and `redirector-lab`
+//! (the harness). The script chooses among the compilers that are there and installs nothing: that
+//! is the work of `cargo xtask setup`. `AYA_BUILD_SKIP=1` leaves empty objects, for a look at the
+//! daemon's sources without a BPF compiler; such a daemon cannot attach.
 
 use std::env;
 use std::fs;
@@ -20,7 +20,7 @@ const TOOLCHAIN_VARIABLE: &str = "REDIRECTOR_BPF_TOOLCHAIN";
 /// BPF.
 const LINKED_TOOLCHAIN: &str = "redirector-bpf";
 const NIGHTLY: &str = "nightly";
-const OBJECTS: [&str; 2] = ["redirector-xdp", "redirector-lab"];
+const OBJECTS: [&str; 3] = ["redirector-xdp", "redirector-ticks", "redirector-lab"];
 /// The argument by which the second start knows that it is the second.
 const STARTED_AGAIN: &str = "--started-again";
 const REMEDY: &str = "run: cargo xtask setup";

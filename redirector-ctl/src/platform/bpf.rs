@@ -23,6 +23,7 @@ mod explain_frame;
 mod limits;
 mod log_reader;
 mod pins;
+mod ticks;
 
 pub use error::AttachError;
 use error::{attach_detail, chain, load_error};
@@ -32,6 +33,7 @@ pub use limits::{RecorderLimits, TableLimits};
 pub use log_reader::LogReader;
 pub use pins::{attached_index, detach, is_bpffs};
 use pins::{check_links, detach_others, make_directories, pin_error};
+use ticks::Ticks;
 
 /// The program, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-xdp"));
@@ -271,6 +273,7 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
         names.extend(["4", "6"].map(|digit| (format!("{name}{digit}"), entries)));
     }
     let front_mask = paths_max - 1;
+    let ticks = Ticks::learn()?;
     let mut loader = EbpfLoader::new();
     for (name, entries) in sizes {
         loader.map_max_entries(name, entries);
@@ -281,6 +284,7 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
     let recorder = &limits.recorder;
     let (ring, mask) = (recorder.ring_len(), recorder.mask());
     loader.override_global("FRONT_MASK", &front_mask, true);
+    ticks.tell(&mut loader);
     loader.override_global("RECORD_RING", &ring, true);
     loader.override_global("RECORD_MASK", &mask, true);
     loader.override_global("RECORD_SNAP", &recorder.snap_len, true);

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 /// A clock that never goes back. Cheap to copy; copies agree.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,15 @@ pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let ns = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
     u64::try_from(ns).unwrap_or_default()
+}
+
+/// Length of a tick of the kernel's timer in ns; None where its timers are no more precise than
+/// that, and lost ticks are never made up for.
+#[must_use]
+pub fn tick_ns() -> Option<u64> {
+    let precision = |clock| clock_getres(clock).tv_nsec;
+    let tick_ns = precision(ClockId::MonotonicCoarse);
+    (precision(ClockId::Monotonic) < tick_ns).then(|| u64::try_from(tick_ns).ok()).flatten()
 }
 
 /// A stop watch.

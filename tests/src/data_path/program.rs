@@ -182,18 +182,9 @@ pub fn stay_on_this_cpu() -> Result<()> {
 ///
 /// # Errors
 ///
-/// When the kernel has no coarse clock.
+/// When the kernel has no monotonic clock.
 pub fn settled_tick() -> Result<u64> {
-    /// The coarse clock moves by 4 ms at a time, or by 10 on other kernels.
-    const MARGIN_NS: u64 = 25_000_000;
-    loop {
-        let now_ns = coarse_ns()?;
-        let left_ns = (1 << CLOCK_SHIFT) - (now_ns & ((1 << CLOCK_SHIFT) - 1));
-        if left_ns > MARGIN_NS {
-            return Ok(now_ns >> CLOCK_SHIFT);
-        }
-        std::thread::yield_now();
-    }
+    settled(CLOCK_SHIFT)
 }
 
 /// The tables' clock.
@@ -202,7 +193,16 @@ pub fn settled_tick() -> Result<u64> {
 ///
 /// As of [`settled_tick`].
 pub fn tick() -> Result<u64> {
-    Ok(coarse_ns()? >> CLOCK_SHIFT)
+    Ok(now_ns()? >> CLOCK_SHIFT)
+}
+
+/// The window of the program's rates, read when it stays for a while, as of [`settled_tick`].
+///
+/// # Errors
+///
+/// As of [`settled_tick`].
+pub fn settled_window() -> Result<u64> {
+    settled(WINDOW_SHIFT)
 }
 
 /// The window of the program's rates.
@@ -211,11 +211,29 @@ pub fn tick() -> Result<u64> {
 ///
 /// As of [`settled_tick`].
 pub fn window() -> Result<u64> {
-    Ok(coarse_ns()? >> WINDOW_SHIFT)
+    Ok(now_ns()? >> WINDOW_SHIFT)
 }
 
-fn coarse_ns() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
+/// The program's clock in units of `1 << shift` ns, read when it has just been told of the unit and
+/// stays in it for a while.
+fn settled(shift: u32) -> Result<u64> {
+    /// How far the program's clock is behind: a tick of the kernel's timer, 10 ms on some, and what
+    /// the kernel takes to count it.
+    const BEHIND_NS: u64 = 15_000_000;
+    /// What a packet may take.
+    const LEFT_NS: u64 = 15_000_000;
+    loop {
+        let now_ns = now_ns()?;
+        let into_ns = now_ns & ((1 << shift) - 1);
+        if into_ns > BEHIND_NS && into_ns + LEFT_NS < 1 << shift {
+            return Ok(now_ns >> shift);
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn now_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
     Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 

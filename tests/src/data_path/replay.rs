@@ -16,7 +16,7 @@ use super::check::check;
 use super::describe::{fields, side_by_side, write_pcap};
 use super::fixture::{Case, Exchange, OTHER_INTERFACE, Step};
 use super::packets::CLIENT_MAC;
-use super::program::{SMALL, settled_tick, tick, window};
+use super::program::{SMALL, settled_tick, settled_window, tick, window};
 use super::reset;
 use super::{
     DROP, Host, Outcome, Program, TestDevice, Version, client_ip, server_ip, server_state, servers,
@@ -170,7 +170,7 @@ impl Replay {
         let limited =
             case.gateway.new_flows_per_second_max + case.gateway.answers_per_second_max > 0;
         if limited {
-            wait_until_moved(window)?;
+            wait_until_moved(settled_window)?;
         }
         Ok(host)
     }

@@ -41,6 +41,7 @@ const HOMES: &[Home] = &[
     home("redirector-ebpf/src/response.rs", Extent::Code, "counters of this CPU, and BPF helpers"),
     home("redirector-ebpf/src/step.rs", Extent::Code, "global functions, and the redirect helper"),
     home("redirector-ebpf/src/clock.rs", Extent::Code, "time comes from BPF helpers"),
+    home("redirector-ebpf/src/ticks.rs", Extent::Code, "likewise, in a program of its own"),
     home("redirector-ebpf/src/lab/host.rs", Extent::Code, "programs of the lab's end hosts"),
     home("redirector-ebpf/src/lab/main.rs", Extent::Code, "the benchmark's own small programs"),
     home("redirector-ebpf/src/lab/floors.rs", Extent::Code, "the benchmark's own small programs"),

@@ -21,6 +21,7 @@ use redirector_common::verdict::Reason;
 use redirector_common::wire::{Count, InterfaceLine};
 
 use super::explain_frame::{Leaves, frame, leaves};
+use super::ticks::Ticks;
 use super::{AttachError, OBJECT, PROGRAM, load_error};
 use crate::platform::tables::{FlowEntry, FlowKey, FlowView, Wire, WireFamily};
 
@@ -139,6 +140,7 @@ impl Explainer {
     pub fn load(maps_dir: &Path) -> Result<Self, ExplainError> {
         let failed = |error: &(dyn std::error::Error + 'static)| load_error(error);
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(&error))? as u32;
+        let ticks = Ticks::learn()?;
         let mut loader = EbpfLoader::new();
         let mut names = Vec::new();
         for name in OWN_MAPS {
@@ -155,6 +157,7 @@ impl Explainer {
             loader.map_pin_path(name, path);
         }
         loader.override_global("FRONT_MASK", &0_u32, true);
+        ticks.tell(&mut loader);
         let mut ebpf = loader.load(OBJECT).map_err(|error| failed(&error))?;
         let program: &mut Xdp = super::program_of(&mut ebpf)?;
         program.load().map_err(|error| failed(&error))?;

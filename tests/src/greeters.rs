@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use redirector_common::verdict::Reason;
 
 use crate::data_path::Version;
 use crate::netns::{Namespace, run_quietly};
@@ -39,7 +40,8 @@ pub struct Greeters {
     /// Where the program's tables are pinned.
     pub bpffs: Bpffs,
     version: Version,
-    _run: Run,
+    keeping: Keeping,
+    run: Run,
 }
 
 /// Device `disk`'s service address.
@@ -100,7 +102,33 @@ impl Greeters {
         let mut redirector = Redirector::new(run.dir(), &config, &keeping)?;
         redirector.start(&gateway)?;
         redirector.wait_until_all_healthy()?;
-        Ok(Self { redirector, client, servers, gateway, bpffs, version, _run: run })
+        Ok(Self { redirector, client, servers, gateway, bpffs, version, keeping, run })
+    }
+
+    /// Where clients reach the device `disk`.
+    pub fn service(&self) -> SocketAddr {
+        SocketAddr::new(service(self.version), PORT)
+    }
+
+    /// A directory of its own, which goes with it.
+    pub fn dir(&self) -> &Path {
+        self.run.dir()
+    }
+
+    /// How its programs are kept.
+    pub fn keeping(&self) -> &Keeping {
+        &self.keeping
+    }
+
+    /// Packets that have left under a reason, as the daemon tells.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn count(&self, reason: Reason) -> Result<u64> {
+        let status = self.redirector.api()?.status()?;
+        let reasons = status["reasons"].as_array().context("the status has no reasons")?;
+        let of = reasons.iter().filter(|count| count["name"] == reason.name());
+        Ok(of.filter_map(|count| count["packets"].as_u64()).sum())
     }
 
     /// A connection, and the name of the server behind it.

@@ -1,17 +1,22 @@
 //! ping and traceroute to service addresses: the program answers, and the way shows the gateway and
 //! ends at the service address, whatever is behind it.
 
-use anyhow::{Result, ensure};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use redirector_common::verdict::Reason;
 use redirector_common::wire::Forwarding;
 use redirector_tests::data_path::Version;
 use redirector_tests::gateway::{Device, Plan, SERVER_V4, SERVER_V6, Side, Site, address};
-use redirector_tests::netns::run_quietly;
-use redirector_tests::talk;
+use redirector_tests::greeters::Greeters;
+use redirector_tests::netns::{Namespace, run_quietly};
+use redirector_tests::{talk, wait};
 
 const MODES: [Forwarding; 3] = [Forwarding::Nat, Forwarding::Dsr, Forwarding::Ipip];
 const VERSIONS: [(Version, u16); 2] = [(Version::V4, SERVER_V4), (Version::V6, SERVER_V6)];
+const WITHIN: Duration = Duration::from_secs(20);
 const TCP_PORT: u16 = 10_809;
 const UDP_PORT: u16 = 5000;
 
@@ -45,6 +50,56 @@ fn ping_is_answered_by_the_program() -> Result<()> {
             ensure!(text.contains("3 received") && text.contains(" 0% packet loss"), "{text}");
             let answered = site.count(Reason::EchoAnswered)? - before;
             ensure!(answered == 3, "{answered} of 3 echo requests were the program's");
+        }
+    }
+    Ok(())
+}
+
+/// How many of three echo requests are answered that take three fragments each.
+fn answers_to_fragments(client: &Namespace, service: IpAddr) -> Result<usize> {
+    let mut ping = client.command("ping");
+    ping.args(["-n", "-c", "3", "-i", "0.2", "-W", "1", "-s", "4000"]);
+    // It fails where nothing is answered.
+    let output = ping.arg(service.to_string()).output().context("start ping")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text.contains("3 packets transmitted"), "{output:?}");
+    Ok(text.matches("4008 bytes from").count())
+}
+
+#[test]
+fn a_ping_in_fragments_is_answered_by_the_kernel_that_announces_the_address() -> Result<()> {
+    for version in [Version::V4, Version::V6] {
+        let mut site = Greeters::start(version, "")?;
+        let answered = answers_to_fragments(&site.client, site.service().ip())?;
+        ensure!(answered == 3, "{version:?}: {answered} of 3");
+        // The first fragment of each, beside what neighbours say, and the two others.
+        wait::until_ok("all fragments to be counted as passed", WITHIN, || {
+            let (first, later) = (Reason::IcmpOther, Reason::FragmentUnknown);
+            let counted = (site.count(first)?, site.count(later)?);
+            ensure!(counted.0 >= 3 && counted.1 >= 6, "{counted:?} passed");
+            Ok(())
+        })?;
+        ensure!(site.count(Reason::EchoAnswered)? == 0, "{version:?}: the program answered");
+        site.redirector.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_ping_in_fragments_to_an_address_that_is_only_routed_here_is_not_answered() -> Result<()> {
+    let mut site = Site::build(Plan::PLAIN)?;
+    for (number, (version, server)) in VERSIONS.into_iter().enumerate() {
+        let id = number as u16;
+        let ports = (PROTOCOL_TCP, TCP_PORT, 20_000 + id);
+        let device = Device::new((id.into(), server), (version, 100 + id), ports, Forwarding::Nat);
+        site.add(&device)?;
+        let counted = [Reason::IcmpOther, Reason::FragmentUnknown];
+        let before = counted.map(|reason| site.count(reason));
+        let answered = answers_to_fragments(&site.client.namespace, device.settings.address)?;
+        ensure!(answered == 0, "{version:?}: who answers {answered} of 3?");
+        for ((reason, before), expected) in counted.into_iter().zip(before).zip([3, 6]) {
+            let counted = site.count(reason)? - before?;
+            ensure!(counted == expected, "{version:?}: {counted} under {}", reason.name());
         }
     }
     Ok(())

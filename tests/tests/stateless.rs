@@ -16,14 +16,6 @@ use redirector_tests::wait;
 const DEADLINE: Duration = Duration::from_secs(20);
 const FLOW_LEN: usize = size_of::<Flow>();
 
-/// Packets that have left under a reason.
-fn count(site: &Greeters, reason: Reason) -> Result<u64> {
-    let status = site.redirector.api()?.status()?;
-    let reasons = status["reasons"].as_array().context("the status has no reasons")?;
-    let of = reasons.iter().filter(|count| count["name"] == reason.name());
-    Ok(of.filter_map(|count| count["packets"].as_u64()).sum())
-}
-
 /// Takes every entry out of a pinned table of flows; gives how many there were.
 fn empty<const KEY_LEN: usize>(site: &Greeters, name: &str, lru: bool) -> Result<usize> {
     let maps_dir = site.bpffs.dir().join(format!("redirector/abi-{ABI_VERSION}"));
@@ -76,13 +68,13 @@ fn moves_without_an_entry(version: Version) -> Result<()> {
     let repinned = wait::until_ok("a packet counted as repinned", DEADLINE, || {
         echo(&mut new).context("the new flow, its entry lost")?;
         echo(&mut old).context("the old flow, all entries lost")?;
-        let count = count(&site, Reason::Repinned)?;
+        let count = site.count(Reason::Repinned)?;
         ensure!(count > 0, "none yet");
         Ok(count)
     })?;
     echo(&mut new).context("the new flow, given back to its server")?;
     eprintln!("{version:?}: {repinned} packets by which flows were given back to their servers");
-    ensure!(count(&site, Reason::Stateless)? > 0, "nothing went without an entry");
+    ensure!(site.count(Reason::Stateless)? > 0, "nothing went without an entry");
     site.redirector.stop()
 }
 

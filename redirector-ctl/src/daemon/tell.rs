@@ -6,7 +6,7 @@ use super::EventKind;
 use super::events::{About, Events};
 use crate::core::apply::ClientMove;
 use crate::core::change::Change;
-use crate::core::spec::{Cause, Device, Drain, Name, Spec};
+use crate::core::spec::{Cause, Drain, Name, Spec};
 
 /// A change that has happened.
 pub(super) struct Done<'a> {

@@ -42,6 +42,7 @@ mod tell;
 mod tests;
 mod view;
 mod waking;
+mod watching;
 mod ways;
 
 pub use crate::platform::bpf::{ExplainError, Explained, Leaves, Question, XdpAction};
@@ -121,7 +122,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let api_threads = api_threads()?;
-    let mut api = api_threads.spawn(api::serve(handle, listeners, api_stop));
+    let metrics_devices_max = config.api.metrics_devices_max;
+    let serving = api::serve(handle, metrics_devices_max, listeners, api_stop);
+    let mut api = api_threads.spawn(serving);
     supervisor::ready("redirecting");
     tokio::select! {
         () = owner.run(inputs, requests, stop) => {}

@@ -23,6 +23,7 @@ pub mod io;
 pub mod lab;
 pub mod leftovers;
 pub mod loads;
+pub mod many_flows;
 pub mod netns;
 pub mod outside;
 pub mod own_user;

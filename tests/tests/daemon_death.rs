@@ -43,6 +43,12 @@ fn detach_takes_the_program_and_its_tables_away() -> Result<()> {
     lab.redirector.stop()?;
     ensure!(pins.is_dir(), "an orderly stop leaves the program at work");
     let gateway = lab.network.host("gateway")?;
+    let announced = || -> Result<String> {
+        let words = ["-4", "route", "show", "table", "local", "proto", "114"];
+        let output = gateway.command("ip").args(words).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    ensure!(!announced()?.is_empty(), "and what is announced stays announced");
     let mut detach = gateway.command(&lab.redirector.program().to_string_lossy());
     let output = detach.args(["detach", "--config"]).arg(lab.redirector.config()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -54,6 +60,7 @@ fn detach_takes_the_program_and_its_tables_away() -> Result<()> {
     })?;
     let left = std::fs::read_dir(&pins).map(|entries| entries.count()).unwrap_or(0);
     assert_eq!(left, 0, "pins are left in {}", pins.display());
+    assert_eq!(announced()?, "", "nobody answers for service addresses any more");
     Flows::from(lab.client("c1")?)?.open(lab.device("echo-a")?.service()).err().context(
         "without the program nothing redirects, so the flow that opened was no flow of ours",
     )?;

@@ -82,6 +82,7 @@ impl Operation {
             ("PATCH", "/v1/associations") => {
                 r#"{"associations":[{"device":"disk","server":"s2"}]}"#
             }
+            ("PATCH", "/v1/devices") => r#"{"remove":["disk"]}"#,
             ("PATCH", "/v1/servers/{name}") => r#"{"state":"inactive"}"#,
             ("PUT", "/v1/servers/{name}") => r#"{"address":"10.2.0.99"}"#,
             ("PUT", "/v1/devices/{name}") => r#"{"address":"10.1.0.99","port":9,"servers":["s1"]}"#,

@@ -5,43 +5,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
-use redirector_common::wire::ABI_VERSION;
+use anyhow::{Context as _, Result, ensure};
 use redirector_tests::api::Api;
 use redirector_tests::flows::Flows;
 use redirector_tests::lab::{Lab, Plan};
-use redirector_tests::wait::{self, Look};
+use redirector_tests::many_flows::copy_flow;
+use redirector_tests::wait;
 use reqwest::Method;
 use serde_json::Value;
 
 const FLOWS_LEN: u32 = 1_000_000;
 /// Of a build without optimisation, on a machine shared with others.
 const PAGE_WITHIN: Duration = Duration::from_secs(2);
-const PROVEN_WITHIN: Duration = Duration::from_secs(10);
-
-/// Keys and values as bytes: the key's are source, destination, ports and protocol of IPv4.
-type Table = HashMap<MapData, [u8; 16], [u8; 48]>;
-
-fn table(lab: &Lab) -> Result<Table> {
-    let dir = lab.bpffs().dir().join(format!("redirector/abi-{ABI_VERSION}"));
-    let map = MapData::from_pin(dir.join("FLOWS4")).context("the table of flows")?;
-    Ok(Table::try_from(Map::HashMap(map))?)
-}
-
-/// Puts copies of an open flow into the table, each of another client.
-fn fill(table: &mut Table) -> Result<()> {
-    let key = table.keys().next().context("an open flow")??;
-    let flow = table.get(&key, 0)?;
-    for number in 0..FLOWS_LEN {
-        let mut other = key;
-        // The client's address comes first: 172.16.0.0/12, 16 flows each.
-        other[..4].copy_from_slice(&(0xac10_0000 + (number >> 4)).to_be_bytes());
-        other[8..10].copy_from_slice(&(1024 + (number & 15) as u16).to_be_bytes());
-        table.insert(other, flow, 0)?;
-    }
-    Ok(())
-}
 
 fn page(api: &Api, query: &str) -> Result<(Value, Duration)> {
     let began = wait::now();
@@ -59,12 +34,7 @@ fn a_million_flows_are_listed_page_by_page() -> Result<()> {
     let api = lab.api()?;
     let flows = Flows::from(lab.client("c1")?)?;
     flows.open(lab.device("echo-a")?.service())?;
-    let mut table = table(&lab)?;
-    wait::until("the flow's proof", PROVEN_WITHIN, || {
-        let proven = table.keys().next().is_some();
-        Ok(if proven { Look::Done(()) } else { Look::NotYet("no proven flow".to_owned()) })
-    })?;
-    fill(&mut table)?;
+    copy_flow(lab.bpffs().dir(), FLOWS_LEN)?;
 
     let (mut ids, mut pages, mut longest) = (BTreeSet::new(), 0_u32, Duration::ZERO);
     let (mut met, mut cursor, began) = (0_usize, String::new(), wait::now());

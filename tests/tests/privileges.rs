@@ -112,9 +112,12 @@ fn with_a_user_of_its_own_it_moves_fails_over_explains_announces_attaches_and_re
 
 fn expect_announced(lab: &Lab, address: &str) -> Result<()> {
     let mut command = lab.network.host("gateway")?.command("ip");
-    let output = command.args(["-4", "-brief", "address"]).output()?;
+    let output = command.args(["-4", "route", "show", "table", "local"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(text.contains(&format!("{address}/32")), "{address} is not announced: {text}");
+    ensure!(
+        text.contains(&format!("local {address} dev lo")),
+        "{address} is not announced: {text}"
+    );
     Ok(())
 }
 

@@ -29,7 +29,6 @@ impl<'s> View<'s> {
 
     pub fn device(&self, name: &str) -> Option<Device> {
         let device = self.snapshot.spec.devices.get(name)?;
-        let load = self.snapshot.loads.devices.get(&device.id);
         let count = self.snapshot.counters.devices.get(&device.id).copied().unwrap_or_default();
         let flows_by_server = self.flows_by_server(device.id);
         Some(Device {
@@ -65,7 +64,7 @@ impl<'s> View<'s> {
             to_server: Count { packets: count.to_server.packets, bytes: count.to_server.bytes },
             to_client: Count { packets: count.to_client.packets, bytes: count.to_client.bytes },
             flows_opened: count.flows_opened,
-            traffic: load.map(Traffic::of).unwrap_or_default(),
+            traffic: Traffic::of_device(self.snapshot, device.id),
             responses: self.snapshot.counters.responses.get(&device.id).and_then(Responses::of),
         })
     }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::wire;
 use crate::core::outlook::Expected;
-use crate::daemon::{DeviceLoad, ServerLoad};
+use crate::daemon::{DeviceLoad, ServerLoad, Snapshot};
 
 /// How loaded a server is. Shares are of what it carries well: 1 is full.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -88,7 +88,12 @@ impl Load {
 }
 
 impl Traffic {
-    pub(super) fn of(load: &DeviceLoad) -> Self {
+    /// Of the device with this id.
+    pub(super) fn of_device(snapshot: &Snapshot, id: u32) -> Self {
+        snapshot.loads.devices.get(&id).map(Self::of).unwrap_or_default()
+    }
+
+    fn of(load: &DeviceLoad) -> Self {
         Self {
             packets_per_second: load.rates.map(|rates| rounded(rates.packets_per_s)),
             bytes_per_second: load.rates.map(|rates| rounded(rates.bytes_per_s)),

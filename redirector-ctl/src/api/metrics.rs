@@ -32,16 +32,16 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
     ))]
 pub(super) async fn get_metrics(State(api): State<Api>) -> Result<Response, Problem> {
     let snapshot = api.daemon.snapshot().await?;
-    let text = render(&snapshot, &api.usage.counts());
+    let text = render(&snapshot, &api.usage.counts(), api.metrics_devices_max);
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
 /// The page for a snapshot.
-fn render(snapshot: &Snapshot, usage: &UsageCounts) -> String {
+fn render(snapshot: &Snapshot, usage: &UsageCounts, devices_max: usize) -> String {
     let mut page = Page::default();
     let flows = Flows::of(snapshot);
     of_daemon::add(&mut page, snapshot, usage);
     of_servers::add(&mut page, snapshot, &flows);
-    of_devices::add(&mut page, snapshot, &flows);
+    of_devices::add(&mut page, snapshot, &flows, devices_max);
     page.text()
 }

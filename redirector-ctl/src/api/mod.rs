@@ -28,6 +28,7 @@ mod limits;
 mod listen;
 pub mod load;
 mod login;
+pub mod many_devices;
 mod metrics;
 mod names;
 pub mod open_flows;
@@ -70,22 +71,24 @@ pub use role::Role;
 struct Api {
     daemon: DaemonHandle,
     usage: usage::Usage,
+    metrics_devices_max: usize,
 }
 
 impl Api {
-    fn new(daemon: DaemonHandle) -> Self {
-        Self { daemon, usage: usage::Usage::default() }
+    fn new(daemon: DaemonHandle, metrics_devices_max: usize) -> Self {
+        Self { daemon, usage: usage::Usage::default(), metrics_devices_max }
     }
 }
 
 /// Answers on `listeners` until `stop` resolves; then answers what is under way, for a few seconds
-/// at most.
+/// at most. With more than `metrics_devices_max` devices `/metrics` has none one by one.
 pub fn serve(
     daemon: DaemonHandle,
+    metrics_devices_max: usize,
     listeners: Listeners,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
-    accept::serve(router(Api::new(daemon)), listeners, stop)
+    accept::serve(router(Api::new(daemon, metrics_devices_max)), listeners, stop)
 }
 
 /// All routes, with what guards them.

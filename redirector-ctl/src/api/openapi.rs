@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use super::problem::{Pending, ProblemBody};
 use super::role::{Role, needed};
 use super::{
-    Api, associations, clients, device_list, devices, events, explain, health, history, metrics,
-    open_flows, plan, recorder, servers, status, whatif, whoami,
+    Api, associations, clients, device_list, devices, events, explain, health, history,
+    many_devices, metrics, open_flows, plan, recorder, servers, status, whatif, whoami,
 };
 
 /// What the document says of the API as a whole.
@@ -152,7 +152,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
             servers::patch_server,
             servers::delete_server
         ))
-        .routes(routes!(device_list::list_devices))
+        .routes(routes!(device_list::list_devices, many_devices::patch_devices))
         .routes(routes!(devices::get_device, devices::put_device, devices::delete_device))
         .routes(routes!(clients::put_client))
         .routes(routes!(associations::list_associations, associations::patch_associations))

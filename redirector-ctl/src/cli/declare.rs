@@ -16,6 +16,7 @@ use super::{Exit, complain};
 use crate::api::desired::Desired;
 use crate::api::device_list::DeviceList;
 use crate::api::devices::{Device, PutDevice};
+use crate::api::many_devices::PatchDevices;
 use crate::api::servers::{PutServer, Server, ServerList};
 
 /// Prints what there is, in the form that [`apply`] takes.
@@ -204,25 +205,65 @@ fn differs<T: Serialize>(
     (!fields.is_empty()).then(|| Step { kind, name, to: Some(to), fields, is_new: known.is_none() })
 }
 
-/// Takes the steps, each only if nobody else has changed anything since the one before.
+/// Bytes of devices that go in one request; the API takes twice as many.
+const PATCH_LEN_MAX: usize = 512 << 10;
+
+/// Steps that are one request: of a server one, of devices as many as fit.
+fn next_steps(steps: &[Step]) -> &[Step] {
+    let (mut len, mut bytes_len) = (0, 0);
+    for step in steps.iter().take_while(|step| step.kind == "devices") {
+        bytes_len += step.name.len() + step.to.as_ref().map_or(0, |to| to.to_string().len()) + 8;
+        if bytes_len > PATCH_LEN_MAX {
+            break;
+        }
+        len += 1;
+    }
+    &steps[..len.max(1)]
+}
+
+fn request_of(steps: &[Step], generation: Option<u64>) -> Result<Request, serde_json::Error> {
+    if let [Step { kind: "servers", name, to, .. }] = steps {
+        let method = if to.is_some() { Method::PUT } else { Method::DELETE };
+        return Ok(Request::change(method, "servers", name, to.clone(), generation));
+    }
+    let mut body = PatchDevices::default();
+    for Step { name, to, .. } in steps {
+        match to {
+            Some(to) => {
+                body.put.insert(name.clone(), serde_json::from_value(to.clone())?);
+            }
+            None => body.remove.push(name.clone()),
+        }
+    }
+    Ok(Request::patch_devices(&body, generation))
+}
+
+/// Takes the steps, devices many at once, and each request only if nobody else has changed anything
+/// since the one before.
 async fn carry_out(
     steps: &[Step],
     generation: Option<u64>,
     options: &Options,
     err: &mut impl Write,
 ) -> io::Result<Exit> {
-    let mut generation = generation;
-    for (done_len, step) in steps.iter().enumerate() {
-        let method = if step.to.is_some() { Method::PUT } else { Method::DELETE };
-        let request = Request::change(method, step.kind, &step.name, step.to.clone(), generation);
+    let (mut generation, mut done_len) = (generation, 0);
+    while done_len < steps.len() {
+        let now = next_steps(&steps[done_len..]);
+        let request = request_of(now, generation).map_err(io::Error::other)?;
         match client::send(options, &request).await {
             Ok(answer) => generation = answer.generation,
             Err(error) => {
-                let (kind, name) = (step.kind.trim_end_matches('s'), &step.name);
-                writeln!(err, "{done_len} of {} steps are done; {kind} {name}:", steps.len())?;
+                let (kind, name) = (now[0].kind.trim_end_matches('s'), &now[0].name);
+                let rest = match now.len() {
+                    1 => String::new(),
+                    len => format!(" and {} more", len - 1),
+                };
+                let of = steps.len();
+                writeln!(err, "{done_len} of {of} steps are done; {kind} {name}{rest}:")?;
                 return complain(&error, err);
             }
         }
+        done_len += now.len();
     }
     writeln!(err, "{} steps are done", steps.len())?;
     Ok(Exit::Done)

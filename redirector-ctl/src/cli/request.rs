@@ -13,6 +13,7 @@ use crate::api::associations::{MoveRequest, PatchAssociations, PutAssociation};
 use crate::api::clients::PutClient;
 use crate::api::devices::PutDevice;
 use crate::api::explain::Explain;
+use crate::api::many_devices::PatchDevices;
 use crate::api::servers::{PatchServer, PutServer};
 use crate::api::wire::AdminState;
 
@@ -86,6 +87,12 @@ impl Request {
         seen: Option<u64>,
     ) -> Self {
         Self { body, seen, ..Self::new(method, &[kind, name], Show::Text(String::new())) }
+    }
+
+    /// A change of many devices on top of a generation.
+    pub fn patch_devices(body: &PatchDevices, seen: Option<u64>) -> Self {
+        let request = Self::new(Method::PATCH, &["devices"], Show::Text(String::new()));
+        Self { seen, ..request.with(body) }
     }
 
     /// The events after number `after`, as a stream.

@@ -8,6 +8,8 @@ use super::reader::Section;
 use super::sections::path;
 
 const UNIX_SOCKET: &str = "/run/redirector/api.sock";
+/// About 10 MB of text.
+const METRICS_DEVICES_MAX: usize = 10_000;
 /// `sockaddr_un.sun_path` has 108 bytes, the last of which is 0 (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -22,6 +24,8 @@ pub struct ApiConfig {
     pub tls: Option<TlsConfig>,
     /// File of those who may ask over the port; None for everybody who can connect.
     pub credentials: Option<PathBuf>,
+    /// With more devices than that `/metrics` has no series of single devices; 0 for never any.
+    pub metrics_devices_max: usize,
 }
 
 /// Files of TLS, in PEM.
@@ -63,11 +67,14 @@ pub(super) fn api(mut section: Section<'_>, report: &mut Report<'_>) -> ApiConfi
     if unix_socket.is_none() && said.listen.is_none() {
         unix_socket = Some(UNIX_SOCKET.into());
     }
+    let metrics_devices_max = section.number("metrics_devices_max", 0..=1_000_000, report);
+    let metrics_devices_max = metrics_devices_max.unwrap_or(METRICS_DEVICES_MAX);
     section.finish(report);
     let files = said.certificate.zip(said.key);
     let client_ca = said.client_ca;
     let tls = files.map(|(certificate, key)| TlsConfig { certificate, key, client_ca });
-    ApiConfig { unix_socket, listen: said.listen, tls, credentials: said.credentials }
+    let (listen, credentials) = (said.listen, said.credentials);
+    ApiConfig { unix_socket, listen, tls, credentials, metrics_devices_max }
 }
 
 fn check_port(said: &Said, report: &mut Report<'_>) {

@@ -62,6 +62,9 @@ impl Spec {
                 put_device((self, &taken), &put, was, ctx, problems);
             }
             Change::RemoveDevice { name } => devices::remove(self, name, problems),
+            Change::PatchDevices { remove, put } => {
+                devices::patch(self, remove, put, ctx, problems);
+            }
             Change::Associate { moves, cause } => {
                 moves::associate(self, moves, *cause, ctx, problems);
             }

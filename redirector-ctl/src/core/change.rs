@@ -59,6 +59,13 @@ pub enum Change {
         /// Its name.
         name: Name,
     },
+    /// Removes devices, then puts others, all or none: what each of them alone would do.
+    PatchDevices {
+        /// The names of those that go.
+        remove: Vec<Name>,
+        /// Name -> settings.
+        put: BTreeMap<Name, DeviceSpec>,
+    },
     /// Changes the servers of devices, all or none.
     Associate {
         /// What goes where.
@@ -274,6 +281,20 @@ impl fmt::Display for Change {
                 write!(f, "put device {name} at {}", device.service())
             }
             Self::RemoveDevice { name } => write!(f, "remove device {name}"),
+            Self::PatchDevices { remove, put } => {
+                let part = |what: &str, len: usize, ends: Option<(&Name, &Name)>| {
+                    let (first, last) = ends?;
+                    Some(match len {
+                        1 => format!("{what} device {first}"),
+                        _ => format!("{what} {len} devices, {first} to {last}"),
+                    })
+                };
+                let parts = [
+                    part("remove", remove.len(), remove.first().zip(remove.last())),
+                    part("put", put.len(), put.keys().next().zip(put.keys().next_back())),
+                ];
+                f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+            }
             Self::Associate { moves, cause } => {
                 let parts: Vec<_> =
                     moves.iter().map(|m| format!("{} -> {}", m.device, m.server)).collect();

@@ -93,6 +93,11 @@ fn change() -> impl Strategy<Value = Change> {
         4 => (device_name(), device_spec())
             .prop_map(|(name, device)| Change::PutDevice { name, device }),
         1 => device_name().prop_map(|name| Change::RemoveDevice { name }),
+        2 => (
+            proptest::collection::vec(device_name(), 0..2),
+            proptest::collection::btree_map(device_name(), device_spec(), 0..3),
+        )
+            .prop_map(|(remove, put)| Change::PatchDevices { remove, put }),
         4 => proptest::collection::vec(a_move(), 1..3)
             .prop_map(|moves| Change::Associate { moves, cause: Cause::Planned }),
     ]

@@ -9,6 +9,13 @@ use std::ops::Deref;
 use super::health::{Health, PathHealth};
 use super::spec::Name;
 
+/// A suspect with more paths than that is asked for so many of them: all of its tens of thousands
+/// would take longer than its clients should wait.
+pub const SAMPLE_LEN: usize = 256;
+
+/// So many paths that fell silent since the server was last heard speak for all others.
+const SILENT_LEN: usize = SAMPLE_LEN / 4;
+
 /// Device -> what is known of the path. To be read as a map; it changes by its own functions only,
 /// which keep the counts right.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +29,28 @@ impl Paths {
     #[must_use]
     pub fn len_of(&self, health: Health) -> usize {
         self.lens[health as usize]
+    }
+
+    /// Devices for which a suspect is asked: all, or some from everywhere among very many.
+    pub fn sample(&self) -> impl Iterator<Item = &Name> {
+        let step = self.len().div_ceil(SAMPLE_LEN).max(1);
+        self.by_device.keys().step_by(step)
+    }
+
+    /// Since when a server with very many paths is silent as a whole (ms since the Unix epoch), by
+    /// those that were asked; None when too few of them say so. `heard_ms` is when its packets were
+    /// last seen. Refusals say nothing about other paths: a process can die alone, the way to its
+    /// server cannot.
+    #[must_use]
+    pub fn silent_since_ms(&self, heard_ms: Option<u64>) -> Option<u64> {
+        if self.len() <= SAMPLE_LEN || self.len_of(Health::Dead) < SILENT_LEN {
+            return None;
+        }
+        let last = self.values().filter_map(|path| path.answer_at_ms).chain(heard_ms).max();
+        let dead = self.values().filter(|path| path.health == Health::Dead);
+        let silences = dead.filter_map(|path| path.silence).map(|silence| silence.since_ms);
+        let since: Vec<u64> = silences.filter(|since| last.is_none_or(|at| *since > at)).collect();
+        since.iter().min().copied().filter(|_| since.len() >= SILENT_LEN)
     }
 
     /// The paths that are not healthy, which are few in good times.
@@ -38,6 +67,13 @@ impl Paths {
     pub fn insert(&mut self, device: Name, path: PathHealth) {
         self.lens[path.health as usize] += 1;
         if let Some(was) = self.by_device.insert(device, path) {
+            self.lens[was.health as usize] -= 1;
+        }
+    }
+
+    /// Forgets a path.
+    pub fn remove(&mut self, device: &Name) {
+        if let Some(was) = self.by_device.remove(device) {
             self.lens[was.health as usize] -= 1;
         }
     }
@@ -109,5 +145,57 @@ impl Paths {
             let len = self.values().filter(|path| path.health == health).count();
             assert_eq!(self.len_of(health), len, "{} of {self:?}", health.name());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::health::{CheckResult, Thresholds};
+    use super::*;
+
+    const ONCE: Thresholds = Thresholds { rise: 1, fall: 1 };
+
+    /// A server that answered for all of its devices at 1000.
+    fn paths(len: usize) -> Paths {
+        let mut paths = Paths::default();
+        for n in 0..len {
+            paths.change(&format!("d{n:05}"), |path| {
+                path.record(&CheckResult::Answered { took_us: 5 }, 1000, 1001, ONCE)
+            });
+        }
+        paths
+    }
+
+    /// The sample is asked at 2000, and gets this.
+    fn sampled(paths: &mut Paths, result: &CheckResult) {
+        let asked: Vec<Name> = paths.sample().cloned().collect();
+        for device in asked {
+            paths.change(&device, |path| path.record(result, 2000, 2200, ONCE));
+        }
+    }
+
+    #[test]
+    fn a_server_with_very_many_paths_is_silent_when_a_sample_of_them_is() {
+        let mut all = paths(10_000);
+        assert!((SILENT_LEN..=SAMPLE_LEN).contains(&all.sample().count()));
+        sampled(&mut all, &CheckResult::Silent("nobody".into()));
+        assert_eq!(all.silent_since_ms(None), Some(2000));
+        assert_eq!(all.silent_since_ms(Some(1999)), Some(2000));
+        assert_eq!(all.silent_since_ms(Some(2000)), None, "its packets were seen since");
+        all.change(&"d00001".to_owned(), |path| {
+            path.record(&CheckResult::Answered { took_us: 5 }, 2000, 2001, ONCE)
+        });
+        assert_eq!(all.silent_since_ms(None), None, "it has answered since");
+    }
+
+    #[test]
+    fn refusals_and_few_paths_say_nothing_of_the_others() {
+        let mut all = paths(10_000);
+        sampled(&mut all, &CheckResult::Refused("connection refused".into()));
+        assert_eq!(all.silent_since_ms(None), None);
+        let mut few = paths(SAMPLE_LEN);
+        assert_eq!(few.sample().count(), SAMPLE_LEN, "all of them are asked");
+        sampled(&mut few, &CheckResult::Silent("nobody".into()));
+        assert_eq!(few.silent_since_ms(None), None, "nothing has to be guessed");
     }
 }

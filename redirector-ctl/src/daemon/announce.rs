@@ -1,4 +1,5 @@
-//! Service addresses on announcing interfaces: the gateway's kernel answers ARP for them.
+//! Service addresses are announced: the gateway's kernel answers ARP and neighbour discovery for
+//! them, because of a local route or, where that is not enough, an address of the interface.
 //!
 //! Only addresses that the daemon itself added are ever removed. Which those are is journalled
 //! before they are added, so that a daemon that starts anew knows them.
@@ -7,20 +8,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::core::differing::differing;
 use crate::core::shared::Shared;
 use crate::core::spec::{Device, Name, Spec};
-use crate::platform::netlink::{Link, Netlink, NetlinkError};
+use crate::platform::netlink::{Link, Netlink, NetlinkError, answers_for_local_routes};
 use crate::platform::store::Store;
 
-/// An address on an interface.
+/// An address on an interface; on [`LOOPBACK`] a local route to it, by which the kernel answers on
+/// every interface.
 type Place = (String, IpAddr);
+
+const LOOPBACK: &str = "lo";
+
+/// Changes that are made in one call of [`Announcer::reconcile`], each of which takes the kernel up
+/// to 0.1 ms.
+const AT_ONCE_MAX: usize = 256;
 
 /// Keeps the service addresses of the spec on the announcing interfaces.
 #[derive(Debug)]
 pub(super) struct Announcer {
     netlink: Option<Netlink>,
     interfaces: Vec<Link>,
-    /// What is there, by whomever.
+    /// Where local routes are.
+    loopback: u32,
+    /// What is there: addresses by whomever, and routes of ours.
     present: BTreeSet<Place>,
     /// What is there, or may be, because of us.
     ours: Shared<BTreeSet<Place>>,
@@ -34,6 +45,8 @@ pub(super) struct Announcer {
     wanted_for: Shared<BTreeMap<Name, Device>>,
     /// What was wanted when all of it was there and nothing else.
     reached: Option<Shared<BTreeSet<Place>>>,
+    /// There is more to be done than was done in the last call.
+    has_more: bool,
 }
 
 impl Announcer {
@@ -52,14 +65,18 @@ impl Announcer {
         interfaces: Vec<Link>,
         journalled: &[String],
     ) -> Result<Self, NetlinkError> {
-        let mut present = BTreeSet::new();
+        let local = netlink.local_routes().await?;
+        let mut present: BTreeSet<Place> =
+            local.into_iter().map(|address| (LOOPBACK.to_owned(), address.into())).collect();
         for link in &interfaces {
             for address in netlink.addresses(link.index).await? {
                 present.insert((link.name.clone(), address));
             }
         }
         let ours: BTreeSet<Place> = journalled.iter().filter_map(|text| parse(text)).collect();
-        Ok(Self::of(Some(netlink), interfaces, present, ours))
+        let loopback = netlink.links().await?.into_iter().find(|link| link.name == LOOPBACK);
+        let loopback = loopback.map_or(0, |link| link.index);
+        Ok(Self { loopback, ..Self::of(Some(netlink), interfaces, present, ours) })
     }
 
     fn of(
@@ -73,6 +90,7 @@ impl Announcer {
         Self {
             netlink,
             interfaces,
+            loopback: 0,
             present,
             on_disk: ours.clone(),
             on_its_way: ours.clone(),
@@ -81,6 +99,7 @@ impl Announcer {
             wanted: Shared::default(),
             wanted_for: Shared::default(),
             reached: None,
+            has_more: false,
         }
     }
 
@@ -112,8 +131,13 @@ impl Announcer {
         self.on_disk != self.ours
     }
 
-    /// Adds what is missing and removes what is ours and not wanted any more. Returns what failed;
-    /// it is tried again with the next call.
+    /// Whether [`Self::reconcile`] is to be called again.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Adds what is missing and removes what is ours and not wanted any more, up to
+    /// [`AT_ONCE_MAX`]. Returns what failed; it is tried again with the next call.
     pub(super) async fn reconcile(&mut self, spec: &Spec) -> Vec<NetlinkError> {
         let Some(netlink) = self.netlink.clone() else { return Vec::new() };
         let wanted = self.wanted(spec);
@@ -121,22 +145,20 @@ impl Announcer {
             return Vec::new();
         }
         let mut failures = Vec::new();
-        for place in wanted.difference(&self.present.clone()) {
-            let Some(index) = self.index(&place.0) else { continue };
-            match netlink.add_address(index, place.1).await {
+        let missing = wanted.difference(&self.present).take(AT_ONCE_MAX).cloned();
+        let missing: Vec<Place> = missing.collect();
+        for place in &missing {
+            match self.add(&netlink, place).await {
                 Ok(()) => {
                     self.present.insert(place.clone());
                 }
                 Err(error) => failures.push(error),
             }
         }
-        let unwanted: Vec<Place> = self.ours.difference(&wanted).cloned().collect();
+        let room = AT_ONCE_MAX - missing.len();
+        let unwanted: Vec<Place> = self.ours.difference(&wanted).take(room).cloned().collect();
         for place in &unwanted {
-            let gone = match self.index(&place.0).filter(|_| self.present.contains(place)) {
-                Some(index) => netlink.remove_address(index, place.1).await,
-                None => Ok(()),
-            };
-            match gone {
+            match self.remove(&netlink, place).await {
                 Ok(()) => {
                     self.present.remove(place);
                     self.ours.remove(place);
@@ -144,16 +166,46 @@ impl Announcer {
                 Err(error) => failures.push(error),
             }
         }
-        self.reached = failures.is_empty().then_some(wanted);
+        let is_full = missing.len() + unwanted.len() >= AT_ONCE_MAX;
+        // Whatever fails each time must not keep the rest waiting, nor be tried without end.
+        self.has_more = is_full && failures.len() < AT_ONCE_MAX;
+        self.reached = (!is_full && failures.is_empty()).then_some(wanted);
         failures
+    }
+
+    async fn add(&self, netlink: &Netlink, place: &Place) -> Result<(), NetlinkError> {
+        match (place.0.as_str(), place.1) {
+            (LOOPBACK, IpAddr::V4(address)) => {
+                netlink.add_local_route(self.loopback, address).await
+            }
+            (interface, address) => match self.index(interface) {
+                Some(index) => netlink.add_address(index, address).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn remove(&self, netlink: &Netlink, place: &Place) -> Result<(), NetlinkError> {
+        if !self.present.contains(place) {
+            return Ok(());
+        }
+        match (place.0.as_str(), place.1) {
+            (LOOPBACK, IpAddr::V4(address)) => {
+                netlink.remove_local_route(self.loopback, address).await
+            }
+            (interface, address) => match self.index(interface) {
+                Some(index) => netlink.remove_address(index, address).await,
+                None => Ok(()),
+            },
+        }
     }
 
     /// What the spec wants: the same as the last time for as long as no device's address differs.
     fn wanted(&mut self, spec: &Spec) -> Shared<BTreeSet<Place>> {
         if !self.wanted_for.is_same(&spec.devices) {
-            let wanted = self.places(spec);
-            if wanted != *self.wanted {
-                self.wanted = wanted.into();
+            let alike = |was: &Device, is: &Device| was.address == is.address;
+            if !differing(&self.wanted_for, &spec.devices, alike).is_empty() {
+                self.wanted = self.places(spec).into();
             }
             self.wanted_for = spec.devices.clone();
         }
@@ -163,8 +215,12 @@ impl Announcer {
     fn places(&self, spec: &Spec) -> BTreeSet<Place> {
         let addresses: BTreeSet<IpAddr> = spec.devices.values().map(|d| d.address).collect();
         let of = |link: &Link| {
-            let name = link.name.clone();
-            addresses.iter().map(move |address| (name.clone(), *address)).collect::<Vec<_>>()
+            let by_route = answers_for_local_routes(&link.name);
+            let place = move |address: &IpAddr| {
+                let by_route = by_route && address.is_ipv4();
+                (if by_route { LOOPBACK } else { &link.name }.to_owned(), *address)
+            };
+            addresses.iter().map(place).collect::<Vec<_>>()
         };
         self.interfaces.iter().flat_map(of).collect()
     }
@@ -197,12 +253,23 @@ pub async fn withdraw(state_dir: &Path) -> anyhow::Result<Vec<String>> {
     let Some(mut state) = store.load()? else { return Ok(Vec::new()) };
     let (netlink, _events) = Netlink::open()?;
     let links = netlink.links().await?;
+    let routes: BTreeSet<_> = netlink.local_routes().await?.into_iter().collect();
     let mut removed = Vec::new();
     for (interface, address) in state.announced.iter().filter_map(|text| parse(text)) {
         let Some(link) = links.iter().find(|link| link.name == interface) else { continue };
-        if netlink.addresses(link.index).await?.contains(&address) {
-            netlink.remove_address(link.index, address).await?;
-            removed.push(format!("address {address} of {interface}"));
+        match address {
+            IpAddr::V4(v4) if interface == LOOPBACK => {
+                if routes.contains(&v4) {
+                    netlink.remove_local_route(link.index, v4).await?;
+                    removed.push(format!("local route to {address}"));
+                }
+            }
+            _ => {
+                if netlink.addresses(link.index).await?.contains(&address) {
+                    netlink.remove_address(link.index, address).await?;
+                    removed.push(format!("address {address} of {interface}"));
+                }
+            }
         }
     }
     state.announced.clear();

@@ -9,12 +9,20 @@ use tokio::time::Interval;
 
 use super::kernel::Kernel;
 use super::owner::{Owner, ticks};
+use crate::core::health::{CheckResult, Health, Thresholds};
+use crate::core::paths::Paths;
 use crate::core::spec::Name;
 use crate::core::suspicion::{Patience, Suspicion};
 use crate::platform::clock::Stopwatch;
 
 /// How much longer than itself a look keeps the next one away.
 const LOOK_REST: u64 = 20;
+
+/// After so many more dead paths it is asked whether they speak for all.
+const CONCLUDE_EVERY: usize = 16;
+
+/// Others have been asked often enough.
+const AT_ONCE: Thresholds = Thresholds { rise: 1, fall: 1 };
 
 /// How the packets' evidence is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +83,36 @@ impl<K: Kernel> Owner<K> {
         self.evidence_not_before_ms = now_ms.saturating_add(self.evidence_rest_ms);
     }
 
-    /// Asks all paths of a suspect with little patience, and the others, who say whether our own
+    /// Asks a suspect with little patience, and the others, who say whether our own
     /// side works.
     fn confirm(&self, suspect: &Name) {
-        for device in self.observed.paths.get(suspect).into_iter().flatten().map(|(name, _)| name) {
+        for device in self.observed.paths.get(suspect).into_iter().flat_map(Paths::sample) {
             self.prober.confirm(&(suspect.clone(), device.clone()));
         }
         self.ask_witnesses(Some(suspect));
+    }
+
+    /// When those paths of a server that were asked say that all of it is silent, so are the
+    /// others, however many there are.
+    pub(super) fn conclude(&mut self, server: &Name) {
+        let (now_ms, heard_ms) = (self.now_ms(), self.observed.heard.get(server).copied());
+        let Some(of) = self.observed.paths.get_mut(server) else { return };
+        // Not at each of them, because it is a look at all paths.
+        if !of.len_of(Health::Dead).is_multiple_of(CONCLUDE_EVERY) {
+            return;
+        }
+        let Some(since_ms) = of.silent_since_ms(heard_ms) else { return };
+        let silent =
+            CheckResult::Silent("no answer for any device that was asked about".to_owned());
+        let mut last = None;
+        of.change_each(|device, path| {
+            if path.health != Health::Dead {
+                let transition = path.record(&silent, since_ms, now_ms, AT_ONCE);
+                last = transition.map(|transition| (device.clone(), transition));
+            }
+        });
+        if let Some((device, transition)) = last {
+            self.changed(server, &device, transition);
+        }
     }
 }

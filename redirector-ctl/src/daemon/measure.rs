@@ -16,6 +16,7 @@ use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Thresholds, Transition};
 use crate::core::observed::Census;
 use crate::core::op::NextHop;
+use crate::core::paths::{Paths, SAMPLE_LEN};
 use crate::core::service::Forwarding;
 use crate::core::spec::{Device, Name, Spec};
 use crate::platform::clock::{Stopwatch, monotonic_ns};
@@ -100,6 +101,9 @@ impl<K: Kernel> Owner<K> {
         }
         if let Some(transition) = transition {
             self.changed(server, device, transition);
+            if transition.to == Health::Dead {
+                self.conclude(server);
+            }
         }
         // While decisions are held back any answer may set them free.
         match transition {
@@ -142,8 +146,10 @@ impl<K: Kernel> Owner<K> {
     }
 
     /// The health of a path changed: tell, and on a suspicion ask around at once.
-    fn changed(&mut self, server: &Name, device: &Name, transition: Transition) {
-        if transition.to == Health::Suspect {
+    pub(super) fn changed(&mut self, server: &Name, device: &Name, transition: Transition) {
+        // With very many suspects those that speak for the server are being asked already.
+        let suspects = self.observed.paths.get(server).map(|of| of.len_of(Health::Suspect));
+        if transition.to == Health::Suspect && suspects.is_none_or(|len| len <= SAMPLE_LEN) {
             self.ask_around(server);
         }
         let now_ms = self.now_ms();
@@ -173,10 +179,10 @@ impl<K: Kernel> Owner<K> {
         self.events.record(now_ms, kind, about, text);
     }
 
-    /// Asks the suspect's other paths, to know sooner whether all of it is dead, and one path of
+    /// Asks other paths of the suspect, to know sooner whether all of it is dead, and one path of
     /// each other server, to know whether our own side works.
     fn ask_around(&self, suspect: &Name) {
-        for device in self.observed.paths.get(suspect).into_iter().flatten().map(|(name, _)| name) {
+        for device in self.observed.paths.get(suspect).into_iter().flat_map(Paths::sample) {
             self.prober.nudge(&(suspect.clone(), device.clone()));
         }
         self.ask_witnesses(Some(suspect));
@@ -264,8 +270,10 @@ impl<K: Kernel> Owner<K> {
             let thresholds = pace.unwrap_or_default().thresholds(self.settings.thresholds);
             let transition = path.record(&result, now_ms, now_ms, thresholds);
             changes.extend(transition.map(|transition| (device.clone(), transition)));
-            self.prober.confirm(&(server.clone(), device.clone()));
         });
+        for device in of.sample() {
+            self.prober.confirm(&(server.clone(), device.clone()));
+        }
         for (device, transition) in changes {
             self.changed(server, &device, transition);
         }
@@ -273,7 +281,7 @@ impl<K: Kernel> Owner<K> {
 
     /// Reads the counters, and tries again what could not be written.
     pub(super) fn take_stats(&mut self) {
-        if self.now_ms() >= self.stats_not_before_ms {
+        if self.now_ms() >= self.kept.stats_not_before_ms {
             self.read_counters();
         }
         self.pay();
@@ -292,7 +300,8 @@ impl<K: Kernel> Owner<K> {
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
         let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.stats_not_before_ms = self.now_ms().saturating_add(took_ms.saturating_mul(STATS_REST));
+        self.kept.stats_not_before_ms =
+            self.now_ms().saturating_add(took_ms.saturating_mul(STATS_REST));
     }
 
     /// Counts flows and takes away those that are over.

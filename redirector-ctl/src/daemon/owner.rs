@@ -18,9 +18,9 @@ use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::recorder::Recorder;
-use super::settle::Watched;
 use super::show::LastShown;
 use super::waking::Waking;
+use super::watching::Watched;
 use super::ways::Ways;
 use super::{Inspection, InterfaceStatus, Own, Request};
 use crate::config::FlowsConfig;
@@ -94,6 +94,16 @@ pub(super) struct Owed {
     pub(super) clients: BTreeSet<(Name, IpAddr)>,
 }
 
+/// What is kept from turn to turn, so that less has to be done in the next one.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) imager: Imager,
+    pub(super) watched: Option<Watched>,
+    /// When what can wait is planned for again.
+    pub(super) rested_at_ms: u64,
+    pub(super) stats_not_before_ms: u64,
+}
+
 /// All state.
 #[derive(Debug)]
 pub(super) struct Owner<K> {
@@ -107,8 +117,7 @@ pub(super) struct Owner<K> {
     /// Intent, measurement, and what the tables hold.
     pub(super) spec: Spec,
     pub(super) observed: Observed,
-    pub(super) imager: Imager,
-    pub(super) watched: Option<Watched>,
+    pub(super) kept: Kept,
     pub(super) applied: Image,
     pub(super) applied_generation: u64,
     pub(super) shown: Shown,
@@ -117,10 +126,7 @@ pub(super) struct Owner<K> {
     /// Those of `owed.clients` of which an event has told.
     pub(super) refused_clients: BTreeSet<(Name, IpAddr)>,
     pub(super) wake_at_ms: Option<u64>,
-    /// When what can wait is planned for again.
-    pub(super) rested_at_ms: u64,
     pub(super) sweep_not_before_ms: u64,
-    pub(super) stats_not_before_ms: u64,
     /// A server has died: its waiting clients are looked for at once, not with the next tick.
     pub(super) sweep_soon: bool,
     /// Servers that died in this turn, for one device at least, by number: their unanswered SYNs
@@ -175,6 +181,8 @@ enum Input {
     Stats(tokio::time::Instant),
     Sweep,
     Wake,
+    /// There are more addresses to be announced or withdrawn.
+    Announce,
 }
 
 impl<K: Kernel> Owner<K> {
@@ -213,6 +221,7 @@ impl<K: Kernel> Owner<K> {
                 _ = sweeps.tick() => Input::Sweep,
                 _ = plans.tick() => Input::Balance,
                 () = wake => Input::Wake,
+                () = std::future::ready(()), if self.announcer.has_more() => Input::Announce,
             };
             self.timed_turn(input, &mut inputs.reports).await;
             // With many devices there is always something to be looked at first: whoever asks still
@@ -250,6 +259,7 @@ impl<K: Kernel> Owner<K> {
             }
             Input::Sweep => self.sweep().await,
             Input::Wake => self.replan().await,
+            Input::Announce => self.announce().await,
         }
         self.recall();
         // It may have to rest first; whatever comes next asks again.

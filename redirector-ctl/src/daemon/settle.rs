@@ -1,7 +1,6 @@
 //! What follows from changes and measurements: plan, write to the tables, tell.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::events::About;
@@ -14,10 +13,8 @@ use crate::core::change::Change;
 use crate::core::image::diff;
 use crate::core::op::{Op, ServerState};
 use crate::core::plan::{Blocked, Decision, Plan, plan};
-use crate::core::shared::Shared;
-use crate::core::spec::{Cause, CheckPace, Device, Name, Server, Spec};
+use crate::core::spec::{Cause, Spec};
 use crate::platform::clock::Stopwatch;
-use crate::platform::probe::{Path, Target};
 
 /// A SYN that is older is left to its client, who has repeated it since, in ms.
 const RECALL_MS: u64 = 3000;
@@ -51,18 +48,18 @@ impl<K: Kernel> Owner<K> {
         let took = watch.elapsed();
         let rest = if took < RESTS_FROM { Duration::ZERO } else { took * PLAN_REST };
         let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-        self.rested_at_ms = self.now_ms().saturating_add(rest_ms);
+        self.kept.rested_at_ms = self.now_ms().saturating_add(rest_ms);
     }
 
     /// The same for what nobody waits for: with very many devices a look at all of them takes long,
     /// and while they are asked for the first time there is something new at every moment.
     pub(super) async fn replan_rested(&mut self) {
-        if self.now_ms() >= self.rested_at_ms {
+        if self.now_ms() >= self.kept.rested_at_ms {
             self.replan().await;
             return;
         }
         let earlier_ms = self.wake_at_ms.unwrap_or(u64::MAX);
-        self.wake_at_ms = Some(earlier_ms.min(self.rested_at_ms));
+        self.wake_at_ms = Some(earlier_ms.min(self.kept.rested_at_ms));
     }
 
     async fn replan_now(&mut self) {
@@ -138,6 +135,11 @@ impl<K: Kernel> Owner<K> {
         self.watch();
         self.write_tables();
         self.hold_clients();
+        self.announce().await;
+    }
+
+    /// Brings announced addresses in line with the spec, or a part of them.
+    pub(super) async fn announce(&mut self) {
         for error in self.announcer.reconcile(&self.spec).await {
             self.error(error.to_string());
         }
@@ -147,9 +149,16 @@ impl<K: Kernel> Owner<K> {
         }
     }
 
+    /// The same until all of it is done.
+    pub(super) async fn announce_all(&mut self) {
+        while self.announcer.has_more() {
+            self.announce().await;
+        }
+    }
+
     /// Writes to the tables what differs from what they hold.
     pub(super) fn write_tables(&mut self) {
-        let desired = self.imager.image(&self.spec, &self.observed).clone();
+        let desired = self.kept.imager.image(&self.spec, &self.observed).clone();
         for op in diff(&self.applied, &desired) {
             if let Err(error) = self.kernel.apply(&op) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -266,47 +275,6 @@ impl<K: Kernel> Owner<K> {
         }
         self.shown.blocked.clone_from(&plan.blocked);
     }
-
-    /// Asks and watches what the spec names, and forgets what it does not name any more.
-    fn watch(&mut self) {
-        let (servers, devices) = (&self.spec.servers, &self.spec.devices);
-        let is_watched = |(of, known): &Watched| of == servers && known.is_same(devices);
-        if self.watched.as_ref().is_some_and(is_watched) {
-            return;
-        }
-        self.watched = Some((servers.clone(), devices.clone()));
-        let addresses: BTreeSet<IpAddr> = self.spec.servers.values().map(|s| s.address).collect();
-        self.addresses.send_if_modified(|known| {
-            let differs = *known != addresses;
-            *known = addresses;
-            differs
-        });
-        self.watch_loads();
-        let targets = targets(&self.spec);
-        let begun = self.prober.set_targets(&targets);
-        for of in self.observed.paths.iter_mut() {
-            let server = of.0;
-            of.1.retain(|device| targets.contains_key(&(server.clone(), device.clone())));
-        }
-        self.observed.paths.retain(|_, of| !of.is_empty());
-        for (server, device) in begun {
-            self.observed.paths.entry(server).or_default().insert(device, Default::default());
-        }
-        let spec = &self.spec;
-        self.shown.health.retain(|name, _| spec.servers.contains_key(name));
-        self.observed.held_down.retain(|name, _| spec.servers.contains_key(name));
-        self.observed.heard.retain(|name, _| spec.servers.contains_key(name));
-        self.fallen.retain(|name| spec.servers.contains_key(name));
-        self.own.checks.retain(|name, _| spec.servers.contains_key(name));
-        // A way belongs to an address: a server that has moved must be found anew.
-        let applied = &self.applied;
-        self.observed.next_hops.retain(|name, _| {
-            spec.servers.get(name).is_some_and(|server| {
-                let line = applied.servers.get(&server.id);
-                line.is_none_or(|line| line.address == server.address)
-            })
-        });
-    }
 }
 
 /// Whether a change follows from a death alone.
@@ -322,24 +290,4 @@ fn left_by(change: &Change, spec: &Spec) -> BTreeSet<u16> {
         spec.servers.get(&device.association.server).map(|server| server.id)
     });
     left.collect()
-}
-
-/// Of whom everything that is asked and watched was made.
-pub(super) type Watched = (BTreeMap<Name, Server>, Shared<BTreeMap<Name, Device>>);
-
-/// What there is to ask.
-fn targets(spec: &Spec) -> BTreeMap<Path, Target> {
-    let mut targets = BTreeMap::new();
-    for (device, wish) in &spec.devices {
-        for server in &wish.servers {
-            let Some(known) = spec.servers.get(server) else { continue };
-            let address = SocketAddr::new(known.address, wish.server_port);
-            let check = wish.check.clone();
-            // How many answers decide is no reason to forget those that came.
-            let pace = CheckPace { rise: None, fall: None, ..wish.check_pace };
-            let target = Target { address, protocol: wish.protocol, check, pace };
-            targets.insert((server.clone(), device.clone()), target);
-        }
-    }
-    targets
 }

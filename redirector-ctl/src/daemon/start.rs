@@ -20,7 +20,7 @@ use super::evidence::Evidence;
 use super::journal::Journal;
 use super::kernel::Kernel;
 use super::load::Loads;
-use super::owner::{Inputs, Owed, Owner, Settings, Shown};
+use super::owner::{Inputs, Kept, Owed, Owner, Settings, Shown};
 use super::recorder::{self, Recorder};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
@@ -28,7 +28,7 @@ use super::{EventKind, InterfaceStatus, Own, inspect};
 use crate::config::{Config, InterfaceConfig, Vlan, XdpMode};
 use crate::core::health::Thresholds;
 use crate::core::hold_down::{Fallen, HoldDown};
-use crate::core::image::{Image, Imager, ServerLine, diff};
+use crate::core::image::{Image, ServerLine, diff};
 use crate::core::observed::Observed;
 use crate::core::outlook::Outlook;
 use crate::core::suspicion::Patience;
@@ -97,8 +97,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
             doubt: config.health.doubt(),
             ..Observed::default()
         },
-        imager: Imager::default(),
-        watched: None,
+        kept: Kept::default(),
         applied,
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
@@ -106,9 +105,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         journal: Journal::default(),
         refused_clients: BTreeSet::new(),
         wake_at_ms: None,
-        rested_at_ms: 0,
         sweep_not_before_ms: 0,
-        stats_not_before_ms: 0,
         sweep_soon: false,
         left: BTreeSet::new(),
         waking: Waking::new(),
@@ -160,6 +157,7 @@ impl<K: Kernel> Owner<K> {
         }
         self.owe_all_clients();
         self.settle().await;
+        self.announce_all().await;
         self.take_ways(seen).await;
         self.until_written().await;
         match self.owed.tables.take() {

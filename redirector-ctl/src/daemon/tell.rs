@@ -53,20 +53,24 @@ fn tell_fillings(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
 fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
     let at = done.now_ms;
     match done.change {
-        // Backups change often and nothing follows from it for anybody until a server dies.
-        Change::SetBackups { .. } => {
+        // Backups change often and nothing follows from it for anybody until a server dies; clients
+        // that are forgotten have gone by themselves.
+        Change::SetBackups { .. } | Change::ForgetClients { .. } => {
             tracing::debug!("{}", done.change);
             Vec::new()
         }
-        // No other device than those that are named moves by a change.
         Change::Associate { moves, .. } => {
-            let named: BTreeSet<&Name> = moves.iter().map(|one| &one.device).collect();
-            named.into_iter().filter_map(|name| moved(events, done, name)).collect()
+            all_moved(events, done, moves.iter().map(|one| &one.device))
         }
         Change::PutDevice { name, .. } => {
             let about = About { device: Some(name.clone()), ..About::default() };
             let put = events.record(at, EventKind::Change, about, done.change.to_string());
-            [put].into_iter().chain(moved(events, done, name)).collect()
+            [vec![put], all_moved(events, done, [name])].concat()
+        }
+        Change::PatchDevices { put: devices, .. } => {
+            let text = done.change.to_string();
+            let put = events.record(at, EventKind::Change, About::default(), text);
+            [vec![put], all_moved(events, done, devices.keys())].concat()
         }
         Change::MoveClient(wish) => {
             let ClientMove { device, client, server } = wish;
@@ -78,8 +82,8 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
             let text = format!("client {client} of device {device}: its new flows go to {server}");
             vec![events.record(at, EventKind::Move, about, text)]
         }
-        // The servers that it is about tell of the one, and a client has gone by itself.
-        Change::EndFillings { .. } | Change::ForgetClients { .. } => {
+        // The servers that it is about tell of it.
+        Change::EndFillings { .. } => {
             tracing::debug!("{}", done.change);
             Vec::new()
         }
@@ -117,6 +121,16 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
             vec![events.record(at, EventKind::Change, about, done.change.to_string())]
         }
     }
+}
+
+/// No other device than those that a change names moves by it.
+fn all_moved<'n>(
+    events: &mut Events,
+    done: &Done<'_>,
+    named: impl IntoIterator<Item = &'n Name>,
+) -> Vec<u64> {
+    let named: BTreeSet<&Name> = named.into_iter().collect();
+    named.into_iter().filter_map(|name| moved(events, done, name)).collect()
 }
 
 /// Tells of a device that is on another server now.

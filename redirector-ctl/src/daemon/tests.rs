@@ -13,7 +13,7 @@ use super::events::Events;
 use super::evidence::Evidence;
 use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
-use super::owner::{Owed, Owner, Settings, Shown, Urgency};
+use super::owner::{Kept, Owed, Owner, Settings, Shown, Urgency};
 use super::waking::Waking;
 use super::ways::Ways;
 use super::{Applied, ChangeError, EventKind, Own, PlanError};
@@ -23,7 +23,7 @@ use crate::core::change::{Change, Move, SpecError};
 use crate::core::fixtures::{LIMITS, all_well, device_spec, three_and_three};
 use crate::core::health::{CheckResult, Health, Thresholds};
 use crate::core::hold_down::{Fallen, HoldDown};
-use crate::core::image::{Image, Imager};
+use crate::core::image::Image;
 use crate::core::observed::Observed;
 use crate::core::op::Op;
 use crate::core::seed::Seed;
@@ -171,8 +171,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         events: Events::default(),
         observed: Observed { next_hops: all_well(&spec).next_hops, ..Observed::default() },
         spec,
-        imager: Imager::default(),
-        watched: None,
+        kept: Kept::default(),
         applied: Image::default(),
         applied_generation: 0,
         shown: Shown::default(),
@@ -180,9 +179,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         journal: Journal::default(),
         refused_clients: BTreeSet::new(),
         wake_at_ms: None,
-        rested_at_ms: 0,
         sweep_not_before_ms: 0,
-        stats_not_before_ms: 0,
         sweep_soon: false,
         left: BTreeSet::new(),
         waking: Waking::default(),

@@ -1,5 +1,5 @@
 //! The kernel's view of the network: interfaces, routes, neighbours and their changes; and the one
-//! thing that the daemon changes there, service addresses on an announcing interface.
+//! thing that the daemon changes there, service addresses that the kernel answers for.
 //!
 //! Values in, values out. What to watch and what to announce is decided by the daemon.
 
@@ -22,10 +22,12 @@ use tokio::sync::mpsc;
 
 mod details;
 mod list;
+mod local;
 mod vlan;
 
 pub use details::Details;
 use list::list;
+pub use local::answers_for_local_routes;
 use vlan::{Vlan, carried, vlan};
 
 /// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows

@@ -7,8 +7,17 @@ use crate::api::flows::Flows;
 use crate::core::spec::Device;
 use crate::daemon::Snapshot;
 
-/// Adds them.
-pub(super) fn add(page: &mut Page, snapshot: &Snapshot, flows: &Flows) {
+/// Adds them, about 1 KB of each device; with more than `devices_max` devices none of a single one,
+/// so that a page does not grow beyond what whoever reads it can keep.
+pub(super) fn add(page: &mut Page, snapshot: &Snapshot, flows: &Flows, devices_max: usize) {
+    let devices_len = snapshot.spec.devices.len();
+    let left_out_len = if devices_len > devices_max { devices_len } else { 0 };
+    let help = "Devices without series of their own, because there are more of them than \
+                metrics_devices_max under [api].";
+    page.gauge("redirector_metrics_devices_left_out", help).only(left_out_len as f64);
+    if left_out_len > 0 {
+        return;
+    }
     let servers = snapshot.spec.servers.iter();
     let server_names: BTreeMap<u16, &str> =
         servers.map(|(name, server)| (server.id, name.as_str())).collect();

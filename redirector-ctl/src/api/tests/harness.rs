@@ -86,7 +86,13 @@ impl Lab {
 
     /// The router in front of this daemon, as behind the socket: nobody is asked who he is.
     pub fn before(daemon: DaemonHandle) -> Self {
-        let router = router(Api::new(daemon.clone())).layer(Extension(Entrance::Open));
+        Self::with_series_of(100, daemon)
+    }
+
+    /// The same with another bound of what is in the metrics.
+    pub fn with_series_of(devices_max: usize, daemon: DaemonHandle) -> Self {
+        let api = Api::new(daemon.clone(), devices_max);
+        let router = router(api).layer(Extension(Entrance::Open));
         Self { router, daemon }
     }
 

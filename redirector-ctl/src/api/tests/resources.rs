@@ -205,6 +205,29 @@ async fn a_bulk_move_happens_as_a_whole() {
 }
 
 #[tokio::test]
+async fn many_devices_are_put_and_removed_as_a_whole_or_not_at_all() {
+    let lab = Lab::new();
+    let before = lab.spec().await.generation;
+    let device = |n: u16| {
+        let (address, port) = (format!("10.0.1.{n}"), 8000 + n);
+        json!({ "address": address, "port": port, "servers": ["s1"] })
+    };
+    let put = json!({"disk-x": device(150), "disk-y": device(151)});
+    let answer = lab.patch("/v1/devices", json!({"remove": ["disk-b"], "put": put})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.json());
+    assert_eq!(answer.json()["generation"], before + 1);
+    let names = || async { lab.spec().await.devices.keys().cloned().collect::<Vec<_>>() };
+    assert_eq!(names().await, ["disk-a", "disk-x", "disk-y"]);
+
+    let put = json!({"disk-v": device(152), "disk-w": device(151)});
+    let refused = lab.patch("/v1/devices", json!({"remove": ["disk-a"], "put": put})).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    let told = refused.problem().to_string();
+    assert!(told.contains("put.disk-w.") && !told.contains("put.disk-v."), "{told}");
+    assert_eq!(names().await, ["disk-a", "disk-x", "disk-y"], "not the good part of it either");
+}
+
+#[tokio::test]
 async fn a_move_to_where_the_device_is_changes_nothing() {
     let lab = Lab::new();
     let before = lab.spec().await;

@@ -36,6 +36,18 @@ async fn metrics_are_the_same_text_twice_and_name_what_the_spec_names() {
 }
 
 #[tokio::test]
+async fn with_more_devices_than_the_bound_metrics_have_none_of_them_and_say_so() {
+    for (devices_max, left_out_len, is_there) in [(2, 0, true), (1, 2, false), (0, 2, false)] {
+        let lab = Lab::with_series_of(devices_max, Lab::new().daemon);
+        let text = String::from_utf8(lab.get("/metrics").await.bytes).expect("it is UTF-8");
+        let line = format!("redirector_metrics_devices_left_out {left_out_len}");
+        assert!(text.lines().any(|have| have == line), "no {line} in:\n{text}");
+        assert_eq!(text.contains("device=\"disk-a\""), is_there, "{devices_max}");
+        assert!(text.contains("redirector_server_health{server=\"s1\""), "servers have theirs");
+    }
+}
+
+#[tokio::test]
 async fn a_daemon_that_does_what_it_should_is_alive_and_ready() {
     let lab = Lab::new();
     let alive = lab.get("/v1/health").await;

@@ -1,6 +1,6 @@
 //! Changes of devices: put and remove.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::change::{Context, DeviceSpec};
 use super::super::check;
@@ -72,6 +72,37 @@ pub(super) fn remove(spec: &mut Spec, name: &Name, problems: &mut Problems) {
         None => {
             problems.not_found("unknown_device", "name", format!("there is no device {name}"));
         }
+    }
+}
+
+/// Removes devices and puts others; each device is looked at once.
+pub(super) fn patch(
+    spec: &mut Spec,
+    gone: &[Name],
+    wishes: &BTreeMap<Name, DeviceSpec>,
+    ctx: &Context<'_>,
+    problems: &mut Problems,
+) {
+    for (n, name) in gone.iter().enumerate() {
+        let mut part = Problems::default();
+        remove(spec, name, &mut part);
+        problems.under(&format!("remove[{n}]"), part);
+    }
+    let known: Vec<(&Name, Option<Device>)> =
+        wishes.keys().map(|name| (name, spec.devices.remove(name))).collect();
+    let mut taken = Taken::by(spec);
+    // Ids that remain are taken first, so that no new device gets one of them.
+    let (kept, new): (Vec<_>, Vec<_>) = known.into_iter().partition(|(_, was)| was.is_some());
+    for (name, was) in kept.into_iter().chain(new) {
+        let device = &wishes[name];
+        let mut part = Problems::default();
+        check::judge_from_outside(device, &mut part);
+        let wish = DevicePut { name, device, honour_server: true };
+        put((spec, &taken), &wish, was, ctx, &mut part);
+        if let Some(put) = spec.devices.get(name) {
+            taken.add(name, put);
+        }
+        problems.under(&format!("put.{name}"), part);
     }
 }
 

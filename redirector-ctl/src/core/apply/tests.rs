@@ -2,6 +2,7 @@
 
 mod filling;
 mod leaving;
+mod many;
 mod service;
 mod stateless;
 

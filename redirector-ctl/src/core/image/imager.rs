@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::super::differing::differing;
 use super::super::observed::Observed;
+use super::super::service::Tracking;
 use super::super::shared::Shared;
 use super::super::spec::{Device, Name, Spec};
-use super::Image;
+use super::{Image, settings, word};
 
 /// Makes images.
 #[derive(Debug, Default)]
@@ -29,15 +31,44 @@ impl Imager {
     pub fn image(&mut self, spec: &Spec, observed: &Observed) -> &Image {
         let ends: Vec<(u16, IpAddr)> =
             spec.servers.values().map(|server| (server.id, server.address)).collect();
-        let kept = self.last.take().filter(|last| {
-            let same_devices = last.devices.is_same(&spec.devices);
-            same_devices && last.epochs.is_same(&spec.slots.epochs) && last.ends == ends
-        });
-        let image = match kept {
-            Some(last) => Image { servers: Image::lines(spec, observed), ..last.image },
+        let kept = self.last.take().filter(|last| last.ends == ends);
+        let image = match kept.and_then(|last| last.followed(spec)) {
+            Some(image) => Image { servers: Image::lines(spec, observed), ..image },
             None => Image::of(spec, observed),
         };
         let (devices, epochs) = (spec.devices.clone(), spec.slots.epochs.clone());
         &self.last.insert(Last { image, devices, epochs, ends }).image
     }
+}
+
+impl Last {
+    /// The image with the words of devices that have only moved; None where more has changed.
+    fn followed(self, spec: &Spec) -> Option<Image> {
+        let mut image = self.image;
+        if self.devices.is_same(&spec.devices) {
+            return self.epochs.is_same(&spec.slots.epochs).then_some(image);
+        }
+        for (_, was, is) in differing(&self.devices, &spec.devices, |was, is| was == is) {
+            let (was, is) = was.zip(is)?;
+            if !has_only_moved(was, is) {
+                return None;
+            }
+            image.words.insert(is.id, word(spec, is));
+        }
+        Some(image)
+    }
+}
+
+/// Whether nothing of a device differs but what its word says.
+fn has_only_moved(was: &Device, is: &Device) -> bool {
+    let is_tracked = |device: &Device| {
+        device.tracking != Tracking::Stateless || !device.association.drains.is_empty()
+    };
+    was.id == is.id
+        && settings(was) == settings(is)
+        && was.all_ports() == is.all_ports()
+        && was.all_server_ports() == is.all_server_ports()
+        && is_tracked(was) == is_tracked(is)
+        && was.forwarding.is_direct() == is.forwarding.is_direct()
+        && was.serving().eq(is.serving())
 }

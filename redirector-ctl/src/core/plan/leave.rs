@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::super::change::{Change, Move};
 use super::super::fitness::obstacle;
 use super::super::spec::{AdminState, Cause, Device, Name, Spec};
-use super::Planner;
 use super::filling::is_filling;
+use super::{Decision, Planner};
 
 /// Why a device must leave its server.
 struct Reason {
@@ -19,7 +19,29 @@ struct Reason {
 #[derive(Default)]
 struct Batch {
     moves: Vec<Move>,
-    why: Vec<String>,
+    why: Vec<(Name, String)>,
+}
+
+/// Of more devices than that, those with the same reason are told together.
+const NAMED_MAX: usize = 8;
+
+impl Batch {
+    /// The reasons of all.
+    fn reasons(&self) -> String {
+        if self.why.len() <= NAMED_MAX {
+            let each = self.why.iter().map(|(name, why)| format!("{name}: {why}"));
+            return each.collect::<Vec<_>>().join("; ");
+        }
+        let mut of: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+        for (name, why) in &self.why {
+            of.entry(why).or_insert((name, 0)).1 += 1;
+        }
+        let each = of.into_iter().map(|(why, (first, len))| match len {
+            1 => format!("{first}: {why}"),
+            len => format!("{first} and {} others: {why}", len - 1),
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
 }
 
 pub(super) fn pass(planner: &mut Planner<'_>) {
@@ -38,7 +60,7 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
             *loads.entry(own.0).or_default() += 1;
         }
         let batch = if reason.cause == Cause::Failure { &mut failed } else { &mut planned };
-        batch.why.push(format!("{name}: {}", reason.text));
+        batch.why.push((name.clone(), reason.text));
         batch.moves.push(Move { device: name.clone(), server, policy: None });
     }
     decide(planner, failed, Cause::Failure);
@@ -47,17 +69,18 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
 
 /// One bulk change; if it is refused for one device's sake, one change a device.
 fn decide(planner: &mut Planner<'_>, batch: Batch, cause: Cause) {
-    let Batch { moves, why } = batch;
-    if moves.is_empty() {
+    if batch.moves.is_empty() {
         return;
     }
-    let bulk = Change::Associate { moves: moves.clone(), cause };
-    if planner.plan.spec.apply(&bulk, &planner.ctx).is_ok() {
-        planner.decide(bulk, why.join("; "));
+    let bulk = Change::Associate { moves: batch.moves.clone(), cause };
+    if let Ok(next) = planner.plan.spec.apply(&bulk, &planner.ctx) {
+        planner.plan.spec = next;
+        planner.plan.decisions.push(Decision { change: bulk, why: batch.reasons() });
         return;
     }
-    for (single, why) in moves.into_iter().zip(why) {
-        planner.decide(Change::Associate { moves: vec![single], cause }, why);
+    for (single, (name, why)) in batch.moves.into_iter().zip(batch.why) {
+        let change = Change::Associate { moves: vec![single], cause };
+        planner.decide(change, format!("{name}: {why}"));
     }
 }
 

@@ -70,9 +70,10 @@ async fn packets_of_a_suspect_speak_for_it() {
 async fn a_server_whose_paths_die_one_after_another_is_left_as_a_whole() {
     let (mut owner, _dir) = at_rest().await;
     let (sender, mut reports) = tokio::sync::mpsc::channel(8);
-    let first = confirming(&owner, "d1", nobody());
+    let [first, others @ ..] =
+        ["d1", "d2", "d3"].map(|device| confirming(&owner, device, nobody()));
+    // Whoever is asked before a suspect is no witness.
     witnessed(&mut owner);
-    let others = ["d2", "d3"].map(|device| confirming(&owner, device, nobody()));
     tokio::spawn(async move {
         for report in others {
             tokio::time::sleep(Duration::from_millis(1)).await;

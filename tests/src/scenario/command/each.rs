@@ -16,7 +16,7 @@ use crate::scenario::moves::{self, Course};
 use crate::scenario::told::{self, Speech};
 use crate::scenario::{
     Outcome, bulk_commit, crash_loop, daemon_kill, false_deaths, flood, history_oracle, io_load,
-    overload, upgrade,
+    overload, scale, upgrade,
 };
 
 /// How long the daemon stays dead.
@@ -96,9 +96,27 @@ pub(super) fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<O
             eprintln!("overload: {runs} times two busy devices behind one server");
             overload::run(runs, seed)?
         }
+        Scenario::Scale => return run_scale(arguments.runs),
         Scenario::Deaths | Scenario::All => unreachable!("resolved into others by the caller"),
     };
     Ok(vec![outcome])
+}
+
+fn run_scale(wanted: Option<u64>) -> Result<Vec<Outcome>> {
+    let sizes = match wanted {
+        Some(len) => vec![u32::try_from(len)?],
+        None => scale::SIZES.to_vec(),
+    };
+    let mut outcomes = Vec::new();
+    for devices_len in sizes {
+        eprintln!("scale: {devices_len} devices");
+        outcomes.push(scale::run_devices(devices_len)?);
+    }
+    if wanted.is_none() {
+        eprintln!("scale: {} flows", scale::FLOWS_LEN);
+        outcomes.push(scale::run_flows(scale::FLOWS_LEN)?);
+    }
+    Ok(outcomes)
 }
 
 fn move_about(course: Course) -> Result<Outcome> {

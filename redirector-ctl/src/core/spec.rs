@@ -3,7 +3,7 @@
 //! A [`Spec`] is only ever replaced by [`Spec::apply`], which checks everything and may refuse, so
 //! a spec that exists is a valid one. It is what the state file holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,14 @@ pub struct Spec {
     /// holder is never taken for one of the present holder.
     #[serde(default)]
     pub slots: Slots,
+}
+
+impl Spec {
+    /// Where the servers are.
+    #[must_use]
+    pub fn server_addresses(&self) -> BTreeSet<IpAddr> {
+        self.servers.values().map(|server| server.address).collect()
+    }
 }
 
 /// Last incarnation and epoch given out per id, kept after the holder is gone.

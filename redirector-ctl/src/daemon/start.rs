@@ -78,8 +78,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let loads = loads(config, settings.clock, samples_in)?;
     let announcer =
         Announcer::new(netlink.clone(), announcing(config, &links), &journalled).await?;
-    let servers: BTreeSet<IpAddr> = begun.spec.servers.values().map(|s| s.address).collect();
-    let (addresses, watched) = watch::channel(servers);
+    let (addresses, watched) = watch::channel(begun.spec.server_addresses());
     let mut watcher = Watcher::new(netlink, indexes(&links), watched);
     let seen = watcher.look().await?;
     let links_now = configured(config, &seen.links)?;

@@ -54,8 +54,8 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
     let at = done.now_ms;
     match done.change {
         // Backups change often and nothing follows from it for anybody until a server dies; clients
-        // that are forgotten have gone by themselves.
-        Change::SetBackups { .. } | Change::ForgetClients { .. } => {
+        // that are forgotten have gone by themselves; who has filled is told of below.
+        Change::SetBackups { .. } | Change::ForgetClients { .. } | Change::EndFillings { .. } => {
             tracing::debug!("{}", done.change);
             Vec::new()
         }
@@ -81,11 +81,6 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
             };
             let text = format!("client {client} of device {device}: its new flows go to {server}");
             vec![events.record(at, EventKind::Move, about, text)]
-        }
-        // The servers that it is about tell of it.
-        Change::EndFillings { .. } => {
-            tracing::debug!("{}", done.change);
-            Vec::new()
         }
         Change::EndDrains { drains } => {
             let one = |(name, len): (&Name, &usize)| {

@@ -1,7 +1,7 @@
 //! Who is asked and watched: all that the spec names, and nobody else. Of very many devices only
 //! those are looked at that a change has made others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::kernel::Kernel;
@@ -23,7 +23,7 @@ impl<K: Kernel> Owner<K> {
             return;
         }
         let before = self.kept.watched.replace((servers.clone(), devices.clone()));
-        let addresses: BTreeSet<IpAddr> = self.spec.servers.values().map(|s| s.address).collect();
+        let addresses = self.spec.server_addresses();
         self.addresses.send_if_modified(|known| {
             let differs = *known != addresses;
             *known = addresses;

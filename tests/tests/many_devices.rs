@@ -16,11 +16,11 @@ use reqwest::Method;
 /// optimisation; the tables take 131,072 at most.
 const DEVICES: usize = 5_000;
 /// A page, a list, a command.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Everything of every device at once, as Prometheus wants it.
-const METRICS_WITHIN: Duration = Duration::from_secs(20);
+const METRICS_WITHIN: Duration = Duration::from_secs(60);
 /// From the address to the drawn page.
-const PAINT_WITHIN: Duration = Duration::from_secs(20);
+const PAINT_WITHIN: Duration = Duration::from_secs(60);
 
 /// Devices that the servers' own port serves, and that are checked seldom.
 fn settings(devices_len: usize) -> String {

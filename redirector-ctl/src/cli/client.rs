@@ -53,6 +53,15 @@ pub enum AskError {
     },
 }
 
+impl AskError {
+    /// Whether something has changed since whoever asked last looked.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let stale = StatusCode::PRECONDITION_FAILED.as_u16();
+        matches!(self, Self::Refused { problem, .. } if problem.status == stale)
+    }
+}
+
 /// What is wrong and what to do; several mistakes one below the other.
 fn in_words(problem: &ProblemBody) -> String {
     let alone = problem.problems.len() < 2;

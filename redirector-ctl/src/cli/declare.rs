@@ -72,7 +72,9 @@ pub(super) async fn apply(
     match (steps.is_empty(), yes) {
         (true, _) => writeln!(err, "nothing differs")?,
         (false, false) => writeln!(err, "nothing is changed yet: repeat it with --yes")?,
-        (false, true) => return carry_out(&steps, present.generation, options, err).await,
+        (false, true) => {
+            return carry_out(&steps, (&desired, present.generation), options, err).await;
+        }
     }
     Ok(Exit::Done)
 }
@@ -238,32 +240,45 @@ fn request_of(steps: &[Step], generation: Option<u64>) -> Result<Request, serde_
     Ok(Request::patch_devices(&body, generation))
 }
 
-/// Takes the steps, devices many at once, and each request only if nobody else has changed anything
-/// since the one before.
+/// So often in a row what there is may be looked at again without a step being taken.
+const LOOKS_MAX: u32 = 20;
+
+/// Takes the steps, devices many at once, and each request only if nobody else has changed any of
+/// this since the one before. The daemon itself goes on deciding meanwhile (who is a new device's
+/// backup): where the steps that are left are the same as before, that was all.
 async fn carry_out(
     steps: &[Step],
-    generation: Option<u64>,
+    (desired, generation): (&Desired, Option<u64>),
     options: &Options,
     err: &mut impl Write,
 ) -> io::Result<Exit> {
-    let (mut generation, mut done_len) = (generation, 0);
+    let (mut generation, mut done_len, mut looks) = (generation, 0, 0);
     while done_len < steps.len() {
         let now = next_steps(&steps[done_len..]);
         let request = request_of(now, generation).map_err(io::Error::other)?;
-        match client::send(options, &request).await {
-            Ok(answer) => generation = answer.generation,
-            Err(error) => {
-                let (kind, name) = (now[0].kind.trim_end_matches('s'), &now[0].name);
-                let rest = match now.len() {
-                    1 => String::new(),
-                    len => format!(" and {} more", len - 1),
-                };
-                let of = steps.len();
-                writeln!(err, "{done_len} of {of} steps are done; {kind} {name}{rest}:")?;
-                return complain(&error, err);
+        let error = match client::send(options, &request).await {
+            Ok(answer) => {
+                (generation, looks) = (answer.generation, 0);
+                done_len += now.len();
+                continue;
+            }
+            Err(error) => error,
+        };
+        let is_ours = done_len > 0 && looks < LOOKS_MAX && error.is_stale();
+        if is_ours && let Ok(present) = Present::ask(options).await {
+            if self::steps(desired, &present) == steps[done_len..] {
+                (generation, looks) = (present.generation, looks + 1);
+                continue;
             }
         }
-        done_len += now.len();
+        let (kind, name) = (now[0].kind.trim_end_matches('s'), &now[0].name);
+        let rest = match now.len() {
+            1 => String::new(),
+            len => format!(" and {} more", len - 1),
+        };
+        let of = steps.len();
+        writeln!(err, "{done_len} of {of} steps are done; {kind} {name}{rest}:")?;
+        return complain(&error, err);
     }
     writeln!(err, "{} steps are done", steps.len())?;
     Ok(Exit::Done)

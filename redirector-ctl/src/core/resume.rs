@@ -48,6 +48,8 @@ impl Spec {
             } else if line.incarnation == server.incarnation {
                 server.life_over |= dead;
             }
+            // Whoever is out fills nothing.
+            server.filling = server.filling.filter(|_| !server.life_over);
         }
     }
 }

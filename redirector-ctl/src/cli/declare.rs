@@ -265,11 +265,12 @@ async fn carry_out(
             Err(error) => error,
         };
         let is_ours = done_len > 0 && looks < LOOKS_MAX && error.is_stale();
-        if is_ours && let Ok(present) = Present::ask(options).await {
-            if self::steps(desired, &present) == steps[done_len..] {
-                (generation, looks) = (present.generation, looks + 1);
-                continue;
-            }
+        if is_ours
+            && let Ok(present) = Present::ask(options).await
+            && self::steps(desired, &present) == steps[done_len..]
+        {
+            (generation, looks) = (present.generation, looks + 1);
+            continue;
         }
         let (kind, name) = (now[0].kind.trim_end_matches('s'), &now[0].name);
         let rest = match now.len() {

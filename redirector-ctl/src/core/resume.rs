@@ -43,13 +43,11 @@ impl Spec {
             let Some(line) = line.filter(|line| line.address == server.address) else { continue };
             let dead = line.state == ServerState::Dead && !server.state.is_out();
             if is_later(line.incarnation, server.incarnation) {
-                server.incarnation = line.incarnation;
-                server.life_over = dead;
-            } else if line.incarnation == server.incarnation {
-                server.life_over |= dead;
+                (server.incarnation, server.life_over) = (line.incarnation, false);
             }
-            // Whoever is out fills nothing.
-            server.filling = server.filling.filter(|_| !server.life_over);
+            if dead && line.incarnation == server.incarnation {
+                server.end_life();
+            }
         }
     }
 }

@@ -98,6 +98,11 @@ impl Server {
     pub fn is_out(&self) -> bool {
         self.life_over || self.state.is_out()
     }
+
+    /// Its present life is over, and what it was filled to with it.
+    pub fn end_life(&mut self) {
+        (self.life_over, self.filling) = (true, None);
+    }
 }
 
 /// Administrative state: what the operator wants of a server. Health is a separate, measured fact.

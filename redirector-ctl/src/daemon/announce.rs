@@ -5,7 +5,7 @@
 //! before they are added, so that a daemon that starts anew knows them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use crate::core::differing::differing;
@@ -174,29 +174,16 @@ impl Announcer {
     }
 
     async fn add(&self, netlink: &Netlink, place: &Place) -> Result<(), NetlinkError> {
-        match (place.0.as_str(), place.1) {
-            (LOOPBACK, IpAddr::V4(address)) => {
-                netlink.add_local_route(self.loopback, address).await
-            }
-            (interface, address) => match self.index(interface) {
-                Some(index) => netlink.add_address(index, address).await,
-                None => Ok(()),
-            },
+        match self.index(&place.0) {
+            Some(index) => Means::of(place).add(netlink, index).await,
+            None => Ok(()),
         }
     }
 
     async fn remove(&self, netlink: &Netlink, place: &Place) -> Result<(), NetlinkError> {
-        if !self.present.contains(place) {
-            return Ok(());
-        }
-        match (place.0.as_str(), place.1) {
-            (LOOPBACK, IpAddr::V4(address)) => {
-                netlink.remove_local_route(self.loopback, address).await
-            }
-            (interface, address) => match self.index(interface) {
-                Some(index) => netlink.remove_address(index, address).await,
-                None => Ok(()),
-            },
+        match self.index(&place.0).filter(|_| self.present.contains(place)) {
+            Some(index) => Means::of(place).remove(netlink, index).await,
+            None => Ok(()),
         }
     }
 
@@ -226,7 +213,39 @@ impl Announcer {
     }
 
     fn index(&self, interface: &str) -> Option<u32> {
+        if interface == LOOPBACK {
+            return Some(self.loopback);
+        }
         self.interfaces.iter().find(|link| link.name == interface).map(|link| link.index)
+    }
+}
+
+/// What makes the kernel answer at a place.
+enum Means {
+    Route(Ipv4Addr),
+    Address(IpAddr),
+}
+
+impl Means {
+    fn of((interface, address): &Place) -> Self {
+        match address {
+            IpAddr::V4(address) if interface == LOOPBACK => Self::Route(*address),
+            address => Self::Address(*address),
+        }
+    }
+
+    async fn add(&self, netlink: &Netlink, index: u32) -> Result<(), NetlinkError> {
+        match self {
+            Self::Route(address) => netlink.add_local_route(index, *address).await,
+            Self::Address(address) => netlink.add_address(index, *address).await,
+        }
+    }
+
+    async fn remove(&self, netlink: &Netlink, index: u32) -> Result<(), NetlinkError> {
+        match self {
+            Self::Route(address) => netlink.remove_local_route(index, *address).await,
+            Self::Address(address) => netlink.remove_address(index, *address).await,
+        }
     }
 }
 
@@ -255,21 +274,21 @@ pub async fn withdraw(state_dir: &Path) -> anyhow::Result<Vec<String>> {
     let links = netlink.links().await?;
     let routes: BTreeSet<_> = netlink.local_routes().await?.into_iter().collect();
     let mut removed = Vec::new();
-    for (interface, address) in state.announced.iter().filter_map(|text| parse(text)) {
-        let Some(link) = links.iter().find(|link| link.name == interface) else { continue };
-        match address {
-            IpAddr::V4(v4) if interface == LOOPBACK => {
-                if routes.contains(&v4) {
-                    netlink.remove_local_route(link.index, v4).await?;
-                    removed.push(format!("local route to {address}"));
-                }
+    for place in state.announced.iter().filter_map(|text| parse(text)) {
+        let Some(link) = links.iter().find(|link| link.name == place.0) else { continue };
+        let means = Means::of(&place);
+        let (is_there, what) = match &means {
+            Means::Route(address) => {
+                (routes.contains(address), format!("local route to {address}"))
             }
-            _ => {
-                if netlink.addresses(link.index).await?.contains(&address) {
-                    netlink.remove_address(link.index, address).await?;
-                    removed.push(format!("address {address} of {interface}"));
-                }
+            Means::Address(address) => {
+                let known = netlink.addresses(link.index).await?;
+                (known.contains(address), format!("address {address} of {}", link.name))
             }
+        };
+        if is_there {
+            means.remove(&netlink, link.index).await?;
+            removed.push(what);
         }
     }
     state.announced.clear();

@@ -54,7 +54,7 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
     let at = done.now_ms;
     match done.change {
         // Backups change often and nothing follows from it for anybody until a server dies; clients
-        // that are forgotten have gone by themselves; who has filled is told of below.
+        // that are forgotten have gone by themselves; `tell_fillings` says who has filled.
         Change::SetBackups { .. } | Change::ForgetClients { .. } | Change::EndFillings { .. } => {
             tracing::debug!("{}", done.change);
             Vec::new()

@@ -12,7 +12,7 @@ use super::servers;
 pub(super) fn end(spec: &mut Spec, names: &[Name], problems: &mut Problems) {
     for name in names {
         match spec.servers.get_mut(name) {
-            Some(server) => (server.life_over, server.filling) = (true, None),
+            Some(server) => server.end_life(),
             None => servers::unknown(name, problems),
         }
     }

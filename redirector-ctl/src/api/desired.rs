@@ -65,7 +65,7 @@ impl From<&Device> for PutDevice {
             pinned: device.pinned,
             keep_apart: device.keep_apart.clone(),
             on_planned: Some(device.on_planned),
-            on_overload: device.on_overload,
+            on_overload: Some(device.on_overload),
             on_failure: Some(device.on_failure),
             fail_back_after_ms: device.fail_back_after_ms,
             check: device.check.clone(),
@@ -83,7 +83,9 @@ impl PutDevice {
     #[must_use]
     pub fn in_full(mut self) -> Self {
         self.server_port = Some(self.server_port.unwrap_or(self.port));
-        self.on_planned = Some(self.on_planned.unwrap_or(Policy(DEFAULT_POLICY)));
+        let on_planned = self.on_planned.unwrap_or(Policy(DEFAULT_POLICY));
+        self.on_planned = Some(on_planned);
+        self.on_overload = Some(self.on_overload.unwrap_or(Policy(on_planned.0.under_load())));
         self.on_failure = Some(self.on_failure.unwrap_or(Policy(FlowPolicy::Reset)));
         self
     }

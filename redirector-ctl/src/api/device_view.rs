@@ -9,7 +9,7 @@ use super::flows::Flows;
 use super::load::Traffic;
 use super::responses::Responses;
 use super::wire::{Count, Policy};
-use crate::core::spec::FlowPolicy;
+use crate::core::spec::{Cause, FlowPolicy};
 use crate::daemon::Snapshot;
 
 /// A snapshot, with what devices need of it.
@@ -48,7 +48,7 @@ impl<'s> View<'s> {
             pinned: device.pinned,
             keep_apart: device.keep_apart.clone(),
             on_planned: Policy(device.on_planned),
-            on_overload: device.on_overload.map(Policy),
+            on_overload: Policy(device.policy_of(Cause::Overload)),
             // Nothing else can be wished.
             on_failure: Policy(FlowPolicy::Reset),
             fail_back_after_ms: device.fail_back_after_ms,

@@ -78,10 +78,9 @@ pub struct Device {
     /// What happens to open flows on a planned move.
     #[schema(value_type = PolicyBody)]
     pub on_planned: Policy,
-    /// What happens to open flows when it is moved for load, where that is not as `on_planned`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<PolicyBody>)]
-    pub on_overload: Option<Policy>,
+    /// What happens to open flows when it is moved for load.
+    #[schema(value_type = PolicyBody)]
+    pub on_overload: Policy,
     /// What happens to open flows when its server is dead: they are reset, always.
     #[serde(default = "reset")]
     #[schema(value_type = PolicyBody)]
@@ -193,7 +192,8 @@ pub struct PutDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_planned: Option<Policy>,
-    /// What happens to open flows when it is moved for load; as `on_planned` when left out.
+    /// What happens to open flows when it is moved for load. Left out: as `on_planned`, but a drain
+    /// lasts 60 s at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PolicyBody>)]
     pub on_overload: Option<Policy>,

@@ -189,7 +189,7 @@ pub(super) fn device(body: &[u8]) -> Shown {
         ("draining", draining(&device.association)),
         ("drained", drained(&device.association)),
         ("when moved", policy(device.on_planned)),
-        ("for load", policy(device.on_overload.unwrap_or(device.on_planned))),
+        ("for load", policy(device.on_overload)),
         ("on failure", policy(device.on_failure)),
         ("check", device.check.to_string()),
         ("open flows", join(&by_server)),

@@ -187,8 +187,8 @@ pub struct Device {
     pub keep_apart: Option<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
-    /// What happens to open flows when the device leaves a server that has too much load. None: as
-    /// `on_planned` says.
+    /// What happens to open flows when the device leaves a server that has too much load. None:
+    /// what [`FlowPolicy::under_load`] makes of `on_planned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_overload: Option<FlowPolicy>,
     /// How long its preferred server, the first of `servers`, must be healthy again until a device
@@ -218,6 +218,24 @@ pub enum FlowPolicy {
     },
     /// Open flows are reset with their next packet.
     Reset,
+}
+
+/// Flows that stay on a server that has too much load keep it loaded: unless somebody says
+/// otherwise, they have so long to end, in ms.
+pub const OVERLOAD_DRAIN_MS: u64 = 60_000;
+
+impl FlowPolicy {
+    /// What this policy of planned moves becomes when the reason is load and nobody says otherwise:
+    /// the same, but no drain lasts longer than [`OVERLOAD_DRAIN_MS`].
+    #[must_use]
+    pub fn under_load(self) -> Self {
+        match self {
+            Self::Keep | Self::Reset => self,
+            Self::Drain { deadline_ms } => {
+                Self::Drain { deadline_ms: deadline_ms.min(OVERLOAD_DRAIN_MS) }
+            }
+        }
+    }
 }
 
 /// Why an association changes.

@@ -212,7 +212,7 @@ impl<K: Kernel> Owner<K> {
             }
             for one in current.proposal.moves.iter().filter(|_| outcome.is_ok()) {
                 let device = self.spec.devices.get(&current.problem.device(one.device).name);
-                let wait_ms = device.map_or(0, |device| blackout_ms(device.on_planned));
+                let wait_ms = device.map_or(0, |it| blackout_ms(it.policy_of(cause_of(one))));
                 let rules = &self.balance.rules;
                 self.balance.calm.moved(&current.problem, rules, one, wait_ms, now_ms);
             }

@@ -148,7 +148,7 @@ export function askApply() {
         const device = deviceOf(one.device);
         const flows = device?.flows_by_server[one.from] ?? 0;
         return el("li", null, el("b", null, `${one.device}: ${one.from} → ${one.to}. `),
-          device ? fate(flows, one.from, device.on_overload ?? device.on_planned, words())
+          device ? fate(flows, one.from, device.on_overload, words())
             : known.isPartial ? "Open flows: as the device says." : "It is gone.");
       })),
     act: async () => {

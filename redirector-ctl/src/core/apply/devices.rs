@@ -248,6 +248,16 @@ fn check_fit(
 }
 
 impl Device {
+    /// What happens to open flows when the association changes for this reason.
+    #[must_use]
+    pub fn policy_of(&self, cause: Cause) -> FlowPolicy {
+        match cause {
+            Cause::Failure => FlowPolicy::Reset,
+            Cause::Planned => self.on_planned,
+            Cause::Overload => self.on_overload.unwrap_or(self.on_planned.under_load()),
+        }
+    }
+
     /// Servers from which packets of this device may come, each once: those allowed and those on
     /// which flows drain.
     pub fn serving(&self) -> impl Iterator<Item = &Name> {

@@ -51,11 +51,7 @@ pub(super) fn associate(
         if device.association.server == wish.server {
             continue;
         }
-        let policy = wish.policy.unwrap_or(match cause {
-            Cause::Failure => FlowPolicy::Reset,
-            Cause::Planned => device.on_planned,
-            Cause::Overload => device.on_overload.unwrap_or(device.on_planned),
-        });
+        let policy = wish.policy.unwrap_or(device.policy_of(cause));
         let left = left(&spec.servers, device, wish);
         let to = Turn { server: &wish.server, policy, cause, left };
         turn(&mut spec.slots, device, &to, ctx.now_ms);

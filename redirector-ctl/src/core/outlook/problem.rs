@@ -14,7 +14,7 @@ use super::super::fitness::obstacle;
 use super::super::health::Health;
 use super::super::load::Signal;
 use super::super::observed::Observed;
-use super::super::spec::{self, AdminState, FlowPolicy, Name, Spec};
+use super::super::spec::{self, AdminState, Cause, FlowPolicy, Name, Spec};
 use super::{DeviceOutlook, Outlook, ServerOutlook};
 
 /// What a device is taken to need while nothing is known of any, as a share of a server.
@@ -235,7 +235,7 @@ impl Moment<'_> {
             allowed: Allowed::Only(allowed),
             pinned: device.pinned.then_some(server),
             group,
-            cost: (blackout_s(device.on_planned) * worst) as f32,
+            cost: (blackout_s(device.policy_of(Cause::Overload)) * worst) as f32,
             resting_until_ms: self.rests.get(name).copied().unwrap_or_default(),
             backup: now.backup.as_ref().and_then(at),
         })

@@ -98,3 +98,23 @@ fn a_server_that_failed_gets_no_flows_taken_in_for_it_while_an_older_one_drains(
     // Not s1 either: what is taken in would get the epoch of the failed one.
     assert_eq!(previous(&[drain, fail("s3")]), ("s3".into(), 3, 0));
 }
+
+#[test]
+fn flows_that_a_move_for_load_leaves_behind_have_less_time() {
+    let deadline_after_ms = |cause, on_overload| {
+        let mut spec = three_and_three();
+        let device = spec.devices.get_mut("d1").unwrap();
+        device.on_planned = FlowPolicy::Drain { deadline_ms: 3_600_000 };
+        device.on_overload = on_overload;
+        let moves = vec![Move { device: "d1".into(), server: "s2".into(), policy: None }];
+        let change = Change::Associate { moves, cause };
+        let after = changed(&spec, &[change], &at(2000, &all_well(&spec)));
+        let drains = &after.devices["d1"].association.drains;
+        drains.first().and_then(|drain| drain.deadline_at_ms).map(|at_ms| at_ms - 2000)
+    };
+    assert_eq!(deadline_after_ms(Cause::Planned, None), Some(3_600_000));
+    assert_eq!(deadline_after_ms(Cause::Overload, None), Some(60_000));
+    let longer = FlowPolicy::Drain { deadline_ms: 90_000 };
+    assert_eq!(deadline_after_ms(Cause::Overload, Some(longer)), Some(90_000));
+    assert_eq!(deadline_after_ms(Cause::Overload, Some(FlowPolicy::Keep)), None);
+}

@@ -136,6 +136,8 @@ pub struct HealthConfig {
     pub silent_share_max_pct: u8,
     /// How long more than that must have been silent to be believed dead after all, in ms.
     pub mass_hold_ms: u64,
+    /// Other servers that must be well for a device, for one that refuses it to be believed dead.
+    pub healthy_min: usize,
     /// How long a server stays out after its first death, in ms; doubles with each further one.
     pub hold_down_ms: u64,
     /// How long a server stays out at most, in ms.
@@ -148,8 +150,8 @@ impl HealthConfig {
     /// When silence of many servers is doubted.
     #[must_use]
     pub fn doubt(&self) -> Doubt {
-        let Self { silent_share_max_pct, mass_hold_ms, .. } = *self;
-        Doubt { silent_share_max_pct, mass_hold_ms }
+        let Self { silent_share_max_pct, mass_hold_ms, healthy_min, .. } = *self;
+        Doubt { silent_share_max_pct, mass_hold_ms, healthy_min }
     }
 }
 

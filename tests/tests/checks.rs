@@ -13,6 +13,7 @@ use redirector_ctl::core::spec::Protocol;
 use redirector_ctl::platform::clock::Clock;
 use redirector_ctl::platform::probe::{ProbeTiming, Prober, Target};
 use redirector_tests::api::Api;
+use redirector_tests::flows::Flows;
 use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::peers::Peers;
 use redirector_tests::process::Process;
@@ -285,6 +286,15 @@ fn an_export_of_the_wrong_size_is_an_event_in_words_and_a_command_is_not_taken()
     Ok(())
 }
 
+/// Starts the redirector anew with another check of echo-b in its file.
+fn check_echo_b_with(lab: &mut Lab, check: &str) -> Result<()> {
+    let path = lab.redirector.config();
+    let config = std::fs::read_to_string(path)?;
+    let (before, after) = config.rsplit_once("check = \"greeting\"").context("the last device")?;
+    std::fs::write(path, format!("{before}{check}{after}"))?;
+    lab.redirector.start(lab.network.host("gateway")?)
+}
+
 #[test]
 fn a_program_of_the_configuration_file_says_which_server_is_dead_for_its_device() -> Result<()> {
     let mut lab = Lab::start(Plan::standard(1 << 20))?;
@@ -295,13 +305,52 @@ fn a_program_of_the_configuration_file_says_which_server_is_dead_for_its_device(
         "check = {{ kind = \"exec\", command = [\"/bin/sh\", \"-c\", {script:?}] }}\n\
          check_timeout_ms = 5000\ncheck_interval_ms = 5000\nfall = 1"
     );
-    let path = lab.redirector.config();
-    let config = std::fs::read_to_string(path)?;
-    let (before, after) = config.rsplit_once("check = \"greeting\"").context("the last device")?;
-    std::fs::write(path, format!("{before}{check}{after}"))?;
-    lab.redirector.start(lab.network.host("gateway")?)?;
+    check_echo_b_with(&mut lab, &check)?;
     let echo_b = lab.device("echo-b")?.server_port;
     let says =
         format!(": /bin/sh ended with exit status: 1; it says \"no echo-b at 10.0.2.12:{echo_b}\"");
     told(&lab.api()?, 0, &says)
+}
+
+#[test]
+fn a_check_that_fails_on_every_server_ends_no_flow() -> Result<()> {
+    let mut lab = Lab::start(Plan::standard(1 << 20))?;
+    lab.redirector.stop()?;
+    let verdict = lab.run().dir().join("verdict");
+    std::fs::write(&verdict, "")?;
+    let script = format!("! grep -w -e all -e $REDIRECTOR_SERVER {}", verdict.display());
+    let check = format!(
+        "check = {{ kind = \"exec\", command = [\"/bin/sh\", \"-c\", {script:?}] }}\n\
+         check_timeout_ms = 1000\ncheck_interval_ms = 1000"
+    );
+    check_echo_b_with(&mut lab, &check)?;
+    lab.redirector.wait_until_all_healthy()?;
+    let api = lab.api()?;
+    let device = lab.device("echo-b")?;
+    let flows = Flows::from(lab.client("c1")?)?;
+    let flow = flows.open(device.service())?;
+    let server = flow.server_name().to_owned();
+
+    std::fs::write(&verdict, "all")?;
+    wait::until("all servers to be kept", WITHIN, || {
+        let status: Value = api.get("/v1/status")?;
+        let blocked = status["blocked"].as_array().map_or(0, Vec::len);
+        Ok(if blocked == 3 { Look::Done(()) } else { Look::NotYet(status.to_string()) })
+    })?;
+    let now: Value = api.get("/v1/devices/echo-b")?;
+    ensure!(now["association"]["server"] == *server, "it left {server}: {now}");
+    let answers = || flows.look().iter().map(|flow| flow.answers).sum::<u64>();
+    let before = answers();
+    wait::until("the open flow to go on", WITHIN, || {
+        let now = answers();
+        Ok(if now > before { Look::Done(()) } else { Look::NotYet(format!("{now} answers")) })
+    })?;
+
+    // A failure that others do not share is believed.
+    std::fs::write(&verdict, &server)?;
+    wait::until("the device to leave", WITHIN, || {
+        let now: Value = api.get("/v1/devices/echo-b")?;
+        let still = now["association"]["server"] == *server;
+        Ok(if still { Look::NotYet(now.to_string()) } else { Look::Done(()) })
+    })
 }

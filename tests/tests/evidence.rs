@@ -9,6 +9,7 @@ use redirector_tests::flows::{Flows, first_served, server_name};
 use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::redirector::Health;
 use redirector_tests::wait::{self, Look};
+use serde_json::Value;
 
 /// Between two checks: no test here lives so long, so that none of them can be what helps.
 const INTERVAL_MS: u64 = 60_000;
@@ -64,6 +65,22 @@ fn a_busy_server_whose_programs_are_killed_is_noticed_long_before_its_next_check
 #[test]
 fn a_busy_server_that_accepts_but_never_answers_is_noticed_before_its_next_check() -> Result<()> {
     noticed(Fault::Stop)
+}
+
+#[test]
+fn an_idle_server_whose_neighbour_entry_is_lost_is_asked_at_once() -> Result<()> {
+    let mut lab = Lab::start(rarely_checked())?;
+    let api = lab.api()?;
+    let victim = api.device("echo-a")?.association.server;
+    Fault::Freeze.inject(&mut lab, &victim)?;
+    let server: Value = api.get(&format!("/v1/servers/{victim}"))?;
+    let address = server["address"].as_str().context("the address of a server")?;
+    let flush = format!("neighbour flush to {address}");
+    lab.network.host("gateway")?.ip(&[flush])?;
+    wait::until("the silent server to be left", NOTICED_WITHIN, || {
+        let now = api.device("echo-a")?.association.server;
+        Ok(if now == victim { Look::NotYet(now) } else { Look::Done(()) })
+    })
 }
 
 #[test]

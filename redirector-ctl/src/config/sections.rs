@@ -147,6 +147,7 @@ fn health(mut section: Section<'_>, report: &mut Report<'_>) -> HealthConfig {
         confirm_fall: section.number("confirm_fall", 1..=100, report).unwrap_or(1),
         silent_share_max_pct: section.number("silent_share_max_pct", 1..=99, report).unwrap_or(50),
         mass_hold_ms: section.number("mass_hold_ms", 0..=DAY_MS, report).unwrap_or(5000),
+        healthy_min: section.number("healthy_min", 0..=1000, report).unwrap_or(1),
         hold_down_ms: section.number("hold_down_ms", 0..=HOUR_MS, report).unwrap_or(1000),
         hold_down_max_ms: section
             .number("hold_down_max_ms", 0..=DAY_MS, report)

@@ -127,9 +127,19 @@ pub(crate) fn set_path(
         health,
         since_ms,
         answer_at_ms: (health != Health::Unknown).then_some(since_ms),
+        refused_since_ms: failing.then_some(since_ms),
+        well_at_ms: (health == Health::Healthy).then_some(since_ms),
         last_error: failing.then(|| "connection refused".to_owned()),
         ..PathHealth::default()
     };
+    // By then the others have been asked for the device as well.
+    for (_, of) in
+        observed.paths.iter_mut().filter(|(name, of)| *name != server && of.contains_key(device))
+    {
+        of.change(&device.to_owned(), |other| {
+            other.well_at_ms = (other.health == Health::Healthy).then_some(since_ms);
+        });
+    }
     observed.paths.entry(server.to_owned()).or_default().insert(device.to_owned(), path);
 }
 

@@ -73,6 +73,9 @@ pub enum CheckResult {
     /// Somebody answered that it cannot be done: connection refused, unreachable. A failure of the
     /// server, and at the same time proof that our own side of the network works.
     Refused(String),
+    /// A program of the operator's says no, or does not end. What it looked at is not known, so it
+    /// says nothing about our own side of the network.
+    Failed(String),
     /// Nobody answered in time. The server's failure, or ours.
     Silent(String),
     /// The check could not be made properly, for a reason of our own: no verdict.
@@ -108,8 +111,13 @@ pub struct PathHealth {
     pub run_len: u32,
     /// The present run of silence; None while somebody answers, be it with a refusal.
     pub silence: Option<Silence>,
+    /// When the first check of the present run that was answered with no was sent; None while the
+    /// answer is yes.
+    pub refused_since_ms: Option<u64>,
     /// When the last check that anybody answered, with yes or no, was sent.
     pub answer_at_ms: Option<u64>,
+    /// When the last check that did not fail was sent.
+    pub well_at_ms: Option<u64>,
     /// What the last failed check met with; None when the last check was answered.
     pub last_error: Option<String>,
     /// How long the last answered check took, in microseconds.
@@ -130,16 +138,16 @@ impl PathHealth {
             CheckResult::Answered { took_us } => {
                 self.answer_at_ms = Some(asked_at_ms);
                 self.took_us = Some(*took_us);
-                (self.last_error, self.silence) = (None, None);
-                self.answered(now_ms, thresholds)
+                self.answered(asked_at_ms, now_ms, thresholds)
             }
-            CheckResult::NotRefused => {
-                (self.last_error, self.silence) = (None, None);
-                self.answered(now_ms, thresholds)
-            }
+            CheckResult::NotRefused => self.answered(asked_at_ms, now_ms, thresholds),
             CheckResult::Refused(error) => {
                 self.answer_at_ms = Some(asked_at_ms);
-                (self.last_error, self.silence) = (Some(error.clone()), None);
+                self.refused(error, asked_at_ms);
+                self.failed(now_ms, thresholds)
+            }
+            CheckResult::Failed(error) => {
+                self.refused(error, asked_at_ms);
                 self.failed(now_ms, thresholds)
             }
             CheckResult::Silent(error) => {
@@ -152,7 +160,19 @@ impl PathHealth {
         }
     }
 
-    fn answered(&mut self, now_ms: u64, thresholds: Thresholds) -> Option<Transition> {
+    fn refused(&mut self, error: &str, asked_at_ms: u64) {
+        (self.last_error, self.silence) = (Some(error.to_owned()), None);
+        self.refused_since_ms.get_or_insert(asked_at_ms);
+    }
+
+    fn answered(
+        &mut self,
+        asked_at_ms: u64,
+        now_ms: u64,
+        thresholds: Thresholds,
+    ) -> Option<Transition> {
+        (self.last_error, self.silence, self.refused_since_ms) = (None, None, None);
+        self.well_at_ms = Some(asked_at_ms);
         match self.health {
             Health::Healthy => None,
             Health::Suspect | Health::Unknown => self.become_(Health::Healthy, now_ms),

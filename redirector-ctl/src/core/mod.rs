@@ -32,6 +32,7 @@ pub mod outlook;
 pub mod paths;
 pub mod plan;
 pub mod ports;
+pub mod refusals;
 mod resume;
 pub mod seed;
 pub mod service;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::health::{Health, PathHealth, Silence};
 use super::op::NextHop;
 use super::paths::Paths;
+use super::refusals::Refusal;
 use super::spec::Name;
 
 /// Everything measured that decisions rest on.
@@ -37,11 +38,14 @@ pub struct Doubt {
     /// How long more than that share must have been silent, while others answer, to be believed
     /// dead after all, in ms.
     pub mass_hold_ms: u64,
+    /// Other servers that must be well for a device since, for one that refuses it, though it is
+    /// there, to count as dead for it.
+    pub healthy_min: usize,
 }
 
 impl Default for Doubt {
     fn default() -> Self {
-        Self { silent_share_max_pct: 50, mass_hold_ms: 5000 }
+        Self { silent_share_max_pct: 50, mass_hold_ms: 5000, healthy_min: 1 }
     }
 }
 
@@ -76,7 +80,9 @@ impl Observed {
 
     /// Deaths that may be acted upon. A path that fell silent counts as dead only when enough
     /// servers have answered a check since its silence began; if too few have, the fault is as
-    /// likely ours. After an outage of all it must have been silent once more.
+    /// likely ours. After an outage of all it must have been silent once more. One that refuses
+    /// counts as dead only when other servers are well for the device since: if none is, the check
+    /// is as likely wrong, and open flows may be well.
     #[must_use]
     pub fn deaths(&self) -> Deaths<'_> {
         Deaths { observed: self, voices: Voices::of(self) }
@@ -136,7 +142,7 @@ impl Voices {
 /// The deaths within an [`Observed`], judged against the answers of all.
 #[derive(Debug, Clone)]
 pub struct Deaths<'a> {
-    observed: &'a Observed,
+    pub(super) observed: &'a Observed,
     voices: Voices,
 }
 
@@ -154,7 +160,7 @@ impl Deaths<'_> {
     #[must_use]
     pub fn path(&self, server: &str, device: &str) -> bool {
         let path = self.observed.paths.get(server).and_then(|of| of.get(device));
-        path.is_some_and(|path| self.believed(path))
+        path.is_some_and(|path| self.believed(server, device, path))
     }
 
     /// The server is dead for all its devices.
@@ -162,7 +168,7 @@ impl Deaths<'_> {
     pub fn server(&self, server: &str) -> bool {
         let Some(of) = self.observed.paths.get(server) else { return false };
         let all_dead = of.len_of(Health::Dead) == of.len() && !of.is_empty();
-        all_dead && of.values().all(|path| self.believed(path))
+        all_dead && of.iter().all(|(device, path)| self.believed(server, device, path))
     }
 
     /// Why some deaths are not believed; None when all are.
@@ -173,8 +179,10 @@ impl Deaths<'_> {
             if of.len_of(Health::Dead) == 0 {
                 continue;
             }
-            let held = of.values().filter(|p| p.health == Health::Dead && !self.believed(p));
-            let since = held.filter_map(|path| path.silence).map(|silence| silence.since_ms);
+            let silences = of.values().filter(|path| path.health == Health::Dead);
+            let silences = silences.filter_map(|path| path.silence);
+            let held = silences.filter(|silence| !self.confirmed(*silence));
+            let since = held.map(|silence| silence.since_ms);
             let Some(since_ms) = since.min() else { continue };
             servers.push(server);
             outage |= self.voices.answered_since(since_ms) == 0;
@@ -200,12 +208,19 @@ impl Deaths<'_> {
     }
 
     /// A path that has begun to answer again is not believed dead any more, though not yet healthy.
-    fn believed(&self, path: &PathHealth) -> bool {
+    fn believed(&self, server: &str, device: &str, path: &PathHealth) -> bool {
         let fails = path.health == Health::Dead && path.last_error.is_some();
-        let Some(silence) = path.silence else { return fails };
-        let outage_over_ms = self.observed.outage_over_ms;
         fails
-            && self.voices.confirm(silence, self.observed.doubt)
+            && match path.silence {
+                Some(silence) => self.confirmed(silence),
+                None => self.refusal(server, device, path) == Refusal::Believed,
+            }
+    }
+
+    /// Whether a silence is its server's, and has lasted beyond the last outage of ours.
+    fn confirmed(&self, silence: Silence) -> bool {
+        let outage_over_ms = self.observed.outage_over_ms;
+        self.voices.confirm(silence, self.observed.doubt)
             && outage_over_ms.is_none_or(|over| silence.last_ms > over)
     }
 }
@@ -342,11 +357,5 @@ mod tests {
         rising.last_error = None;
         let seen = observed(&[("s1", "a", rising)]);
         assert!(!seen.deaths().server("s1"));
-    }
-
-    #[test]
-    fn a_refusal_needs_no_witness() {
-        let seen = observed(&[("s1", "a", path(Health::Dead, None, 100))]);
-        assert!(seen.deaths().server("s1"));
     }
 }

@@ -6,6 +6,7 @@
 //! again on the result gives nothing.
 
 mod backups;
+mod doubted;
 mod drains;
 mod fail_back;
 mod filling;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// What should change but cannot.
     pub blocked: Vec<Blocked>,
+    /// Servers that refuse may be dead: others, who would be well if so, are to answer first.
+    pub unsure: bool,
     /// Why deaths are not acted upon; None when they are.
     pub held_back: Option<HeldBack>,
     /// When to plan again even if nothing happens: ms since the Unix epoch.
@@ -68,12 +71,14 @@ pub fn plan(spec: &Spec, ctx: &Context<'_>) -> Plan {
             now_ms: ctx.now_ms,
             decisions: Vec::new(),
             blocked: Vec::new(),
+            unsure: false,
             held_back,
             wake_at_ms: None,
             spec: spec.clone(),
         },
     };
     lives::pass(&mut planner);
+    doubted::pass(&mut planner);
     filling::pass(&mut planner);
     leave::pass(&mut planner);
     fail_back::pass(&mut planner);

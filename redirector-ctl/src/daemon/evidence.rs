@@ -9,7 +9,7 @@ use tokio::time::Interval;
 
 use super::kernel::Kernel;
 use super::owner::{Owner, ticks};
-use crate::core::health::{CheckResult, Health, Thresholds};
+use crate::core::health::{CheckResult, Health, PathHealth, Thresholds};
 use crate::core::paths::Paths;
 use crate::core::spec::Name;
 use crate::core::suspicion::{Patience, Suspicion};
@@ -85,11 +85,54 @@ impl<K: Kernel> Owner<K> {
 
     /// Asks a suspect with little patience, and the others, who say whether our own
     /// side works.
-    fn confirm(&self, suspect: &Name) {
+    pub(super) fn confirm(&self, suspect: &Name) {
         for device in self.observed.paths.get(suspect).into_iter().flat_map(Paths::sample) {
             self.prober.confirm(&(suspect.clone(), device.clone()));
         }
         self.ask_witnesses(Some(suspect));
+    }
+
+    /// Asks other paths of the suspect, to know sooner whether all of it is dead, and one path of
+    /// each other server, to know whether our own side works.
+    pub(super) fn ask_around(&self, suspect: &Name) {
+        for device in self.observed.paths.get(suspect).into_iter().flat_map(Paths::sample) {
+            self.prober.nudge(&(suspect.clone(), device.clone()));
+        }
+        self.ask_witnesses(Some(suspect));
+    }
+
+    /// Asks other servers for a device that one refuses: only who is well since can say that the
+    /// check is right.
+    pub(super) fn ask_others_for(&self, device: &Name, suspect: &Name) {
+        let refuses = |path: &PathHealth| path.silence.is_none() && path.last_error.is_some();
+        let path = |server: &Name| self.observed.paths.get(server).and_then(|of| of.get(device));
+        if !path(suspect).is_some_and(refuses) {
+            return;
+        }
+        let healthy = self.observed.paths.keys().filter(|server| {
+            *server != suspect && path(server).is_some_and(|p| p.health == Health::Healthy)
+        });
+        // One more than are needed, because it may die too.
+        for server in healthy.take(self.observed.doubt.healthy_min.saturating_add(1)) {
+            self.prober.nudge(&(server.clone(), device.clone()));
+        }
+    }
+
+    /// Asks one path of each server but the suspect, if it is about one: a healthy path, where
+    /// there is one. Only who is asked after the suspect can say that our side works since.
+    pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
+        for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
+            let healthy = of.iter().find(|(_, path)| path.health == Health::Healthy);
+            let living = || of.iter().find(|(_, path)| path.health != Health::Dead);
+            let Some((device, _)) = healthy.or_else(living).or_else(|| of.iter().next()) else {
+                continue;
+            };
+            let path = (server.clone(), device.clone());
+            match suspect {
+                Some(_) => self.prober.nudge_after(&path),
+                None => self.prober.nudge(&path),
+            }
+        }
     }
 
     /// When those paths of a server that were asked say that all of it is silent, so are the

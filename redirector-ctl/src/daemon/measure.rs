@@ -16,7 +16,7 @@ use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Thresholds, Transition};
 use crate::core::observed::Census;
 use crate::core::op::NextHop;
-use crate::core::paths::{Paths, SAMPLE_LEN};
+use crate::core::paths::SAMPLE_LEN;
 use crate::core::service::Forwarding;
 use crate::core::spec::{Device, Name, Spec};
 use crate::platform::clock::{Stopwatch, monotonic_ns};
@@ -107,7 +107,7 @@ impl<K: Kernel> Owner<K> {
         }
         // While decisions are held back any answer may set them free.
         match transition {
-            _ if self.shown.frozen.is_some() => Urgency::Now,
+            _ if self.shown.frozen.is_some() || self.shown.unsure => Urgency::Now,
             None => Urgency::Nothing,
             Some(Transition { to: Health::Healthy, .. }) => Urgency::Rested,
             Some(_) => Urgency::Now,
@@ -152,6 +152,9 @@ impl<K: Kernel> Owner<K> {
         if transition.to == Health::Suspect && suspects.is_none_or(|len| len <= SAMPLE_LEN) {
             self.ask_around(server);
         }
+        if matches!(transition.to, Health::Suspect | Health::Dead) {
+            self.ask_others_for(device, server);
+        }
         let now_ms = self.now_ms();
         let path = self.observed.paths.get(server).and_then(|of| of.get(device));
         let error = path.and_then(|path| path.last_error.clone());
@@ -179,38 +182,20 @@ impl<K: Kernel> Owner<K> {
         self.events.record(now_ms, kind, about, text);
     }
 
-    /// Asks other paths of the suspect, to know sooner whether all of it is dead, and one path of
-    /// each other server, to know whether our own side works.
-    fn ask_around(&self, suspect: &Name) {
-        for device in self.observed.paths.get(suspect).into_iter().flat_map(Paths::sample) {
-            self.prober.nudge(&(suspect.clone(), device.clone()));
-        }
-        self.ask_witnesses(Some(suspect));
-    }
-
-    /// Asks one path of each server but the suspect, if it is about one: a healthy path, where
-    /// there is one. Only who is asked after the suspect can say that our side works since.
-    pub(super) fn ask_witnesses(&self, suspect: Option<&Name>) {
-        for (server, of) in self.observed.paths.iter().filter(|(name, _)| Some(*name) != suspect) {
-            let healthy = of.iter().find(|(_, path)| path.health == Health::Healthy);
-            let living = || of.iter().find(|(_, path)| path.health != Health::Dead);
-            let Some((device, _)) = healthy.or_else(living).or_else(|| of.iter().next()) else {
-                continue;
-            };
-            let path = (server.clone(), device.clone());
-            match suspect {
-                Some(_) => self.prober.nudge_after(&path),
-                None => self.prober.nudge(&path),
-            }
-        }
-    }
-
     /// Takes in what the network looks like.
     pub(super) async fn take_ways(&mut self, mut ways: Ways) {
         let now_ms = self.now_ms();
         note_routed(&self.spec, &mut ways);
+        let mut lost = Vec::new();
         for (name, server) in &self.spec.servers {
-            let Some(hop) = ways.hops.get(&server.address) else { continue };
+            let Some(hop) = ways.hops.get(&server.address) else {
+                let known = self.observed.next_hops.contains_key(name);
+                if known && self.shown.unresolved.insert(name.clone()) {
+                    lost.push(name.clone());
+                }
+                continue;
+            };
+            self.shown.unresolved.remove(name);
             if self.observed.next_hops.insert(name.clone(), *hop) != Some(*hop) {
                 let text = format!("the way to server {name} is {hop}");
                 self.events.record(now_ms, EventKind::Neighbour, About::server(name), text);
@@ -223,6 +208,11 @@ impl<K: Kernel> Owner<K> {
         }
         self.shown.way_problems = ways.problems;
         self.take_links(&ways.links);
+        // Its frames go where they went. A kernel forgets the neighbours that it does not need too.
+        for server in lost {
+            tracing::debug!(server, "the kernel does not know its Ethernet address any more");
+            self.confirm(&server);
+        }
         self.replan().await;
     }
 

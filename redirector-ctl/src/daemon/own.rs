@@ -53,7 +53,7 @@ impl CheckCounts {
     fn add(&mut self, result: &CheckResult) {
         let count = match result {
             CheckResult::Answered { .. } | CheckResult::NotRefused => &mut self.answered,
-            CheckResult::Refused(_) => &mut self.refused,
+            CheckResult::Refused(_) | CheckResult::Failed(_) => &mut self.refused,
             CheckResult::Silent(_) => &mut self.silent,
             CheckResult::NotAsked(_) => &mut self.not_asked,
         };

@@ -78,6 +78,10 @@ pub(super) struct Shown {
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
+    /// Servers whose Ethernet address was known once and is not now.
+    pub(super) unresolved: BTreeSet<Name>,
+    /// Some refusals may be believed as soon as others have answered.
+    pub(super) unsure: bool,
     /// When decisions began to be held back because nobody answers; None while somebody does.
     pub(super) outage_at_ms: Option<u64>,
     pub(super) blocked: Vec<Blocked>,

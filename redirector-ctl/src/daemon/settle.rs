@@ -263,6 +263,7 @@ impl<K: Kernel> Owner<K> {
         let since_ms = self.shown.outage_at_ms.unwrap_or(plan.now_ms);
         self.shown.outage_at_ms = outage.then_some(since_ms);
         self.shown.frozen = held.map(|held| held.text.clone());
+        self.shown.unsure = plan.unsure;
         for Blocked { what, by } in &plan.blocked {
             if !self.shown.blocked.iter().any(|known| known.what == *what) {
                 self.events.record(

@@ -209,10 +209,23 @@ fn report_all(owner: &mut Owner<Model>, server: &str, result: &CheckResult) {
     }
 }
 
-async fn kill(owner: &mut Owner<Model>, server: &str) {
+/// The server refuses all, and after that others are well for all.
+fn refuse(owner: &mut Owner<Model>, server: &str) {
     let refused = CheckResult::Refused("connection refused".to_owned());
     report_all(owner, server, &refused);
     report_all(owner, server, &refused);
+    well_beside(owner, server);
+}
+
+/// The servers beside this one are well for all devices.
+fn well_beside(owner: &mut Owner<Model>, server: &str) {
+    for other in ["s1", "s2", "s3"].into_iter().filter(|other| *other != server) {
+        report_all(owner, other, &CheckResult::Answered { took_us: 100 });
+    }
+}
+
+async fn kill(owner: &mut Owner<Model>, server: &str) {
+    refuse(owner, server);
     owner.decide().await;
 }
 

@@ -48,12 +48,13 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
     let spec = planner.plan.spec.clone();
     let mut loads = loads(&spec);
     let (mut failed, mut planned) = (Batch::default(), Batch::default());
+    let mut stay = Stay::new();
     for (name, device) in &spec.devices {
         let Some(reason) = reason(planner, &spec, name, device) else { continue };
         let now = &device.association.server;
         let Some(server) = target(planner, &spec, name, &loads) else {
-            let what = format!("device {name} stays on {now}, though {}", reason.text);
-            planner.block(what, others(planner, &spec, name, device));
+            let why = (now, reason.text, others(planner, &spec, name, device));
+            stay.entry(why).or_insert((name, 0)).1 += 1;
             continue;
         };
         if let Some(own) = spec.servers.get_key_value(&server) {
@@ -65,6 +66,24 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
     }
     decide(planner, failed, Cause::Failure);
     decide(planner, planned, Cause::Planned);
+    tell_who_stays(planner, stay);
+}
+
+/// Server, why its devices should leave it, what is wrong with the others -> the first of those
+/// devices, and how many they are.
+type Stay<'a> = BTreeMap<(&'a Name, String, String), (&'a Name, usize)>;
+
+/// One block for all that stay for the same reasons, however many they are.
+fn tell_who_stays(planner: &mut Planner<'_>, stay: Stay<'_>) {
+    for ((server, why, others), (name, len)) in stay {
+        match len {
+            1 => planner.block(format!("device {name} stays on {server}, though {why}"), others),
+            len => {
+                let what = format!("device {name} and others stay on {server}, though {why}");
+                planner.block(what, format!("{others} ({len} devices)"));
+            }
+        }
+    }
 }
 
 /// One bulk change; if it is refused for one device's sake, one change a device.

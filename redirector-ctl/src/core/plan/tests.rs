@@ -69,6 +69,13 @@ fn a_server_dead_for_one_device_keeps_the_others() {
 }
 
 #[test]
+fn what_every_server_refuses_is_kept_and_the_plan_says_so() {
+    let (spec, mut observed) = at_rest();
+    ["s1", "s2", "s3"].into_iter().for_each(|server| kill(&mut observed, server, false, 2000));
+    reads("all_refuse", &spec, &observed, 2001);
+}
+
+#[test]
 fn a_device_without_a_fit_server_stays_and_the_plan_says_why() {
     let (spec, mut observed) = at_rest();
     let drain = Change::SetServerState { name: "s2".into(), state: AdminState::Draining };

@@ -46,9 +46,7 @@ fn move_to(device: &str, server: &str) -> Change {
 async fn a_death_takes_effect_while_a_change_waits_for_the_disk() {
     let (mut owner, dir) = at_a_closed_gate().await;
     let mut heard = owner.ask(&move_to("d2", "s3"), None);
-    let refused = CheckResult::Refused("connection refused".to_owned());
-    report_all(&mut owner, "s1", &refused);
-    report_all(&mut owner, "s1", &refused);
+    refuse(&mut owner, "s1");
     owner.replan().await;
     assert_eq!(owner.kernel.writes[0].0, "server 1 state dead life 1");
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
@@ -79,9 +77,7 @@ async fn survivors_that_are_let_in_early_take_over_without_waiting_for_the_disk(
         assert!(owner.spec.servers[server].life_over, "{server} answers, but is held down");
     }
     close_the_gate(&mut owner, dir.path());
-    let refused = CheckResult::Refused("connection refused".to_owned());
-    report_all(&mut owner, "s1", &refused);
-    report_all(&mut owner, "s1", &refused);
+    refuse(&mut owner, "s1");
     owner.replan().await;
     let image = owner.kernel.image.clone();
     open_the_gate(dir.path());
@@ -97,9 +93,7 @@ async fn survivors_that_are_let_in_early_take_over_without_waiting_for_the_disk(
 async fn a_change_that_a_death_makes_impossible_while_it_waits_is_refused() {
     let (mut owner, dir) = at_a_closed_gate().await;
     let heard = owner.ask(&move_to("d2", "s1"), None);
-    let refused = CheckResult::Refused("connection refused".to_owned());
-    report_all(&mut owner, "s1", &refused);
-    report_all(&mut owner, "s1", &refused);
+    refuse(&mut owner, "s1");
     owner.replan().await;
     open_the_gate(dir.path());
     owner.until_written().await;

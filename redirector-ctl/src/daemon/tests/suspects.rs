@@ -13,13 +13,6 @@ fn nobody() -> CheckResult {
     CheckResult::Silent("no connection within 20 ms".to_owned())
 }
 
-/// The other servers answer checks that are sent now.
-fn witnessed(owner: &mut Owner<Model>) {
-    for server in ["s2", "s3"] {
-        report_all(owner, server, &CheckResult::Answered { took_us: 100 });
-    }
-}
-
 #[tokio::test]
 async fn a_suspect_that_accepts_nothing_is_dead_at_once_and_no_other_server_is() {
     let (mut owner, _dir) = at_rest().await;
@@ -73,7 +66,7 @@ async fn a_server_whose_paths_die_one_after_another_is_left_as_a_whole() {
     let [first, others @ ..] =
         ["d1", "d2", "d3"].map(|device| confirming(&owner, device, nobody()));
     // Whoever is asked before a suspect is no witness.
-    witnessed(&mut owner);
+    well_beside(&mut owner, "s1");
     tokio::spawn(async move {
         for report in others {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -93,7 +86,7 @@ async fn a_path_that_alone_is_dead_is_not_waited_with_for_long() {
     let (mut owner, _dir) = at_rest().await;
     let (_sender, mut reports) = tokio::sync::mpsc::channel(8);
     let first = confirming(&owner, "d1", nobody());
-    witnessed(&mut owner);
+    well_beside(&mut owner, "s1");
     owner.take_reports(first, &mut reports).await;
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
     assert!(!owner.spec.servers["s1"].life_over);
@@ -109,9 +102,71 @@ async fn clients_of_one_device_that_a_living_server_fails_are_looked_for_at_once
         let report = owner.prober.report("s1", "d1", refused.clone());
         owner.take_report(&report);
     }
+    well_beside(&mut owner, "s1");
     owner.replan().await;
     assert!(!owner.spec.servers["s1"].life_over);
     assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
     assert!(owner.sweep_soon && owner.sweep_not_before_ms == 0, "it would rest");
     assert!(owner.left.contains(&owner.spec.servers["s1"].id));
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_the_answer_of_another_server() {
+    let (mut owner, _dir) = at_rest().await;
+    next_moment(&owner).await;
+    let refused = CheckResult::Refused("its export has another size".to_owned());
+    for _ in 0..2 {
+        let report = owner.prober.report("s1", "d1", refused.clone());
+        assert_eq!(owner.take_report(&report), Urgency::Now);
+    }
+    owner.replan().await;
+    assert_eq!(owner.spec.devices["d1"].association.server, "s1", "nobody has been asked since");
+    let well = CheckResult::Answered { took_us: 100 };
+    let report = owner.prober.report("s2", "d1", well);
+    assert_eq!(owner.take_report(&report), Urgency::Now, "this may decide");
+    owner.replan().await;
+    assert_eq!(owner.spec.devices["d1"].association.server, "s2");
+}
+
+#[tokio::test]
+async fn what_all_servers_refuse_ends_nothing_and_is_said() {
+    let (mut owner, _dir) = at_rest().await;
+    let refused = CheckResult::Refused("its export has another size".to_owned());
+    for server in ["s1", "s2", "s3"] {
+        next_moment(&owner).await;
+        report_all(&mut owner, server, &refused);
+        report_all(&mut owner, server, &refused);
+        owner.replan().await;
+    }
+    assert!(owner.spec.servers.values().all(|server| !server.life_over));
+    assert_eq!(owner.spec.devices["d1"].association.server, "s1");
+    assert!(!kinds(&owner).contains(&EventKind::Failover));
+    let says =
+        owner.shown.blocked.iter().map(|blocked| format!("{}: {}", blocked.what, blocked.by));
+    let says: Vec<String> = says.collect();
+    assert!(says.iter().any(|text| text.contains("correct the check")), "{says:?}");
+}
+
+#[tokio::test]
+async fn a_lost_link_is_one_failed_check_of_whoever_is_behind_it() {
+    let (mut owner, _dir) = at_rest().await;
+    let up = Link {
+        carrier_index: 2,
+        tags: redirector_common::wire::Tags::NONE,
+        name: "servers0".into(),
+        index: 7,
+        mac: [2; 6],
+        mtu: 1500,
+        carrier: true,
+        xdp: XdpInForce::Native,
+    };
+    let clients = Link { name: "clients0".into(), index: 6, ..up.clone() };
+    let down = Link { carrier: false, ..up.clone() };
+    owner.shown.interfaces = super::super::start::interfaces(&[clients.clone(), up]);
+    let ports: Vec<u16> = owner.observed.next_hops.values().map(|hop| hop.port).collect();
+    assert_eq!(ports, [1, 1, 1], "all are behind the second interface");
+    owner.take_ways(Ways { links: vec![clients, down], ..Ways::default() }).await;
+    for server in ["s1", "s2", "s3"] {
+        assert_eq!(owner.observed.path(server, "d1"), Health::Suspect, "{server}");
+    }
 }

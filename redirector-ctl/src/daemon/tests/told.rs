@@ -11,6 +11,7 @@ async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
         let report = owner.prober.report("s2", "d1", refused);
         owner.take_report(&report);
     }
+    well_beside(&mut owner, "s2");
     owner.decide().await;
     let events = owner.events.after(0, usize::MAX);
     let failover = events.iter().find(|event| event.kind == EventKind::Failover).unwrap();

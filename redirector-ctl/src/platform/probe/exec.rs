@@ -27,8 +27,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Runs the program once.
 ///
-/// A failure counts as silence, not as an answer: that a program says no proves nothing about our
-/// own side of the network.
+/// A failure is no answer: that a program says no proves nothing about our own side of the network.
 pub(super) async fn check(
     target: &Target,
     path: &Path,
@@ -48,10 +47,10 @@ pub(super) async fn check(
     let says = words.says();
     match ended {
         Ok(Ok(status)) if status.success() => super::check::answered(&watch),
-        Ok(Ok(status)) => CheckResult::Silent(format!("{program} ended with {status}{says}")),
+        Ok(Ok(status)) => CheckResult::Failed(format!("{program} ended with {status}{says}")),
         Ok(Err(error)) => CheckResult::NotAsked(format!("cannot wait for {program}: {error}")),
         Err(_) => match unanswered(limit, &watch) {
-            CheckResult::Silent(_) => CheckResult::Silent(format!(
+            CheckResult::Silent(_) => CheckResult::Failed(format!(
                 "{program} did not end within {} ms and was killed{says}",
                 limit.as_millis()
             )),
@@ -209,7 +208,7 @@ mod tests {
 
     fn silent(result: CheckResult) -> String {
         match result {
-            CheckResult::Silent(text) => text,
+            CheckResult::Failed(text) => text,
             other => panic!("{other:?}"),
         }
     }

@@ -5,6 +5,7 @@
 //! that have filled, devices that must leave their server, drains that are over, backups. Planning
 //! again on the result gives nothing.
 
+mod apart;
 mod backups;
 mod doubted;
 mod drains;

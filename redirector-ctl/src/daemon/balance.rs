@@ -158,10 +158,10 @@ impl<K: Kernel> Owner<K> {
 
     /// Backups follow the loads, so that a death adds little to each of the others: who would take
     /// over and could not carry it is replaced. That moves nothing, so no mode keeps it from being
-    /// done; while there are moves to be made, the backups wait for what comes of them.
+    /// done; while moves are about to be made, the backups wait for what comes of them.
     fn spread_backups(&mut self) {
         let Some(Current { problem, proposal, .. }) = &self.balance.current else { return };
-        if !proposal.moves.is_empty() {
+        if !proposal.moves.is_empty() && self.balance.config.mode == PlanMode::Automatic {
             return;
         }
         let chosen = spread_backups(problem, &self.balance.rules);
@@ -338,7 +338,10 @@ fn changes(problem: &Problem, proposal: &Proposal) -> Vec<(Change, String)> {
             server: problem.server(one.to).name.clone(),
             policy: None,
         };
-        let why: Vec<String> = moves.iter().map(|one| one.why(problem)).collect();
+        let why: Vec<String> = moves
+            .iter()
+            .map(|one| format!("{}; {}", one.why(problem), one.worth(problem)))
+            .collect();
         let moves: Vec<change::Move> = moves.iter().map(wish).collect();
         (!moves.is_empty()).then(|| (Change::Associate { moves, cause }, why.join("; ")))
     };

@@ -6,7 +6,7 @@ use super::EventKind;
 use super::events::{About, Events};
 use crate::core::apply::ClientMove;
 use crate::core::change::Change;
-use crate::core::spec::{Cause, Drain, Name, Spec};
+use crate::core::spec::{Cause, Device, Drain, Name, Spec};
 
 /// A change that has happened.
 pub(super) struct Done<'a> {
@@ -156,12 +156,13 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name) -> Option<u64> {
         },
     };
     let text = format!(
-        "device {name} moved from {} to {} ({}); open flows on {} {flows}{}",
+        "device {name} moved from {} to {} ({}); open flows on {} {flows}{}{}",
         before.server,
         after.server,
         after.cause.name(),
         before.server,
         if done.why.is_empty() { String::new() } else { format!("; {}", done.why) },
+        meets(done.after, name, device),
     );
     let about = About {
         device: Some(name.clone()),
@@ -169,6 +170,18 @@ fn moved(events: &mut Events, done: &Done<'_>, name: &Name) -> Option<u64> {
         cause: Some(after.cause),
     };
     Some(events.record(done.now_ms, kind, about, text))
+}
+
+/// The device that is to be kept apart from this one and is on the same server all the same.
+fn meets(spec: &Spec, name: &Name, device: &Device) -> String {
+    let Some(word) = &device.keep_apart else { return String::new() };
+    let server = &device.association.server;
+    let is_it = |(other, it): &(&Name, &Device)| {
+        *other != name && it.association.server == *server && it.keep_apart.as_ref() == Some(word)
+    };
+    let other = spec.devices.iter().find(is_it);
+    let text = |(other, _)| format!("; it meets {other} there, though {word} keeps them apart");
+    other.map(text).unwrap_or_default()
 }
 
 /// A span of time in the units in which people say it, the two largest at most.

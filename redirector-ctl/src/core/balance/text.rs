@@ -57,6 +57,22 @@ impl Move {
             }
         }
     }
+
+    /// The figures behind it: what is expected of the device, what the move gains and costs.
+    #[must_use]
+    pub fn worth(&self, problem: &Problem) -> String {
+        let (names, resource) = (Names(problem), self.figures.resource);
+        let capacity = problem.server(self.from).capacity.get(resource);
+        let need = problem.device(self.device).demand.get(resource) / capacity;
+        format!(
+            "{} is expected to need {} of its {}; gain {:.2} server-seconds, cost {:.3}",
+            names.device(self.device),
+            percent(need),
+            names.resource(resource),
+            self.gain,
+            self.cost,
+        )
+    }
 }
 
 impl Breach {

@@ -1,11 +1,13 @@
 //! Pass 4: every device's backup is a fit server other than its own, spread so that the death of
-//! one server adds little to each survivor. A filling server is one only where no other may be.
+//! one server adds little to each survivor. A filling server is one only where no other may be, and
+//! so is one with a device that is to be kept apart.
 
 use std::collections::BTreeMap;
 
 use super::super::change::Change;
 use super::super::fitness::obstacle;
 use super::super::spec::{Device, Name, Spec};
+use super::apart::Apart;
 use super::filling::is_filling;
 use super::{Planner, leave};
 
@@ -14,13 +16,13 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
         return; // Who is fit is not known now: backups chosen in better times are the best guess.
     }
     let spec = planner.plan.spec.clone();
-    let mut spread = Spread::new(&spec);
+    let (mut spread, apart) = (Spread::new(&spec), Apart::new(&spec));
     let mut backups = BTreeMap::new();
     for (name, device) in &spec.devices {
-        if stands(planner, &spec, name, device) {
+        if stands(planner, &spec, (name, device), &apart) {
             continue;
         }
-        let backup = choose(planner, &spec, name, &spread);
+        let backup = choose(planner, &spec, (name, device), (&spread, &apart));
         if backup == device.association.backup {
             continue;
         }
@@ -36,12 +38,19 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
 }
 
 /// The present backup is good enough: a better one is not worth a change.
-fn stands(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> bool {
+fn stands(
+    planner: &Planner<'_>,
+    spec: &Spec,
+    (name, device): (&Name, &Device),
+    apart: &Apart<'_>,
+) -> bool {
     let Some(backup) = &device.association.backup else { return false };
     let found = obstacle(spec, planner.ctx.observed, backup, name);
-    let is_spared = |other: &Name| !is_filling(planner, other);
+    let fault = |other: &Name| (is_filling(planner, other), apart.is_broken(device, other));
+    let present = fault(backup);
     let mut fit = fit(planner, spec, name, device);
-    found.is_none_or(|found| !found.is_firm()) && (is_spared(backup) || !fit.any(is_spared))
+    let is_best = present == (false, false) || !fit.any(|other| fault(other) < present);
+    is_best && found.is_none_or(|found| !found.is_firm())
 }
 
 /// Servers that may be the device's backup.
@@ -58,10 +67,17 @@ fn fit<'s>(
     device.servers.iter().filter(fit)
 }
 
-fn choose(planner: &Planner<'_>, spec: &Spec, name: &Name, spread: &Spread<'_>) -> Option<Name> {
-    let device = spec.devices.get(name)?;
+fn choose(
+    planner: &Planner<'_>,
+    spec: &Spec,
+    (name, device): (&Name, &Device),
+    (spread, apart): (&Spread<'_>, &Apart<'_>),
+) -> Option<Name> {
     let now = &device.association.server;
-    let cost = |server: &&Name| (is_filling(planner, server), spread.cost(now, server));
+    let cost = |server: &&Name| {
+        let breaks = apart.is_broken(device, server);
+        (is_filling(planner, server), breaks, spread.cost(now, server))
+    };
     fit(planner, spec, name, device).min_by_key(cost).cloned()
 }
 

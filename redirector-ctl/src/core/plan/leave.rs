@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::super::change::{Change, Move};
 use super::super::fitness::obstacle;
 use super::super::spec::{AdminState, Cause, Device, Name, Spec};
+use super::apart::Apart;
 use super::filling::is_filling;
 use super::{Decision, Planner};
 
@@ -46,19 +47,20 @@ impl Batch {
 
 pub(super) fn pass(planner: &mut Planner<'_>) {
     let spec = planner.plan.spec.clone();
-    let mut loads = loads(&spec);
+    let (mut loads, mut apart) = (loads(&spec), Apart::new(&spec));
     let (mut failed, mut planned) = (Batch::default(), Batch::default());
     let mut stay = Stay::new();
     for (name, device) in &spec.devices {
         let Some(reason) = reason(planner, &spec, name, device) else { continue };
         let now = &device.association.server;
-        let Some(server) = target(planner, &spec, name, &loads) else {
+        let Some(server) = target(planner, &spec, name, (&loads, &apart)) else {
             let why = (now, reason.text, others(planner, &spec, name, device));
             stay.entry(why).or_insert((name, 0)).1 += 1;
             continue;
         };
         if let Some(own) = spec.servers.get_key_value(&server) {
             *loads.entry(own.0).or_default() += 1;
+            apart.take(device, own.0);
         }
         let batch = if reason.cause == Cause::Failure { &mut failed } else { &mut planned };
         batch.why.push((name.clone(), reason.text));
@@ -129,12 +131,13 @@ fn reason(planner: &Planner<'_>, spec: &Spec, name: &Name, device: &Device) -> O
 }
 
 /// The backup, to which the packet path has sent new flows already; otherwise the fit server with
-/// the fewest devices, the preferred one of several, and a filling one only if all are.
+/// the fewest devices, the preferred one of several. One with a device that is to be kept apart
+/// only if all have, and a filling one only if all are.
 fn target(
     planner: &Planner<'_>,
     spec: &Spec,
     name: &Name,
-    loads: &BTreeMap<&Name, usize>,
+    (loads, apart): (&BTreeMap<&Name, usize>, &Apart<'_>),
 ) -> Option<Name> {
     let device = spec.devices.get(name)?;
     let fit = |server: &&Name| {
@@ -142,7 +145,8 @@ fn target(
             && obstacle(spec, planner.ctx.observed, server, name).is_none()
     };
     let load = |server: &&Name| {
-        (is_filling(planner, server), loads.get(*server).copied().unwrap_or_default())
+        let load = loads.get(*server).copied().unwrap_or_default();
+        (is_filling(planner, server), apart.is_broken(device, server), load)
     };
     let backup = device.association.backup.as_ref().filter(fit);
     backup.or_else(|| device.servers.iter().filter(fit).min_by_key(load)).cloned()

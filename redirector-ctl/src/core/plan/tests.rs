@@ -68,6 +68,41 @@ fn a_server_dead_for_one_device_keeps_the_others() {
     reads("path_dead", &spec, &observed, 2001);
 }
 
+/// d1 on s1 and d2 on s2 are to be kept apart, and no backup is chosen yet.
+fn apart() -> (Spec, Observed) {
+    let mut spec = three_and_three();
+    for name in ["d1", "d2"] {
+        spec.devices.get_mut(name).unwrap().keep_apart = Some("mirror".into());
+    }
+    let observed = all_well(&spec);
+    (spec, observed)
+}
+
+#[test]
+fn backups_keep_devices_apart() {
+    let (spec, observed) = apart();
+    let after = plan(&spec, &at(1000, &observed)).spec;
+    for name in ["d1", "d2"] {
+        assert_eq!(after.devices[name].association.backup.as_deref(), Some("s3"), "{name}");
+    }
+    // One that no longer does is replaced, though it is fit.
+    let backups = [("d1".to_owned(), Some("s2".to_owned()))].into();
+    let met = changed(&after, &[Change::SetBackups { backups }], &at(1000, &observed));
+    let again = plan(&met, &at(1000, &observed)).spec;
+    assert_eq!(again.devices["d1"].association.backup.as_deref(), Some("s3"));
+}
+
+#[test]
+fn failovers_keep_devices_apart_where_they_can() {
+    let (spec, mut observed) = apart();
+    kill(&mut observed, "s1", false, 2000);
+    let after = plan(&spec, &at(2001, &observed)).spec;
+    assert_eq!(after.devices["d1"].association.server, "s3", "s2 has d2 and as many devices");
+    set_path(&mut observed, "s3", "d1", Health::Suspect, 2000);
+    let after = plan(&spec, &at(2001, &observed)).spec;
+    assert_eq!(after.devices["d1"].association.server, "s2", "to be reached comes first");
+}
+
 #[test]
 fn what_every_server_refuses_is_kept_and_the_plan_says_so() {
     let (spec, mut observed) = at_rest();

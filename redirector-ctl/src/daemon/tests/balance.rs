@@ -133,6 +133,7 @@ async fn a_plan_is_carried_out_at_a_word_and_only_once() {
     let told = texts(&owner, EventKind::Move);
     let last = told.last().unwrap();
     assert!(last.contains("(overload)") && last.contains("of its agent"), "{last}");
+    assert!(last.contains(" is expected to need ") && last.contains("; gain "), "{last}");
 }
 
 #[tokio::test]

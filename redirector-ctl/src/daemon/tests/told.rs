@@ -20,6 +20,20 @@ async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
 }
 
 #[tokio::test]
+async fn a_move_that_brings_devices_together_that_are_to_be_kept_apart_says_so() {
+    let (mut owner, _dir) = at_rest().await;
+    for name in ["d1", "d2"] {
+        owner.spec.devices.get_mut(name).unwrap().keep_apart = Some("mirror".into());
+    }
+    owner.change(&move_d1("s2"), None).await.unwrap();
+    let last = owner.events.after(0, usize::MAX).pop().unwrap();
+    assert!(last.text.contains("it meets d2 there, though mirror keeps them apart"), "{last:?}");
+    owner.change(&move_d1("s3"), None).await.unwrap();
+    let last = owner.events.after(0, usize::MAX).pop().unwrap();
+    assert!(!last.text.contains("meets"), "{last:?}");
+}
+
+#[tokio::test]
 async fn the_mode_that_is_shown_is_the_one_in_force() {
     let (mut owner, _dir) = at_rest().await;
     let native = Link {

@@ -2,14 +2,13 @@
 //! servers.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use redirector_common::wire::ABI_VERSION;
-use redirector_ctl::platform::store::State;
+use redirector_ctl::platform::store::{self, State};
 
 use crate::api::Api;
 use crate::data_path::Version;
@@ -257,11 +256,12 @@ impl Lab {
     /// What the daemon has on disk: its desired state.
     ///
     /// # Errors
-    /// When there is no such file, or it is damaged.
+    /// When there is no such state, or it is damaged.
     pub fn state(&self) -> Result<State> {
-        let path = self.run.dir().join("state").join("state.json");
-        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("the state in {}", path.display()))
+        let dir = self.run.dir().join("state");
+        // The daemon may put a new state file in its place between the looks at the two files.
+        let read = || store::read(&dir).with_context(|| format!("the state in {}", dir.display()));
+        read().or_else(|_| read())?.with_context(|| format!("no state in {}", dir.display()))
     }
 
     /// Its bpffs.

@@ -69,9 +69,11 @@ fn a_supervisor_hears_of_the_start_of_a_stuck_loop_and_of_the_end() -> Result<()
     }
     lab.redirector.wait_until_all_healthy()?;
 
-    // A disk that hangs, which holds up whoever asks for a change, and not the loop: the journal's
-    // next file is a pipe that nobody reads.
-    let journal = lab.run().dir().join("state").join("state.json.new");
+    // A disk that hangs, which holds up whoever asks for a change, and not the loop: the journal is
+    // gone, so a state file has to be written, and is a pipe that nobody reads.
+    let state_dir = lab.run().dir().join("state");
+    std::fs::remove_file(state_dir.join("state.journal")).context("the journal")?;
+    let journal = state_dir.join("state.json.new");
     nix::unistd::mkfifo(&journal, Mode::from_bits_truncate(0o600)).context("a pipe")?;
     let api = lab.api()?;
     let stuck = std::thread::spawn(move || api.move_device("echo-a", "s3"));

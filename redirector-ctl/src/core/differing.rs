@@ -1,20 +1,19 @@
-//! Which devices differ between two specs, in one walk over both: of a hundred thousand a change
-//! usually names one, and what follows from it should not be done for all.
+//! What differs between two maps, most often the devices of two specs, in one walk over both: of a
+//! hundred thousand a change usually names one, and what follows from it should not be done for
+//! all.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::spec::{Device, Name};
+/// A key with what is there before and after a change; None where nothing is.
+pub type Pair<'a, K, V> = (&'a K, Option<&'a V>, Option<&'a V>);
 
-/// A device before and after a change; None where there is none of that name.
-pub type Pair<'a> = (&'a Name, Option<&'a Device>, Option<&'a Device>);
-
-/// Devices that only one side has, and those for which `alike` says no.
-pub fn differing<'a>(
-    before: &'a BTreeMap<Name, Device>,
-    after: &'a BTreeMap<Name, Device>,
-    alike: impl Fn(&Device, &Device) -> bool,
-) -> Vec<Pair<'a>> {
+/// What only one side has, and that for which `alike` says no.
+pub fn differing<'a, K: Ord, V>(
+    before: &'a BTreeMap<K, V>,
+    after: &'a BTreeMap<K, V>,
+    alike: impl Fn(&V, &V) -> bool,
+) -> Vec<Pair<'a, K, V>> {
     let (mut left, mut right) = (before.iter().peekable(), after.iter().peekable());
     let mut found = Vec::new();
     loop {

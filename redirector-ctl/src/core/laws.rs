@@ -19,6 +19,8 @@ use super::spec::{
     AdminState, Cause, Drain, FlowPolicy, LoadSources, Name, Server, Spec, Tracking,
 };
 
+mod journal;
+
 /// One thing that happens.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "a run has few steps")]

@@ -11,6 +11,7 @@ pub mod apply;
 pub mod balance;
 pub mod change;
 pub mod check;
+pub mod delta;
 pub mod differing;
 pub mod doctor;
 pub mod drained;

@@ -269,7 +269,7 @@ pub async fn withdraw(state_dir: &Path) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let store = Store::open(state_dir)?;
-    let Some(mut state) = store.load()? else { return Ok(Vec::new()) };
+    let Some((mut state, mut last)) = store.load()? else { return Ok(Vec::new()) };
     let (netlink, _events) = Netlink::open()?;
     let links = netlink.links().await?;
     let routes: BTreeSet<_> = netlink.local_routes().await?.into_iter().collect();
@@ -292,6 +292,6 @@ pub async fn withdraw(state_dir: &Path) -> anyhow::Result<Vec<String>> {
         }
     }
     state.announced.clear();
-    store.save(&state)?;
+    store.save(&state, &mut last)?;
     Ok(removed)
 }

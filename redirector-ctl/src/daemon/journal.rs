@@ -20,7 +20,7 @@ use super::{Applied, ChangeError};
 use crate::core::change::Change;
 use crate::core::plan::{Plan, plan};
 use crate::core::spec::Spec;
-use crate::platform::store::{State, StoreError};
+use crate::platform::store::{Last, State, Store, StoreError};
 
 /// Changes that wait for the disk at most; whoever comes then is told to try again.
 const WAITING_MAX: usize = 1024;
@@ -51,6 +51,8 @@ pub(super) struct Wish {
 pub(super) struct Journal {
     waiting: VecDeque<Wish>,
     writing: Option<Writing>,
+    /// What the disk has; with the writer while something is being written.
+    last: Last,
     /// The spec holds what was measured, and what the disk does not know.
     is_behind: bool,
     /// The planner has decided something that has to be on disk before it is done.
@@ -60,7 +62,7 @@ pub(super) struct Journal {
 /// A write under way.
 #[derive(Debug)]
 struct Writing {
-    done: JoinHandle<Result<(), StoreError>>,
+    done: JoinHandle<(Last, Result<(), StoreError>)>,
     batch: Batch,
 }
 
@@ -78,14 +80,24 @@ struct Batch {
 }
 
 impl Journal {
+    /// Nothing waits, and the disk has this.
+    pub(super) fn after(last: Last) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// Resolves when the write under way is over; never while there is none. Nothing is lost when
     /// this is dropped before.
     pub(super) async fn written(&mut self) -> Result<(), StoreError> {
         match &mut self.writing {
-            Some(writing) => (&mut writing.done).await.unwrap_or_else(|error| {
-                let source = std::io::Error::other(error);
-                Err(StoreError::Io { attempt: "finish writing", path: "state.json".into(), source })
-            }),
+            Some(writing) => {
+                let (last, result) = (&mut writing.done).await.unwrap_or_else(|error| {
+                    let (attempt, path) = ("finish writing", "state.json".into());
+                    let source = std::io::Error::other(error);
+                    (Last::default(), Err(StoreError::Io { attempt, path, source }))
+                });
+                self.last = last;
+                result
+            }
             None => std::future::pending().await,
         }
     }
@@ -98,6 +110,11 @@ impl Journal {
     /// Whether something is being written, or waits for it.
     pub(super) fn is_busy(&self) -> bool {
         self.writing.is_some()
+    }
+
+    /// Writes without anything beside it, when nothing is being written.
+    pub(super) fn write_now(&mut self, store: &Store, state: &State) -> Result<(), StoreError> {
+        store.save(state, &mut self.last)
     }
 
     /// What is in the spec by measurement is to be written.
@@ -140,8 +157,11 @@ impl<K: Kernel> Owner<K> {
         self.journal.has_decisions = false;
         let spec = batch.plan.as_ref().map_or(&batch.after, |plan| &plan.spec).clone();
         let state = self.state(spec);
-        let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || store.save(&state));
+        let (store, mut last) = (Arc::clone(&self.store), std::mem::take(&mut self.journal.last));
+        let done = tokio::task::spawn_blocking(move || {
+            let result = store.save(&state, &mut last);
+            (last, result)
+        });
         self.journal.writing = Some(Writing { done, batch });
     }
 
@@ -198,7 +218,7 @@ impl<K: Kernel> Owner<K> {
     /// What is to be written for a spec.
     pub(super) fn state(&mut self, spec: Spec) -> State {
         let announced = self.announcer.prepare(&spec);
-        State::new(self.settings.seed.clone(), spec, announced)
+        State { seed: self.settings.seed.clone(), spec, announced }
     }
 
     /// Takes in the end of a write: what was written comes into force.

@@ -55,7 +55,7 @@ const WAYS_MAX: usize = 4;
 /// When anything is missing; what is in the kernel stays as it is.
 pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inputs)> {
     let store = Store::open(&config.redirector.state_dir)?;
-    let state = store.load()?;
+    let (state, last) = store.load()?.unzip();
     let journalled = state.as_ref().map(|state| state.announced.clone()).unwrap_or_default();
     let (netlink, net_events) = Netlink::open().context("cannot open a netlink socket")?;
     let all = netlink.links().await?;
@@ -101,7 +101,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         applied_generation: 0,
         shown: Shown { interfaces: interfaces(&links_now), ..Shown::default() },
         owed: Owed::default(),
-        journal: Journal::default(),
+        journal: Journal::after(last.unwrap_or_default()),
         refused_clients: BTreeSet::new(),
         wake_at_ms: None,
         sweep_not_before_ms: 0,
@@ -128,7 +128,7 @@ impl<K: Kernel> Owner<K> {
     /// Nothing runs yet that could be held up by the disk.
     fn write_first(&mut self) -> anyhow::Result<()> {
         let state = self.state(self.spec.clone());
-        match self.store.save(&state) {
+        match self.journal.write_now(&self.store, &state) {
             Ok(()) => {}
             Err(error @ StoreError::Unsynced { .. }) => self.owe_journal(error.to_string()),
             Err(error) => return Err(error.into()),

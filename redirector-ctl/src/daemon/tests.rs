@@ -1,8 +1,9 @@
 //! The loop without a kernel: what is written where, in which order, and what happens when a write
 //! fails.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use crate::core::suspicion::{Patience, Signs};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
-use crate::platform::store::Store;
+use crate::platform::store::{self, Store};
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
 
 mod balance;
@@ -45,10 +46,12 @@ mod told;
 #[derive(Debug, Default)]
 struct Model {
     image: Image,
-    state_file: PathBuf,
+    state_dir: PathBuf,
     writes: Vec<(String, u64)>,
     broken: bool,
     signs: BTreeMap<u16, Signs>,
+    /// Servers whose SYNs were sent again, and how many writes there were before that.
+    recalls: RefCell<Vec<(Vec<u16>, usize)>>,
 }
 
 const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
@@ -62,7 +65,7 @@ impl Kernel for Model {
             });
         }
         self.image.take(op);
-        self.writes.push((op.to_string(), generation_on_disk(&self.state_file)));
+        self.writes.push((op.to_string(), generation_on_disk(&self.state_dir)));
         Ok(())
     }
 
@@ -74,7 +77,9 @@ impl Kernel for Model {
         Ok(self.signs.get(&server).copied().unwrap_or_default())
     }
 
-    fn recall(&self, _: &[u16], _: u64) -> Result<usize, TablesError> {
+    fn recall(&self, servers: &[u16], _: u64) -> Result<usize, TablesError> {
+        let writes_len = self.writes.len();
+        self.recalls.borrow_mut().push((servers.to_vec(), writes_len));
         Ok(0)
     }
 
@@ -133,10 +138,8 @@ impl Owner<Model> {
     }
 }
 
-fn generation_on_disk(path: &PathBuf) -> u64 {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    value["spec"]["generation"].as_u64().unwrap_or(0)
+fn generation_on_disk(dir: &Path) -> u64 {
+    store::read(dir).unwrap().map_or(0, |state| state.spec.generation)
 }
 
 /// An owner that has started: three servers, three devices, all healthy, nothing to do.
@@ -160,10 +163,9 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         seed: Seed::of(&spec).into(),
         clock,
     };
-    let state_file = dir.path().join("state.json");
     let owner = Owner {
         settings,
-        kernel: Model { state_file, ..Model::default() },
+        kernel: Model { state_dir: dir.path().to_owned(), ..Model::default() },
         store: Arc::new(Store::open(dir.path()).unwrap()),
         prober: Prober::mute(clock),
         announcer: Announcer::none(),
@@ -267,7 +269,7 @@ async fn a_change_is_on_disk_before_it_is_in_the_tables() {
 #[tokio::test]
 async fn a_stale_or_refused_change_leaves_everything_as_it_was() {
     let (mut owner, _dir) = at_rest().await;
-    let before = (owner.spec.clone(), generation_on_disk(&owner.kernel.state_file));
+    let before = (owner.spec.clone(), generation_on_disk(&owner.kernel.state_dir));
     let current = owner.spec.generation;
     let stale = owner.change(&move_d1("s2"), Some(current - 1)).await;
     assert!(matches!(stale, Err(ChangeError::Stale { current: at }) if at == current));
@@ -276,7 +278,7 @@ async fn a_stale_or_refused_change_leaves_everything_as_it_was() {
     assert_eq!(problems[0].code, "unknown_server");
     let same = owner.change(&move_d1("s1"), None).await.unwrap();
     assert_eq!((same.generation, same.events.len()), (current, 0));
-    assert_eq!(before, (owner.spec.clone(), generation_on_disk(&owner.kernel.state_file)));
+    assert_eq!(before, (owner.spec.clone(), generation_on_disk(&owner.kernel.state_dir)));
     assert_eq!(owner.kernel.writes, []);
 }
 
@@ -289,7 +291,7 @@ async fn a_death_is_in_the_tables_before_it_is_on_disk() {
     assert_eq!(writes[0], ("server 1 state dead life 1".to_owned(), seen));
     assert!(writes[1].0.starts_with("commit [device 0: server 2 "), "{writes:?}");
     assert_eq!(writes[1].1, seen, "the moves do not wait for the disk either");
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
     assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
     assert!(owner.spec.servers["s1"].life_over);
     assert!(kinds(&owner).contains(&EventKind::Failover));

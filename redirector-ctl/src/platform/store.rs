@@ -1,8 +1,10 @@
-//! The state file: the desired state on disk, always whole.
+//! The state on disk: the state file, always whole, and the journal of what has changed since.
 //!
-//! It is written beside the old one, synced, and put in its place by a rename, which is synced too.
-//! So a crash at any moment leaves the old state or the new one. A file that cannot be read is an
-//! error that says what to do, never an empty state.
+//! The state file is written beside the old one, synced, and put in its place by a rename, which is
+//! synced too. So a crash at any moment leaves the old state or the new one. With very many devices
+//! that takes long, so a change is a line of the journal; when the journal has become as long as
+//! the state file, that is written anew. What cannot be read is an error that says what to do,
+//! never an empty state.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -10,41 +12,68 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::whole::{self, Refused, sync_dir};
+use self::journal::{End, JOURNAL_FILE, Place};
+use super::whole::{self, Refused};
 use crate::core::seed::Seed;
 use crate::core::shared::Shared;
 use crate::core::spec::Spec;
 
-/// Version of the file's format. Another one is refused, not guessed at.
-const FORMAT: u32 = 1;
+mod journal;
+#[cfg(test)]
+mod tests;
+
+/// Version of the files' format. A later one is refused, not guessed at; the first one has no
+/// journal.
+const FORMAT: u32 = 2;
+const FORMAT_ALONE: u32 = 1;
 const STATE_FILE: &str = "state.json";
 const TEMPORARY_FILE: &str = "state.json.new";
 const LOCK_FILE: &str = "lock";
 /// Less the umask.
 const MODE: u32 = 0o666;
 
+/// A journal may be so long however short the state file is, in bytes.
+const JOURNAL_LEN_MIN: u64 = 1 << 20;
+
 /// What is kept on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// Version of the format.
-    format: u32,
     /// The configuration's servers and devices from which the spec began.
     pub seed: Shared<Seed>,
     /// The desired state.
     pub spec: Spec,
     /// Service addresses that the daemon itself may have added to interfaces, as `interface
     /// address`.
-    #[serde(default)]
     pub announced: Shared<Vec<String>>,
 }
 
-impl State {
-    /// A state in the present format.
-    #[must_use]
-    pub fn new(seed: Shared<Seed>, spec: Spec, announced: Shared<Vec<String>>) -> Self {
-        Self { format: FORMAT, seed, spec, announced }
-    }
+/// The same as the state file has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    format: u32,
+    /// Grows with each state file of a directory; a journal names the one that it continues.
+    #[serde(default)]
+    serial: u64,
+    seed: Shared<Seed>,
+    spec: Spec,
+    #[serde(default)]
+    announced: Shared<Vec<String>>,
+}
+
+/// What is on disk for certain, so that the next write may be what differs from it. By default
+/// nothing is known, and the next write is a whole one.
+#[derive(Debug, Default)]
+pub struct Last(Option<Written>);
+
+#[derive(Debug)]
+struct Written {
+    state: State,
+    serial: u64,
+    /// Length of the state file, in bytes.
+    whole_len: u64,
+    /// Where the journal ends; None while there is none.
+    journal: Option<Place>,
 }
 
 /// Why the state could not be read or written.
@@ -61,10 +90,12 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The new state is in place, but a loss of power may bring the old one back.
-    #[error("{dir} is written, but not known to survive a loss of power: cannot sync it: {source}")]
+    #[error(
+        "{path} is written, but not known to survive a loss of power: cannot sync it: {source}"
+    )]
     Unsynced {
-        /// The directory.
-        dir: PathBuf,
+        /// The directory or file.
+        path: PathBuf,
         /// The cause.
         source: io::Error,
     },
@@ -85,6 +116,17 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The journal cannot be read to its end, or not after this state file.
+    #[error(
+        "{path} is damaged: {detail}. Put back copies of it and of {STATE_FILE} from one moment, \
+         or move it away to start from {STATE_FILE} alone, without the changes that it holds"
+    )]
+    JournalDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The file was written by another version.
     #[error("{path} has format {found}, not {FORMAT}: use the version of redirector that wrote it")]
     OtherFormat {
@@ -95,12 +137,12 @@ pub enum StoreError {
     },
 }
 
-/// The directory of the state file, locked for this daemon.
+/// The directory of the state file and its journal, locked for this daemon.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// Makes a rename in a directory survive a loss of power.
-    sync_dir: fn(&Path) -> io::Result<()>,
+    /// Makes a directory or file, which is open, survive a loss of power as it is.
+    sync: fn(&File, &Path) -> io::Result<()>,
     /// Holds the lock for as long as the store lives.
     _lock: File,
 }
@@ -115,44 +157,82 @@ impl Store {
         let path = dir.join(LOCK_FILE);
         let lock = File::create(&path).map_err(failed("make", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), sync_dir, _lock: lock }),
+            Ok(()) => Ok(Self { dir: dir.to_owned(), sync, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
         }
     }
 
-    /// Reads the state; None when there is none yet.
+    /// Reads the state, and what the next write may rest on; None when there is none yet.
     ///
     /// # Errors
-    /// When the file is there but cannot be read as a state.
-    pub fn load(&self) -> Result<Option<State>, StoreError> {
-        let path = self.dir.join(STATE_FILE);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed("read", &path)(source)),
-        };
-        parse(&path, &text).map(Some)
+    /// When the files are there but cannot be read as a state.
+    pub fn load(&self) -> Result<Option<(State, Last)>, StoreError> {
+        load(&self.dir)
     }
 
-    /// Writes the state. When this returns it survives a loss of power.
+    /// Writes the state: what differs from the `last` one, or all of it. When this returns it
+    /// survives a loss of power.
     ///
     /// # Errors
     /// [`StoreError::Unsynced`] when the new state is there but may be lost again; otherwise the
-    /// old state is still there.
-    pub fn save(&self, state: &State) -> Result<(), StoreError> {
-        let (path, new) = (self.dir.join(STATE_FILE), self.dir.join(TEMPORARY_FILE));
-        let text = serde_json::to_vec(state)
-            .map_err(|error| failed("encode", &path)(io::Error::other(error)))?;
-        whole::replace(&path, &new, MODE, &text)?;
-        let unsynced = |source| StoreError::Unsynced { dir: self.dir.clone(), source };
-        (self.sync_dir)(&self.dir).map_err(unsynced)
+    /// old state is still there. The next write is a whole one.
+    pub fn save(&self, state: &State, last: &mut Last) -> Result<(), StoreError> {
+        // Whatever fails, nothing is known for certain until the next write has succeeded.
+        let Some(written) = last.0.take() else { return self.save_whole(state, None, last) };
+        let serial = written.serial;
+        let journal = match journal::addition(&written.state, state) {
+            None => written.journal,
+            Some(addition) => {
+                let len_max = written.whole_len.max(JOURNAL_LEN_MIN);
+                let end = journal::append(self, (serial, written.journal), addition, len_max)?;
+                if end.is_none() {
+                    return self.save_whole(state, Some(serial), last);
+                }
+                end
+            }
+        };
+        last.0 = Some(Written { state: state.clone(), journal, ..written });
+        Ok(())
     }
 
-    /// The same store on a file system whose directories are synced in this way.
+    fn save_whole(
+        &self,
+        state: &State,
+        serial: Option<u64>,
+        last: &mut Last,
+    ) -> Result<(), StoreError> {
+        let (path, new) = (self.dir.join(STATE_FILE), self.dir.join(TEMPORARY_FILE));
+        let serial = serial.unwrap_or_else(|| serial_on_disk(&self.dir)).saturating_add(1);
+        let State { seed, spec, announced } = state.clone();
+        let text = serde_json::to_vec(&Whole { format: FORMAT, serial, seed, spec, announced })
+            .map_err(|error| failed("encode", &path)(io::Error::other(error)))?;
+        whole::replace(&path, &new, MODE, &text)?;
+        self.sync_dir()?;
+        // It is known by its serial to be an earlier one's, and only takes room.
+        let _ = fs::remove_file(self.dir.join(JOURNAL_FILE));
+        let whole_len = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        last.0 = Some(Written { state: state.clone(), serial, whole_len, journal: None });
+        Ok(())
+    }
+
+    /// Makes what was renamed survive a loss of power.
+    fn sync_dir(&self) -> Result<(), StoreError> {
+        let unsynced = |source| StoreError::Unsynced { path: self.dir.clone(), source };
+        let dir = File::open(&self.dir).map_err(unsynced)?;
+        self.sync_file(&dir, &self.dir)
+    }
+
+    /// Makes what was written survive a loss of power.
+    fn sync_file(&self, file: &File, path: &Path) -> Result<(), StoreError> {
+        let unsynced = |source| StoreError::Unsynced { path: path.to_owned(), source };
+        (self.sync)(file, path).map_err(unsynced)
+    }
+
+    /// The same store on a file system that syncs in this way.
     #[cfg(test)]
-    pub(crate) fn syncing(self, sync_dir: fn(&Path) -> io::Result<()>) -> Self {
-        Self { sync_dir, ..self }
+    pub(crate) fn syncing(self, sync: fn(&File, &Path) -> io::Result<()>) -> Self {
+        Self { sync, ..self }
     }
 }
 
@@ -162,108 +242,75 @@ impl From<Refused> for StoreError {
     }
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<State, StoreError> {
+/// Reads what a daemon has written down, also while it runs and holds the directory.
+///
+/// # Errors
+/// As [`Store::load`]; while a daemon writes, a second look may be needed.
+pub fn read(dir: &Path) -> Result<Option<State>, StoreError> {
+    Ok(load(dir)?.map(|(state, _)| state))
+}
+
+fn load(dir: &Path) -> Result<Option<(State, Last)>, StoreError> {
+    let path = dir.join(STATE_FILE);
+    let Some(text) = read_file(&path)? else { return Ok(None) };
+    let Whole { format, serial, seed, spec, announced } = parse(&path, &text)?;
+    let mut state = State { seed, spec, announced };
+    let journal = dir.join(JOURNAL_FILE);
+    let lines = read_file(&journal)?;
+    let end = match lines.filter(|_| format == FORMAT) {
+        Some(lines) => journal::replay(&journal, &lines, serial, &mut state)?,
+        None => End::Whole(None),
+    };
+    let End::Whole(journal) = end else { return Ok(Some((state, Last::default()))) };
+    let whole_len = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let written = Written { state: state.clone(), serial, whole_len, journal };
+    // What an earlier version wrote has no serial that a journal could name.
+    Ok(Some((state, Last((format == FORMAT).then_some(written)))))
+}
+
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("read", path)(source)),
+    }
+}
+
+/// What is looked at before anything else: a later version may have other fields.
+#[derive(Deserialize)]
+struct Head {
+    format: Option<u64>,
+    #[serde(default)]
+    serial: u64,
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Whole, StoreError> {
     let damaged = |detail: String| StoreError::Damaged { path: path.to_owned(), detail };
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(damaged("it is empty".to_owned()));
     }
-    // The format first: a later version may have other fields.
-    let value: serde_json::Value =
-        serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-    let found = value.get("format").and_then(serde_json::Value::as_u64);
-    let Some(found) = found else { return Err(damaged("it names no format".to_owned())) };
-    if found != u64::from(FORMAT) {
+    let head: Head = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+    let Some(found) = head.format else { return Err(damaged("it names no format".to_owned())) };
+    if found != u64::from(FORMAT) && found != u64::from(FORMAT_ALONE) {
         return Err(StoreError::OtherFormat { path: path.to_owned(), found });
     }
-    serde_json::from_value(value).map_err(|error| damaged(error.to_string()))
+    serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))
+}
+
+/// The largest serial that a file of the directory names, whatever else is wrong with it.
+fn serial_on_disk(dir: &Path) -> u64 {
+    let head = |text: Vec<u8>| serde_json::from_slice::<Head>(&text).ok();
+    let whole = fs::read(dir.join(STATE_FILE)).ok().and_then(head).map(|head| head.serial);
+    let journal = fs::read(dir.join(JOURNAL_FILE)).ok();
+    let continued = journal.and_then(|lines| journal::serial(&lines));
+    whole.max(continued).unwrap_or_default()
+}
+
+fn sync(file: &File, _: &Path) -> io::Result<()> {
+    file.sync_all()
 }
 
 fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { attempt, path, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state(generation: u64) -> State {
-        let spec = Spec { generation, ..Spec::default() };
-        State::new(Seed::default().into(), spec, vec!["clients0 10.0.1.100".into()].into())
-    }
-
-    fn written() -> (tempfile::TempDir, Store, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        store.save(&state(7)).unwrap();
-        let path = dir.path().join(STATE_FILE);
-        (dir, store, path)
-    }
-
-    #[test]
-    fn what_was_saved_is_loaded() {
-        let (_dir, store, _) = written();
-        assert_eq!(store.load().unwrap(), Some(state(7)));
-        store.save(&state(8)).unwrap();
-        assert_eq!(store.load().unwrap(), Some(state(8)));
-    }
-
-    #[test]
-    fn without_a_file_there_is_no_state() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Store::open(dir.path()).unwrap().load().unwrap(), None);
-    }
-
-    #[test]
-    fn a_file_cut_at_any_length_is_an_error_that_names_it() {
-        let (_dir, store, path) = written();
-        let whole = fs::read(&path).unwrap();
-        for len in 0..whole.len() {
-            fs::write(&path, &whole[..len]).unwrap();
-            let error = store.load().unwrap_err();
-            assert!(matches!(error, StoreError::Damaged { .. }), "cut at {len}: {error}");
-            assert!(error.to_string().contains("state.json is damaged"), "cut at {len}: {error}");
-        }
-    }
-
-    #[test]
-    fn garbage_and_unknown_fields_are_errors() {
-        let (_dir, store, path) = written();
-        for text in ["\0\0\0", "[]", "{\"format\":1}", "{\"format\":1,\"spec\":{},\"x\":1}"] {
-            fs::write(&path, text).unwrap();
-            assert!(matches!(store.load(), Err(StoreError::Damaged { .. })), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn another_format_is_refused_with_its_number() {
-        let (_dir, store, path) = written();
-        fs::write(&path, "{\"format\":2,\"spec\":{}}").unwrap();
-        let error = store.load().unwrap_err();
-        assert!(matches!(error, StoreError::OtherFormat { found: 2, .. }), "{error}");
-    }
-
-    #[test]
-    fn a_left_over_temporary_file_is_no_state() {
-        let (dir, store, _) = written();
-        fs::write(dir.path().join(TEMPORARY_FILE), "half a sta").unwrap();
-        assert_eq!(store.load().unwrap(), Some(state(7)));
-        store.save(&state(8)).unwrap();
-        assert_eq!(store.load().unwrap(), Some(state(8)));
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_synced_is_told_apart_from_a_state_that_was_not_saved() {
-        let (_dir, store, _) = written();
-        let store = store.syncing(|_| Err(io::Error::other("an error of the disk")));
-        let error = store.save(&state(8)).unwrap_err();
-        assert!(matches!(error, StoreError::Unsynced { .. }), "{error}");
-        assert_eq!(store.load().unwrap(), Some(state(8)), "the new state is there");
-    }
-
-    #[test]
-    fn two_daemons_cannot_share_a_directory() {
-        let (dir, _store, _) = written();
-        assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked(_))));
-    }
 }

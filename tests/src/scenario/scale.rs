@@ -20,7 +20,7 @@ use crate::wait::{self, Look};
 
 /// Numbers of devices that are worth reporting.
 pub const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
-/// Open flows, besides a thousand devices.
+/// Open flows.
 pub const FLOWS_LEN: u32 = 1_000_000;
 /// How often each question is asked.
 const ASKED: usize = 20;
@@ -53,8 +53,12 @@ pub fn run_devices(devices_len: u32) -> Result<Outcome> {
     let mut site = site()?;
     let mut measured = Measured { prefix: format!("scale_{devices_len}"), ..Measured::default() };
     measured.once("apply", || apply(&site, devices_len))?;
-    let state = site.redirector.config().with_file_name("state").join("state.json");
-    measured.value("state_file", "bytes", state.metadata()?.len() as f64);
+    let on_disk = |file: &str| {
+        let path = site.redirector.config().with_file_name("state").join(file);
+        path.metadata().map_or(0, |found| found.len())
+    };
+    measured.value("state_file", "bytes", on_disk("state.json") as f64);
+    measured.value("journal", "bytes", on_disk("state.journal") as f64);
     measured.once("restart", || {
         site.redirector.stop()?;
         site.redirector.start(&site.gateway)

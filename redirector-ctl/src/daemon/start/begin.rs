@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn state(spec: &Spec) -> Option<State> {
-        Some(State::new(Seed::of(spec).into(), spec.clone(), Vec::new().into()))
+        Some(State { seed: Seed::of(spec).into(), spec: spec.clone(), ..State::default() })
     }
 
     #[test]

@@ -126,7 +126,7 @@ async fn a_plan_is_carried_out_at_a_word_and_only_once() {
     assert_ne!(servers(&owner), ["s1", "s1", "s1"]);
     let for_load = |device: &&Device| device.association.cause == Cause::Overload;
     assert_eq!(owner.spec.devices.values().filter(for_load).count(), 1);
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), applied.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), applied.generation);
     assert_eq!(state(&owner), PlanState::Applied);
     let again = owner.carry_out_plan(None).await;
     assert!(matches!(again, Err(PlanError::Nothing)), "{again:?}");

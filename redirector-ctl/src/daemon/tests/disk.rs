@@ -40,19 +40,19 @@ async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
     );
     std::fs::create_dir_all(dir.path()).unwrap();
     owner.tick().await;
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
 }
 
 #[tokio::test]
 async fn a_change_that_a_loss_of_power_may_undo_is_made_and_not_called_done() {
     let (mut owner, dir) = at_rest().await;
     drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
-    let broken = |_: &std::path::Path| Err(std::io::Error::other("an error of the disk"));
+    let broken = |_: &_, _: &_| Err(std::io::Error::other("an error of the disk"));
     owner.store = Arc::new(Store::open(dir.path()).unwrap().syncing(broken));
     let change = owner.change(&move_d1("s2"), None).await;
     assert!(matches!(change, Err(ChangeError::NotApplied { .. })), "{change:?}");
     assert_eq!(owner.spec.devices["d1"].association.server, "s2", "as a start would find it");
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
     drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
     owner.store = Arc::new(Store::open(dir.path()).unwrap());
     owner.tick().await;

@@ -7,9 +7,11 @@ use std::process::Command;
 use super::*;
 use crate::core::op::ServerState;
 
-/// A directory sync that lasts until somebody opens the gate, a named pipe, from the other side.
-fn until_the_gate_is_open(dir: &Path) -> std::io::Result<()> {
-    File::open(dir.join("gate")).map(drop)
+/// A sync, of a directory or a file there, that lasts until somebody opens the gate, a named pipe,
+/// from the other side.
+fn until_the_gate_is_open(_: &File, path: &Path) -> std::io::Result<()> {
+    let gate = if path.is_dir() { path.join("gate") } else { path.with_file_name("gate") };
+    File::open(gate).map(drop)
 }
 
 /// An owner at rest whose disk has stopped, as disks do.
@@ -60,7 +62,7 @@ async fn a_death_takes_effect_while_a_change_waits_for_the_disk() {
     assert_eq!(owner.spec.devices["d2"].association.server, "s3");
     assert_eq!(owner.spec.devices["d1"].association.server, "s2");
     assert_eq!(applied.generation, owner.spec.generation);
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
     assert_eq!(owner.kernel.image, Image::of(&owner.spec, &owner.observed));
 }
 
@@ -86,7 +88,7 @@ async fn survivors_that_are_let_in_early_take_over_without_waiting_for_the_disk(
         let state = image.servers[&word.server].state;
         assert_eq!(state, ServerState::Alive, "{word:?} while the disk hung");
     }
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
 }
 
 #[tokio::test]
@@ -100,7 +102,7 @@ async fn a_change_that_a_death_makes_impossible_while_it_waits_is_refused() {
     let answer = heard.await.unwrap();
     assert!(matches!(answer, Err(ChangeError::Refused(_))), "{answer:?}");
     assert_eq!(owner.spec.devices["d2"].association.server, "s2");
-    assert_eq!(generation_on_disk(&owner.kernel.state_file), owner.spec.generation);
+    assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
 }
 
 #[tokio::test]

@@ -9,12 +9,19 @@ use std::ops::Deref;
 use super::health::{Health, PathHealth};
 use super::spec::Name;
 
-/// A suspect with more paths than that is asked for so many of them: all of its tens of thousands
-/// would take longer than its clients should wait.
-pub const SAMPLE_LEN: usize = 256;
+/// A suspect with more paths than that is asked for so many of them. Each is asked over six
+/// connections within 20 ms: of 256 paths that alone kept two cores busy for longer than that, so
+/// that all of them were late.
+pub const SAMPLE_LEN: usize = 32;
 
-/// So many paths that fell silent since the server was last heard speak for all others.
-const SILENT_LEN: usize = SAMPLE_LEN / 4;
+/// So many paths that fell silent since the server was last heard speak for all others: 48
+/// connections that nobody accepts.
+pub const SILENT_LEN: usize = SAMPLE_LEN / 4;
+
+/// A silence must begin so much later than the last answer was asked for, in ms. Paths of a sample
+/// are asked one after the other: where one process hangs and others answer, the order alone must
+/// not say that all of it was silent last.
+const AFTER_ANSWER_MS: u64 = 5;
 
 /// Device -> what is known of the path. To be read as a map; it changes by its own functions only,
 /// which keep the counts right.
@@ -46,7 +53,9 @@ impl Paths {
         if self.len() <= SAMPLE_LEN || self.len_of(Health::Dead) < SILENT_LEN {
             return None;
         }
-        let last = self.values().filter_map(|path| path.answer_at_ms).chain(heard_ms).max();
+        let answers = self.values().filter_map(|path| path.answer_at_ms);
+        let answer = answers.max().map(|at_ms| at_ms.saturating_add(AFTER_ANSWER_MS));
+        let last = answer.max(heard_ms);
         let dead = self.values().filter(|path| path.health == Health::Dead);
         let silences = dead.filter_map(|path| path.silence).map(|silence| silence.since_ms);
         let since: Vec<u64> = silences.filter(|since| last.is_none_or(|at| *since > at)).collect();
@@ -186,6 +195,23 @@ mod tests {
             path.record(&CheckResult::Answered { took_us: 5 }, 2000, 2001, ONCE)
         });
         assert_eq!(all.silent_since_ms(None), None, "it has answered since");
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_not_taken_for_a_silent_server_by_the_order_of_questions() {
+        let mut all = paths(10_000);
+        let asked: Vec<Name> = all.sample().cloned().collect();
+        let (answering, hanging) = asked.split_at(asked.len() / 2);
+        for (device, result) in answering
+            .iter()
+            .map(|device| (device, CheckResult::Answered { took_us: 5 }))
+            .chain(hanging.iter().map(|device| (device, CheckResult::Silent("nobody".into()))))
+        {
+            let asked_at_ms = if answering.contains(device) { 2000 } else { 2003 };
+            all.change(device, |path| path.record(&result, asked_at_ms, 2030, ONCE));
+        }
+        assert!(all.len_of(Health::Dead) >= SILENT_LEN);
+        assert_eq!(all.silent_since_ms(None), None);
     }
 
     #[test]

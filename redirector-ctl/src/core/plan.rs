@@ -27,6 +27,8 @@ pub struct Decision {
     pub change: Change,
     /// Why, in a sentence or several.
     pub why: String,
+    /// The spec with this and all earlier decisions in it.
+    pub after: Spec,
 }
 
 /// Something that should be changed but cannot.
@@ -101,8 +103,7 @@ impl Planner<'_> {
     fn decide(&mut self, change: Change, why: String) -> bool {
         match self.plan.spec.apply(&change, &self.ctx) {
             Ok(next) => {
-                self.plan.spec = next;
-                self.plan.decisions.push(Decision { change, why });
+                self.take(Decision { change, why, after: next });
                 true
             }
             Err(refused) => {
@@ -110,6 +111,11 @@ impl Planner<'_> {
                 false
             }
         }
+    }
+
+    fn take(&mut self, decision: Decision) {
+        self.plan.spec = decision.after.clone();
+        self.plan.decisions.push(decision);
     }
 
     /// Plans again at that time at the latest.

@@ -10,16 +10,13 @@ use tokio::time::Interval;
 use super::kernel::Kernel;
 use super::owner::{Owner, ticks};
 use crate::core::health::{CheckResult, Health, PathHealth, Thresholds};
-use crate::core::paths::Paths;
+use crate::core::paths::{Paths, SILENT_LEN};
 use crate::core::spec::Name;
 use crate::core::suspicion::{Patience, Suspicion};
 use crate::platform::clock::Stopwatch;
 
 /// How much longer than itself a look keeps the next one away.
 const LOOK_REST: u64 = 20;
-
-/// After so many more dead paths it is asked whether they speak for all.
-const CONCLUDE_EVERY: usize = 16;
 
 /// Others have been asked often enough.
 const AT_ONCE: Thresholds = Thresholds { rise: 1, fall: 1 };
@@ -141,7 +138,7 @@ impl<K: Kernel> Owner<K> {
         let (now_ms, heard_ms) = (self.now_ms(), self.observed.heard.get(server).copied());
         let Some(of) = self.observed.paths.get_mut(server) else { return };
         // Not at each of them, because it is a look at all paths.
-        if !of.len_of(Health::Dead).is_multiple_of(CONCLUDE_EVERY) {
+        if !of.len_of(Health::Dead).is_multiple_of(SILENT_LEN) {
             return;
         }
         let Some(since_ms) = of.silent_since_ms(heard_ms) else { return };

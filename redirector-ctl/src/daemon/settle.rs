@@ -64,6 +64,8 @@ impl<K: Kernel> Owner<K> {
 
     async fn replan_now(&mut self) {
         self.write_tables();
+        // A death is in force by that one store; where the devices go from there takes longer.
+        self.send_again();
         let mut next = plan(&self.spec, &self.context());
         if next.decisions.iter().any(|decision| is_of_a_death(&decision.change)) {
             self.fail_over(next).await;
@@ -80,17 +82,23 @@ impl<K: Kernel> Owner<K> {
     /// backups anew for whoever has lost theirs.
     async fn fail_over(&mut self, whole: Plan) {
         let (mut spec, mut decisions) = (self.spec.clone(), Vec::new());
-        for decision in whole.decisions {
+        // Once something is left out, what comes later rests on another spec than it was made for.
+        let mut is_whole = true;
+        for mut decision in whole.decisions {
             let change = &decision.change;
             let helps = matches!(change, Change::BeginLives { .. } | Change::SetBackups { .. });
             if !helps && !is_of_a_death(change) {
+                is_whole = false;
                 continue;
             }
-            let Ok(next) = spec.apply(change, &self.context()) else { continue };
+            if !is_whole {
+                let Ok(after) = spec.apply(change, &self.context()) else { continue };
+                decision.after = after;
+            }
             for server in left_by(change, &spec) {
                 self.note_left(server);
             }
-            spec = next;
+            spec = decision.after.clone();
             decisions.push(decision);
         }
         self.journal.fall_behind();
@@ -100,11 +108,13 @@ impl<K: Kernel> Owner<K> {
     /// Brings a plan into force, `from` being the spec that it was made for.
     pub(super) async fn carry_out(&mut self, from: Spec, plan: Plan) {
         let mut before = from;
-        for Decision { change, why } in &plan.decisions {
-            let Ok(after) = before.apply(change, &self.context()) else { continue };
+        for Decision { change, why, after } in plan.decisions {
             let (now_ms, before_ref) = (plan.now_ms, &before);
-            let done = Done { before: before_ref, after: &after, change, why, now_ms };
-            tell(&mut self.events, &done);
+            let (change, why) = (&change, &*why);
+            tell(
+                &mut self.events,
+                &Done { before: before_ref, after: &after, change, why, now_ms },
+            );
             self.note_lives(change);
             before = after;
         }
@@ -188,10 +198,16 @@ impl<K: Kernel> Owner<K> {
     /// Whoever has just asked a server that died is not to wait for that any longer: the devices
     /// are where they will be served.
     pub(super) fn recall(&mut self) {
+        self.send_again();
+        self.left.clear();
+    }
+
+    /// The same while not all devices are there yet: those that have a backup are served already.
+    fn send_again(&mut self) {
         if self.left.is_empty() {
             return;
         }
-        let left: Vec<u16> = std::mem::take(&mut self.left).into_iter().collect();
+        let left: Vec<u16> = self.left.iter().copied().collect();
         match self.kernel.recall(&left, RECALL_MS) {
             Ok(0) => {}
             Ok(sent) => tracing::info!(sent, "SYNs to a dead server were sent to its survivors"),

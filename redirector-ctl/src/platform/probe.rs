@@ -1,8 +1,9 @@
 //! Checks of servers: one task a path (server and device), results over a channel. It asks and
 //! measures; what the results mean is `core::health`'s.
 //!
-//! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time, and [`PROGRAMS_IN_FLIGHT_MAX`]
-//! programs of `exec` checks, and about [`CHECKS_PER_SECOND_MAX`] a second; with more paths than
+//! Limits: at most [`CHECKS_IN_FLIGHT_MAX`] checks at a time, besides
+//! [`CONFIRMING_IN_FLIGHT_MAX`] of suspects and [`PROGRAMS_IN_FLIGHT_MAX`] programs of `exec`
+//! checks, and about [`CHECKS_PER_SECOND_MAX`] a second; with more paths than
 //! that allows, intervals get longer. While more than [`SPARE_MAX`] attempts are made besides the
 //! first ones, checks make do with their first. An attempt reads at most 64 KiB.
 //!
@@ -42,6 +43,10 @@ use crate::core::spec::{Name, Protocol};
 
 /// Most checks under way at a time. Each holds a socket.
 pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
+
+/// Most checks of suspects under way at a time. They have turns of their own, so that a server that
+/// has fallen silent, and keeps its other checks waiting for an answer, keeps nobody from knowing.
+const CONFIRMING_IN_FLIGHT_MAX: usize = 128;
 
 /// Most checks begun in a second over all paths; but suspects are asked at once.
 pub const CHECKS_PER_SECOND_MAX: u32 = 2000;
@@ -115,6 +120,7 @@ struct Asker {
     timing: ProbeTiming,
     clock: Clock,
     turns: Arc<Semaphore>,
+    confirming_turns: Arc<Semaphore>,
     program_turns: Arc<Semaphore>,
     spare: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
@@ -147,10 +153,20 @@ impl Prober {
     #[must_use]
     pub fn new(timing: ProbeTiming, clock: Clock, reports: mpsc::Sender<Report>) -> Self {
         let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
+        let confirming_turns = Arc::new(Semaphore::new(CONFIRMING_IN_FLIGHT_MAX));
         let program_turns = Arc::new(Semaphore::new(PROGRAMS_IN_FLIGHT_MAX));
         let spare = Arc::new(Semaphore::new(SPARE_MAX));
         let paths_len = Arc::default();
-        let asker = Asker { timing, clock, turns, program_turns, spare, reports, paths_len };
+        let asker = Asker {
+            timing,
+            clock,
+            turns,
+            confirming_turns,
+            program_turns,
+            spare,
+            reports,
+            paths_len,
+        };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -228,9 +244,18 @@ impl Prober {
         let timing = ProbeTiming { interval, timeout, confirm_timeout: timeout, jitter_pct: 0 };
         let (reports, _) = mpsc::channel(1);
         let turns = Arc::new(Semaphore::new(0));
-        let (program_turns, spare) = (turns.clone(), turns.clone());
-        let paths_len = Arc::default();
-        let asker = Asker { timing, clock, turns, program_turns, spare, reports, paths_len };
+        let (confirming_turns, program_turns) = (turns.clone(), turns.clone());
+        let (spare, paths_len) = (turns.clone(), Arc::default());
+        let asker = Asker {
+            timing,
+            clock,
+            turns,
+            confirming_turns,
+            program_turns,
+            spare,
+            reports,
+            paths_len,
+        };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
     }
 
@@ -251,16 +276,28 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
     let mut again = 0;
     let timing = asker.timing.at(&target.pace);
     let is_program = target.check.kind() == CheckKind::Exec;
-    let turns = if is_program { &asker.program_turns } else { &asker.turns };
     loop {
-        let Ok(turn) = turns.acquire().await else { return };
+        let turns = match manner {
+            _ if is_program => &asker.program_turns,
+            Manner::Confirming => &asker.confirming_turns,
+            Manner::Routine => &asker.turns,
+        };
+        // A program that was started is waited for: another one would be no sooner.
+        let patient = is_program || manner == Manner::Confirming;
+        let turn = tokio::select! {
+            biased;
+            turn = turns.acquire() => turn,
+            () = calls.confirm.notified(), if !patient => {
+                manner = Manner::Confirming;
+                continue;
+            }
+        };
+        let Ok(turn) = turn else { return };
         let asked_at_ms = asker.clock.now_ms();
         let limits = timing.limits(manner, &target, &usual);
         let anew = (manner == Manner::Confirming).then_some(&calls.confirm);
         let means = Means { chance: chance.next_u32(), spare: &asker.spare, anew };
         let check = race::ask(&target, &path, limits, means);
-        // A program that was started is waited for: another one would be no sooner.
-        let patient = is_program || manner == Manner::Confirming;
         let finding = tokio::select! {
             biased;
             finding = check => finding,
@@ -301,78 +338,4 @@ fn turn_of(paths_len: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn very_many_paths_are_asked_less_often() {
-        assert_eq!(turn_of(400), Duration::from_millis(200), "there is room for them");
-        assert_eq!(turn_of(200_000), Duration::from_secs(100));
-    }
-
-    #[tokio::test]
-    async fn a_nudge_asks_again_at_once_and_a_new_target_begins_anew() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (reports, mut results) = mpsc::channel(8);
-        let hour = Duration::from_secs(3600);
-        let timeout = Duration::from_secs(5);
-        let timing =
-            ProbeTiming { interval: hour, timeout, confirm_timeout: timeout, jitter_pct: 0 };
-        let mut prober = Prober::new(timing, Clock::start(), reports);
-        let path: Path = ("s1".into(), "disk-a".into());
-        let (check, pace) = (Check::Connect, CheckPace::default());
-        let target = Target { address, protocol: Protocol::Tcp, check, pace };
-        let targets = BTreeMap::from([(path.clone(), target.clone())]);
-        assert_eq!(prober.set_targets(&targets).len(), 1);
-        let first = results.recv().await.unwrap();
-        assert!(matches!(first.result, CheckResult::Answered { .. }), "{first:?}");
-
-        assert_eq!(prober.set_targets(&targets), Vec::<Path>::new());
-        drop(listener);
-        prober.nudge(&path);
-        let second = results.recv().await.unwrap();
-        assert!(matches!(second.result, CheckResult::Refused(_)), "{second:?}");
-
-        let elsewhere = Target { check: Check::Greeting, ..target };
-        prober.set_targets(&BTreeMap::from([(path, elsewhere)]));
-        assert!(!prober.is_current(&second));
-    }
-
-    #[tokio::test]
-    async fn a_check_that_would_wait_long_is_given_up_for_one_that_confirms_a_suspicion() {
-        // Nobody accepts: the kernel does, and no greeting ever comes.
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (reports, mut results) = mpsc::channel(8);
-        let (interval, timeout) = (Duration::from_secs(3600), Duration::from_secs(3));
-        let confirm_timeout = Duration::from_millis(100);
-        let timing = ProbeTiming { interval, timeout, confirm_timeout, jitter_pct: 0 };
-        let mut prober = Prober::new(timing, Clock::start(), reports);
-        let path: Path = ("s1".into(), "disk-a".into());
-        let (check, pace) = (Check::Greeting, CheckPace::default());
-        let target = Target { address, protocol: Protocol::Tcp, check, pace };
-        // A path that has answered before is known to take no hour for it.
-        let greeted = tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt as _;
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(b"NBDMAGIC").await.unwrap();
-            listener
-        });
-        prober.set_targets(&BTreeMap::from([(path.clone(), target)]));
-        let first = results.recv().await.unwrap();
-        assert!(matches!(first.result, CheckResult::Answered { .. }), "{first:?}");
-        let _listener = greeted.await.unwrap();
-        prober.nudge(&path);
-        while prober.asker.turns.available_permits() == CHECKS_IN_FLIGHT_MAX {
-            tokio::task::yield_now().await;
-        }
-        prober.confirm(&path);
-        let second = results.recv().await.unwrap();
-        assert_eq!(second.manner, Manner::Confirming);
-        assert!(
-            matches!(second.result, CheckResult::Refused(_) | CheckResult::NotAsked(_)),
-            "{second:?}"
-        );
-    }
-}
+mod tests;

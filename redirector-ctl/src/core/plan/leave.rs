@@ -94,9 +94,8 @@ fn decide(planner: &mut Planner<'_>, batch: Batch, cause: Cause) {
         return;
     }
     let bulk = Change::Associate { moves: batch.moves.clone(), cause };
-    if let Ok(next) = planner.plan.spec.apply(&bulk, &planner.ctx) {
-        planner.plan.spec = next;
-        planner.plan.decisions.push(Decision { change: bulk, why: batch.reasons() });
+    if let Ok(after) = planner.plan.spec.apply(&bulk, &planner.ctx) {
+        planner.take(Decision { change: bulk, why: batch.reasons(), after });
         return;
     }
     for (single, (name, why)) in batch.moves.into_iter().zip(batch.why) {

@@ -1,6 +1,7 @@
 //! What confirms a suspicion, and what does not.
 
 use super::*;
+use crate::core::paths::{SAMPLE_LEN, SILENT_LEN};
 use crate::platform::probe::{Manner, Report};
 
 /// A report of a check that was made because s1 was under suspicion.
@@ -169,4 +170,50 @@ async fn a_lost_link_is_one_failed_check_of_whoever_is_behind_it() {
     for server in ["s1", "s2", "s3"] {
         assert_eq!(owner.observed.path(server, "d1"), Health::Suspect, "{server}");
     }
+}
+
+#[tokio::test]
+async fn a_silent_server_with_many_devices_is_left_by_one_store_and_one_commit_after_a_sample() {
+    let (mut owner, _dir) = at_rest().await;
+    owner.settings.limits.devices_max = 256;
+    let remove = ["d1", "d2", "d3"].map(str::to_owned).to_vec();
+    let many = (1..=150_u8).map(|n| (format!("d{n:03}"), device_spec(n, &["s1", "s2"])));
+    owner.change(&Change::PatchDevices { remove, put: many.collect() }, None).await.unwrap();
+    let names: Vec<String> = owner.spec.devices.keys().cloned().collect();
+    let well = CheckResult::Answered { took_us: 100 };
+    for (server, name) in ["s1", "s2"].iter().flat_map(|s| names.iter().map(move |n| (s, n))) {
+        let report = owner.prober.report(server, name, well.clone());
+        owner.take_report(&report);
+    }
+    owner.decide().await;
+    assert!(owner.spec.devices.values().all(|d| d.association.server == "s1"));
+    owner.kernel.writes.clear();
+
+    let began_ms = owner.now_ms();
+    while owner.now_ms() < began_ms + 10 {
+        tokio::task::yield_now().await;
+    }
+    let asked: Vec<String> = owner.observed.paths["s1"].sample().cloned().collect();
+    assert!(asked.len() <= SAMPLE_LEN, "{} of {} are asked", asked.len(), names.len());
+    let mut silent: Vec<Report> =
+        asked.iter().map(|device| confirming(&owner, device, nobody())).collect();
+    next_moment(&owner).await;
+    for name in &names {
+        let report = owner.prober.report("s2", name, well.clone());
+        owner.take_report(&report);
+    }
+    let (sender, mut reports) = tokio::sync::mpsc::channel(SAMPLE_LEN);
+    silent.truncate(SILENT_LEN);
+    let first = silent.remove(0);
+    for report in silent {
+        sender.send(report).await.unwrap();
+    }
+    owner.take_reports(first, &mut reports).await;
+    let writes: Vec<&str> = owner.kernel.writes.iter().map(|(write, _)| &**write).collect();
+    let [death, commit] = writes.as_slice() else { panic!("{} writes", writes.len()) };
+    assert_eq!(*death, "server 1 state dead life 1");
+    assert!(commit.starts_with("commit [device "), "{commit}");
+    assert!(owner.spec.devices.values().all(|d| d.association.server == "s2"));
+    let recalls = owner.kernel.recalls.borrow();
+    assert_eq!(recalls[..], [(vec![1], 1)], "who waits is served before all devices are moved");
 }

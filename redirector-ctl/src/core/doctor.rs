@@ -73,8 +73,10 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// The configured servers.
     pub servers: Vec<Server>,
-    /// The configured service addresses.
+    /// The configured service addresses, or those of very many that were looked at.
     pub services: Vec<Service>,
+    /// How many there are.
+    pub services_len: usize,
     /// Some device is `stateless`: its packets' way back is the kernel's.
     pub stateless: bool,
     /// Some device is forwarded with `nat`: the servers' way back leads through here.

@@ -54,6 +54,7 @@ pub async fn survey(site: &Site) -> Result<Facts, SurveyError> {
         interfaces,
         servers: reach.servers().await,
         services: reach.services().await,
+        services_len: site.services.len(),
         stateless: site.stateless,
         nat: site.nat,
     })

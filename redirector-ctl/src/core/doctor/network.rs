@@ -53,7 +53,22 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings.extend(facts.services.iter().map(service));
+    findings.extend(sample(facts));
     findings
+}
+
+/// Whoever reads that nobody else has a service address should know of how many that was asked.
+fn sample(facts: &Facts) -> Option<Finding> {
+    let (asked, all) = (facts.services.len(), facts.services_len);
+    (asked < all).then(|| {
+        Finding::good("addresses", "network", "").bad(
+            Verdict::Note,
+            format!(
+                "of {all} service addresses {asked} were asked for, from everywhere among them"
+            ),
+            "ask for others one by one: arping -D -I the interface and the address",
+        )
+    })
 }
 
 fn link_findings(facts: &Facts, interface: &Interface, link: &Link) -> Vec<Finding> {

@@ -49,6 +49,7 @@ fn healthy() -> Facts {
             others: Vec::new(),
             asked: true,
         }],
+        services_len: 1,
         stateless: true,
         nat: true,
     }
@@ -76,7 +77,7 @@ fn each_fault_is_named_once_with_its_subject() {
     fn first(facts: &mut Facts) -> &mut Link {
         facts.interfaces[0].link.as_mut().unwrap()
     }
-    let cases: [(&str, Break); 26] = [
+    let cases: [(&str, Break); 27] = [
         ("kernel machine fault", |f| f.machine.kernel = "5.15.0".to_owned()),
         ("kernel machine note", |f| f.machine.kernel = "new".to_owned()),
         ("btf machine fault", |f| f.machine.btf = false),
@@ -118,6 +119,7 @@ fn each_fault_is_named_once_with_its_subject() {
         ("address disk-a fault", |f| {
             f.services[0].others = vec![("clients0".to_owned(), "02:00:00:00:00:01".to_owned())];
         }),
+        ("addresses network note", |f| f.services_len = 100_000),
     ];
     for (expected, break_it) in cases {
         let mut facts = healthy();

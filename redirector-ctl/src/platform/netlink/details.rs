@@ -1,6 +1,7 @@
 //! What only an examination of the gateway asks the kernel: more about interfaces, and whether
 //! somebody on a network answers for an address.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use super::{Netlink, NetlinkError, failed};
 
 /// How often the neighbour table is looked at while somebody may answer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Addresses that are asked for at a time: the kernel keeps 1,024 unanswered questions and
+/// neighbours at most (`gc_thresh3`), and forgets some of them before that.
+const ASKED_AT_ONCE_MAX: usize = 256;
 
 /// More about an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +47,7 @@ impl Netlink {
     }
 
     /// Asks a network who has an address, also if this host has it too (NTF_USE): the Ethernet
-    /// address of whoever answers within `limit`. What the kernel kept of the question is removed.
+    /// address of whoever answers within `limit`.
     ///
     /// # Errors
     /// When the kernel refuses; CAP_NET_ADMIN is needed.
@@ -52,23 +57,67 @@ impl Netlink {
         address: IpAddr,
         limit: Duration,
     ) -> Result<Option<[u8; 6]>, NetlinkError> {
-        let request = self.handle.neighbours().add(out, address).flags(NeighbourFlags::Use);
-        let asked = request.replace().execute().await;
-        asked.map_err(failed(&format!("ask for {address}")))?;
-        let mut looks = interval(LOOK_INTERVAL);
-        let answer = timeout(limit, async {
-            loop {
-                looks.tick().await;
-                let known = self.neighbours().await?;
-                let of = known.iter().find(|one| one.out == out && one.address == address);
-                if let Some(neighbour) = of {
-                    return Ok(neighbour.mac);
+        self.ask_for(out, address).await?;
+        Ok(self.answers(out, &[address], limit).await?.remove(&address))
+    }
+
+    /// The same for many addresses, up to [`ASKED_AT_ONCE_MAX`] at a time; each with who has it,
+    /// and without those for which the kernel does not ask. What it kept of the questions is
+    /// removed.
+    ///
+    /// # Errors
+    /// When the kernel does not tell of its neighbours.
+    pub async fn who_have(
+        &self,
+        out: u32,
+        addresses: &[IpAddr],
+        limit: Duration,
+    ) -> Result<BTreeMap<IpAddr, Option<[u8; 6]>>, NetlinkError> {
+        let mut found = BTreeMap::new();
+        for some in addresses.chunks(ASKED_AT_ONCE_MAX) {
+            let mut asked = Vec::new();
+            for address in some {
+                if self.ask_for(out, *address).await.is_ok() {
+                    asked.push(*address);
                 }
             }
+            let answers = self.answers(out, &asked, limit).await?;
+            for address in asked {
+                self.forget(out, address).await;
+                found.insert(address, answers.get(&address).copied());
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ask_for(&self, out: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let request = self.handle.neighbours().add(out, address).flags(NeighbourFlags::Use);
+        let asked = request.replace().execute().await;
+        asked.map_err(failed(&format!("ask for {address}")))
+    }
+
+    /// Who has answered, when all have or the time is over.
+    async fn answers(
+        &self,
+        out: u32,
+        addresses: &[IpAddr],
+        limit: Duration,
+    ) -> Result<BTreeMap<IpAddr, [u8; 6]>, NetlinkError> {
+        let mut looks = interval(LOOK_INTERVAL);
+        let mut found = BTreeMap::new();
+        let wanted: BTreeSet<&IpAddr> = addresses.iter().collect();
+        let all = timeout(limit, async {
+            while found.len() < wanted.len() {
+                looks.tick().await;
+                let known = self.neighbours().await?.into_iter();
+                let those = known.filter(|one| one.out == out && wanted.contains(&one.address));
+                found = those.map(|one| (one.address, one.mac)).collect();
+            }
+            Ok(())
         });
-        match answer.await {
-            Ok(mac) => mac.map(Some),
-            Err(_) => Ok(None),
+        match all.await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(found),
         }
     }
 

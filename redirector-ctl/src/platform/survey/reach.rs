@@ -18,6 +18,9 @@ const NEIGHBOUR_LIMIT: Duration = Duration::from_millis(1500);
 /// Long enough for a repeated SYN.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1500);
 
+/// Service addresses that are asked for at most, so that all answers are there in some seconds.
+const SERVICES_MAX: usize = 1024;
+
 pub(super) struct Reach<'a> {
     pub(super) site: &'a Site,
     pub(super) netlink: &'a Netlink,
@@ -82,29 +85,42 @@ impl Reach<'_> {
         all.filter_map(|(name, wanted)| Some((self.known.named(name)?.index, wanted.announces)))
     }
 
+    /// Who has the service addresses: of very many a part, from everywhere among them.
     pub(super) async fn services(&self) -> Vec<Service> {
-        let services = &self.site.services;
-        join_all(services.iter().map(|(device, address)| self.service(device, *address))).await
-    }
-
-    async fn service(&self, device: &str, address: IpAddr) -> Service {
-        let mut service =
-            Service { device: device.to_owned(), address, others: Vec::new(), asked: false };
-        let route = self.netlink.route_to(address).await.ok().flatten();
-        let direct = route.filter(|route| route.gateway.is_none()).map(|route| route.out);
+        let all = &self.site.services;
+        let step = all.len().div_ceil(SERVICES_MAX).max(1);
+        let service = |(device, address): &(String, IpAddr)| Service {
+            device: device.clone(),
+            address: *address,
+            others: Vec::new(),
+            asked: false,
+        };
+        let mut services: Vec<Service> = all.iter().step_by(step).map(service).collect();
+        let routes = services.iter().map(|service| self.netlink.route_to(service.address));
+        let direct: Vec<Option<u32>> = join_all(routes)
+            .await
+            .into_iter()
+            .map(|route| route.ok().flatten().filter(|route| route.gateway.is_none()))
+            .map(|route| route.map(|route| route.out))
+            .collect();
         for (index, announces) in self.ours() {
-            if !announces && direct != Some(index) {
-                continue;
-            }
-            let found = self.netlink.who_has(index, address, NEIGHBOUR_LIMIT).await;
-            self.netlink.forget(index, address).await;
-            service.asked |= found.is_ok();
-            if let (Ok(Some(mac)), Some(name)) = (found, self.known.name_of(index)) {
-                let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-                service.others.push((name.to_owned(), mac));
+            let concerns = |at: &Option<u32>| announces || *at == Some(index);
+            let there = services.iter_mut().zip(&direct).filter(|(_, at)| concerns(at));
+            let mut there: Vec<&mut Service> = there.map(|(service, _)| service).collect();
+            let addresses: Vec<IpAddr> = there.iter().map(|service| service.address).collect();
+            let found = self.netlink.who_have(index, &addresses, NEIGHBOUR_LIMIT).await;
+            // What the kernel does not tell was not asked for: the finding says so.
+            let Ok(found) = found else { continue };
+            for service in &mut there {
+                let Some(answer) = found.get(&service.address) else { continue };
+                service.asked = true;
+                if let (Some(mac), Some(name)) = (answer, self.known.name_of(index)) {
+                    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+                    service.others.push((name.to_owned(), mac));
+                }
             }
         }
-        service
+        services
     }
 }
 

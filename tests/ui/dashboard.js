@@ -61,6 +61,17 @@ async function logIn(token) {
   await page.keyboard.press("Enter");
 }
 
+/** What is drawn does not grow with the number of devices. */
+async function bounded() {
+  const counts = await page.evaluate(() => ({
+    elements: document.querySelectorAll("*").length,
+    drawn: document.querySelectorAll("#map .device").length,
+    listed: document.querySelectorAll("#devices [data-device]").length,
+  }));
+  const { elements, drawn, listed } = counts;
+  assert.ok(drawn <= 24 && listed <= 50 && elements < 4000, JSON.stringify(counts));
+}
+
 const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 
 const steps = {
@@ -255,6 +266,7 @@ const steps = {
     await page.goto(url);
     await page.locator("#map .device").first().waitFor();
     await see("#devices-more", /hidden/);
+    await bounded();
   },
 
   async find(all) {
@@ -264,6 +276,7 @@ const steps = {
     await page.fill("#filter", "d03001");
     await page.locator('#devices [data-device="d03001"]').waitFor();
     await see("#devices-more", `of ${all}.`);
+    await bounded();
     await shot("many-found");
   },
 

@@ -82,8 +82,11 @@ pub enum Scenario {
     HistoryOracle,
     /// Two devices in use behind one server that cannot carry both: the planner moves one.
     Overload,
-    /// Pages, commands, changes and a failover with up to 100,000 devices; a million flows.
+    /// Pages, commands, changes and a failover with up to 100,000 devices.
     Scale,
+    /// Pages and filters with a million open flows.
+    #[value(alias = "scale_flows")]
+    ScaleFlows,
     /// All of them.
     All,
 }
@@ -99,7 +102,7 @@ pub struct Arguments {
     /// How often: moves (default 100, while draining 1,000), kills of the daemon (default 1, in the
     /// loop 200), deaths of each sort and upgrades (default 30), decisions during bulk commits and
     /// packets of a flood (default 10,000,000), steps of histories (default 1,000,000), overloads
-    /// (default 10), devices (default 1,000, 10,000 and 100,000, then a million flows).
+    /// (default 10), devices (default 1,000, 10,000 and 100,000), flows (default 1,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// How long false-deaths watches.
@@ -179,6 +182,7 @@ impl Scenario {
                 Self::HistoryOracle,
                 Self::Overload,
                 Self::Scale,
+                Self::ScaleFlows,
             ],
             one => std::slice::from_ref(one),
         }

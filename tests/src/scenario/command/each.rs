@@ -97,6 +97,7 @@ pub(super) fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<O
             overload::run(runs, seed)?
         }
         Scenario::Scale => return run_scale(arguments.runs),
+        Scenario::ScaleFlows => run_scale_flows(arguments.runs)?,
         Scenario::Deaths | Scenario::All => unreachable!("resolved into others by the caller"),
     };
     Ok(vec![outcome])
@@ -112,11 +113,13 @@ fn run_scale(wanted: Option<u64>) -> Result<Vec<Outcome>> {
         eprintln!("scale: {devices_len} devices");
         outcomes.push(scale::run_devices(devices_len)?);
     }
-    if wanted.is_none() {
-        eprintln!("scale: {} flows", scale::FLOWS_LEN);
-        outcomes.push(scale::run_flows(scale::FLOWS_LEN)?);
-    }
     Ok(outcomes)
+}
+
+fn run_scale_flows(wanted: Option<u64>) -> Result<Outcome> {
+    let flows_len = wanted.map_or(Ok(scale::FLOWS_LEN), u32::try_from)?;
+    eprintln!("scale-flows: {flows_len} flows");
+    scale::run_flows(flows_len)
 }
 
 fn move_about(course: Course) -> Result<Outcome> {

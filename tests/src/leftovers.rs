@@ -29,14 +29,22 @@ pub struct Found {
 pub fn find() -> Result<Found> {
     let temp = std::env::temp_dir();
     let mut things: BTreeMap<String, Vec<Undo>> = BTreeMap::new();
-    // In the order in which they must be undone: namespaces with what runs in them, mounts,
-    // directories.
+    // In the order in which they must be undone: namespaces with what runs in them, control
+    // groups, mounts, directories.
     for name in names_in(Path::new(NETNS_DIR))? {
         if let Some(lab) = lab_of(&name) {
             things.entry(lab).or_default().push(Undo::DeleteNamespace(name));
         }
     }
-    for path in mounts()? {
+    for (path, kind) in mounts()? {
+        if kind == "cgroup2" {
+            // Whoever reads a hierarchy may not be whoever made the groups in it.
+            for name in names_in(&path)? {
+                if let Some(lab) = lab_of(&name) {
+                    things.entry(lab).or_default().push(Undo::RemoveGroup(path.join(name)));
+                }
+            }
+        }
         let lab = path.strip_prefix(&temp).ok().and_then(|path| path.iter().next());
         if let Some(lab) = lab.and_then(|name| lab_of(&name.to_string_lossy())) {
             things.entry(lab).or_default().push(Undo::Unmount(path));
@@ -88,9 +96,14 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
     }
 }
 
-fn mounts() -> Result<Vec<PathBuf>> {
+/// Where something is mounted, and what kind of file system.
+fn mounts() -> Result<Vec<(PathBuf, String)>> {
     let text = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
-    Ok(text.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from).collect())
+    let mount = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        Some((PathBuf::from(words.next()?), words.next()?.to_owned()))
+    };
+    Ok(text.lines().filter_map(mount).collect())
 }
 
 /// Removes what dead labs have left and says what it does.

@@ -40,6 +40,7 @@ pub mod servers;
 pub mod sim;
 pub mod storage;
 pub mod supervisor;
+pub mod systemd;
 pub mod talk;
 pub mod terminal;
 pub mod topology;

@@ -56,8 +56,16 @@ fn give(path: &Path) -> Result<()> {
 /// # Errors
 /// When the process is gone or has no such fact.
 pub fn of_threads(pid: u32, name: &str) -> Result<Vec<String>> {
+    facts(Path::new(&format!("/proc/{pid}/task")), name)
+}
+
+/// The same, where the threads are in `tasks`.
+///
+/// # Errors
+/// As [`of_threads`].
+pub fn facts(tasks: &Path, name: &str) -> Result<Vec<String>> {
     let mut facts = Vec::new();
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+    for thread in fs::read_dir(tasks)? {
         let text = fs::read_to_string(thread?.path().join("status"))?;
         let mut lines = text.lines().filter_map(|line| line.split_once(':'));
         let fact = lines.find(|(key, _)| *key == name).with_context(|| format!("no {name}"))?;

@@ -2,6 +2,8 @@
 //! another is made by request, and neither their number nor a flood grows beyond bounds.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -152,6 +154,76 @@ fn a_dump_is_made_by_request_over_the_api_and_the_command_line() -> Result<()> {
         let answer = api.send(Method::GET, path, &[], Vec::new())?;
         ensure!(answer.status == 404, "{path}: {answer:?}");
     }
+    site.redirector.stop()
+}
+
+/// What tshark is to print of each line of a file.
+const SHOWN: [&str; 5] =
+    ["frame.comment", "frame.interface_name", "ip.src", "tcp.dstport", "systemd_journal.message"];
+
+/// The lines of a file as tshark reads them, those that a display filter lets pass.
+fn tshark(file: &Path, filter: &str) -> Result<Vec<Vec<String>>> {
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-r"]).arg(file).args(["-Y", filter, "-T", "fields", "-E", "separator=/t"]);
+    let output = command.args(SHOWN.iter().flat_map(|field| ["-e", field])).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && !said.contains("appears"), "tshark: {said}");
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+}
+
+#[test]
+fn tshark_shows_each_packet_with_its_reason_and_the_events_between_them() -> Result<()> {
+    let mut site = Greeters::start(Version::V4, "")?;
+    let (mut stream, _) = site.connect()?;
+    echo(&mut stream)?;
+    let file = site.dir().join("now.pcapng");
+    let words = ["record", "dump", "--file", file.to_str().context("a path")?];
+    let said = site.redirector.cli(&words)?;
+    ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let lines = capture::read(&std::fs::read(&file)?)?;
+    ensure!(packets(&lines).len() > 1 && !messages(&lines).is_empty(), "{lines:?}");
+
+    let shown = tshark(&file, "frame")?;
+    assert_eq!(shown.len(), lines.len(), "{shown:?}");
+    for (line, row) in lines.iter().zip(&shown) {
+        match line {
+            Line::Packet(packet) => assert_eq!(row[..2], [&*packet.comment, &packet.interface]),
+            Line::Event { message, .. } => assert_eq!(&row[4], message),
+        }
+    }
+    // As an operator asks: which packets began a flow, from whom, to where.
+    let (peer, port) = (stream.local_addr()?.ip().to_string(), site.service().port().to_string());
+    let opened = tshark(&file, "frame.comment contains \"opened: \"")?;
+    ensure!(opened.iter().any(|row| row[2..4] == [peer.clone(), port.clone()]), "{opened:?}");
+    site.redirector.stop()
+}
+
+/// How many samples of an open flow a dump made now has: packets that are kept as they left.
+fn samples(site: &Greeters) -> Result<usize> {
+    let words = ["record", "dump", "--file", "-"];
+    let lines = capture::read(&site.redirector.cli(&words)?.stdout)?;
+    Ok(packets(&lines).iter().filter(|packet| packet.comment.ends_with("as it left")).count())
+}
+
+#[test]
+fn a_restart_with_another_rate_of_samples_has_them_at_once_and_ends_no_flow() -> Result<()> {
+    let config = "\n[recorder]\nsample_one_in = 0\n";
+    let mut site = Greeters::start_behind(Version::V4, "", |_| Ok(config.to_owned()))?;
+    let (mut stream, _) = site.connect()?;
+    let mut ask = |site: &Greeters| -> Result<usize> {
+        (0..100).try_for_each(|_| echo(&mut stream))?;
+        samples(site)
+    };
+    assert_eq!(ask(&site)?, 0, "samples that nobody asked for");
+    site.redirector.stop()?;
+    let text = std::fs::read_to_string(site.redirector.config())?;
+    ensure!(text.contains("sample_one_in = 0"), "{text}");
+    let text = text.replace("sample_one_in = 0", "sample_one_in = 2");
+    std::fs::write(site.redirector.config(), text)?;
+    site.redirector.start(&site.gateway)?;
+    let found = ask(&site)?;
+    ensure!(found > 20, "{found} samples of 200 packets and more");
     site.redirector.stop()
 }
 

@@ -7,18 +7,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
-    InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
-use pcap_file::pcapng::blocks::opt_common::CommonOption;
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::pcapng::blocks::systemd_journal_export::SystemdJournalExportBlock;
-use pcap_file::pcapng::{PcapNgWriteError, PcapNgWriter};
-use pcap_file::{DataLink, Endianness};
+use pcap_file::{DataLink, Endianness, PcapError};
 
 use super::tables::Recorded;
 
+/// Times are in 10 to the minus nine seconds (if_tsresol, section 4.2).
+const NANOSECONDS: u8 = 9;
 /// Direction of a packet in its flags word: came in, went out (section 4.3.1).
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
@@ -61,11 +62,11 @@ pub fn file(
     packets: &[Recorded],
     notes: &[Note],
     names: &Names,
-) -> Result<Vec<u8>, PcapNgWriteError> {
+) -> Result<Vec<u8>, PcapError> {
     let application = format!("redirector {}", env!("CARGO_PKG_VERSION"));
     let mut section = SectionHeaderBlock { endianness: Endianness::Little, ..Default::default() };
     section.options = vec![
-        SectionHeaderOption::Common(CommonOption::Comment(why.into())),
+        SectionHeaderOption::Comment(Cow::Owned(why.to_owned())),
         SectionHeaderOption::UserApplication(application.into()),
     ];
     let mut writer = PcapNgWriter::with_section_header(Vec::new(), section)?;
@@ -74,7 +75,7 @@ pub fn file(
         let mut block = InterfaceDescriptionBlock::new(DataLink::ETHERNET, 0);
         block.options = vec![
             InterfaceDescriptionOption::IfName(name.into()),
-            InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
+            InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
         ];
         writer.write_pcapng_block(block)?;
     }
@@ -109,7 +110,7 @@ fn block<'a>(packet: &'a Recorded, interface_id: u32, names: &Names) -> Enhanced
         original_len: packet.frame_len.max(packet.headers.len() as u32),
         data: Cow::Borrowed(&packet.headers),
         options: vec![
-            EnhancedPacketOption::Common(CommonOption::Comment(comment(packet, names).into())),
+            EnhancedPacketOption::Comment(comment(packet, names).into()),
             EnhancedPacketOption::Flags(direction),
         ],
     }

@@ -1,5 +1,5 @@
 //! What must be undone, in one list: whatever ends the harness (end of scope, a failure, a panic,
-//! Ctrl-C), its processes, namespaces, mounts and directories go, each by its own id.
+//! Ctrl-C), its processes, namespaces, mounts, groups and directories go, each by its own id.
 //!
 //! A resource registers its [`Undo`] before it can be lost and holds the [`Guard`]. Dropping the
 //! guard undoes it; a signal undoes all that is left, newest first. [`keep_all`] lets everything
@@ -18,10 +18,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::wait;
+use crate::groups;
 
-/// From the kill of what is in a control group until none of it is left.
-const GROUP_ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// Exit status after Ctrl-C: 128 + SIGINT, as shells expect.
 const EXIT_INTERRUPTED: i32 = 130;
 
@@ -32,7 +30,7 @@ pub enum Undo {
     KillGroup(Pid),
     /// Delete a network namespace.
     DeleteNamespace(String),
-    /// Remove a control group of version 2 with those in it, after the end of what runs there.
+    /// Remove a control group with those in it, after the end of what runs there.
     RemoveGroup(PathBuf),
     /// Unmount a directory.
     Unmount(PathBuf),
@@ -50,7 +48,7 @@ impl Undo {
                 Err(error) => Err(error.to_string()),
             },
             Undo::DeleteNamespace(name) => delete_namespace(name),
-            Undo::RemoveGroup(path) => remove_group(path),
+            Undo::RemoveGroup(path) => groups::remove(path).map_err(|error| format!("{error:#}")),
             Undo::Unmount(path) => {
                 umount2(path, MntFlags::MNT_DETACH).map_err(|error| error.to_string())
             }
@@ -75,35 +73,6 @@ fn remove_dir(path: &Path) -> Result<(), String> {
         }
     }
     Err(last)
-}
-
-/// Kills what is left in a control group, waits for its end and removes the group.
-fn remove_group(path: &Path) -> Result<(), String> {
-    // Kernels before 5.14 have no such file; what is in the group was killed otherwise by then.
-    let _ = fs::write(path.join("cgroup.kill"), "1");
-    let emptied = || remove_groups(path).map_err(Into::into);
-    wait::until_ok("the end of a control group", GROUP_ENDS_WITHIN, emptied)
-        .map_err(|error| error.to_string())
-}
-
-/// Removes a control group after those in it. Their files go with them.
-fn remove_groups(path: &Path) -> io::Result<()> {
-    let is_gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
-    match fs::read_dir(path) {
-        Err(error) if is_gone(&error) => return Ok(()),
-        entries => {
-            for entry in entries? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    remove_groups(&entry.path())?;
-                }
-            }
-        }
-    }
-    match fs::remove_dir(path) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Deletes a namespace, and before that kills what still runs in it: a program may have left its

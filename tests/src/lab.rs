@@ -13,6 +13,7 @@ use redirector_ctl::platform::store::{self, State};
 use crate::api::Api;
 use crate::data_path::Version;
 use crate::device::{Device, Kind};
+use crate::groups::Group;
 use crate::io::BLOCK_BYTES;
 use crate::netns::{Connection, Namespace};
 use crate::process::{Keeping, Launch, Life};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub devices: Vec<Device>,
     /// Health checks.
     pub health: Health,
+    /// Memory that an echo server keeps for each connection that has asked something.
+    pub session_bytes: u64,
     /// Whether its programs may outlive the harness.
     pub life: Life,
 }
@@ -49,13 +52,14 @@ impl Plan {
             servers_len: 3,
             devices: Device::standard_set(disk_bytes),
             health: Health::default(),
+            session_bytes: 0,
             life: Life::WithHarness,
         }
     }
 }
 
 /// A lab that exists. Dropping it removes all of it: fields are dropped from first to last,
-/// programs before the namespaces they are in, mounts before the directory they are in.
+/// programs before the groups and namespaces they are in, mounts before the directory they are in.
 #[derive(Debug)]
 pub struct Lab {
     /// The redirector.
@@ -109,8 +113,8 @@ impl Lab {
         let mut servers = BTreeMap::new();
         for number in 1..=plan.servers_len {
             let name = format!("s{number}");
-            let mut server = Server::new(&name);
-            server.start(network.host(&name)?, &plan.devices, &keeping)?;
+            let mut server = Server::new(&name, Group::new(&run, &name)?);
+            server.start(network.host(&name)?, &plan, &keeping)?;
             servers.insert(name, server);
         }
         let config =
@@ -169,7 +173,7 @@ impl Lab {
     /// When one does not come up.
     pub fn restart_server(&mut self, name: &str) -> Result<()> {
         let server = self.servers.get_mut(name).with_context(|| format!("no server {name}"))?;
-        server.start(self.network.host(name)?, &self.plan.devices, &self.keeping)
+        server.start(self.network.host(name)?, &self.plan, &self.keeping)
     }
 
     /// A launch of a program called `name` on a client.

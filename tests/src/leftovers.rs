@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::cleanup::Undo;
+use crate::groups;
 use crate::netns::NETNS_DIR;
 use crate::run::{self, DIR_SUFFIX, NAME_PREFIX};
 
@@ -36,15 +37,13 @@ pub fn find() -> Result<Found> {
             things.entry(lab).or_default().push(Undo::DeleteNamespace(name));
         }
     }
-    for (path, kind) in mounts()? {
-        if kind == "cgroup2" {
-            // Whoever reads a hierarchy may not be whoever made the groups in it.
-            for name in names_in(&path)? {
-                if let Some(lab) = lab_of(&name) {
-                    things.entry(lab).or_default().push(Undo::RemoveGroup(path.join(name)));
-                }
-            }
+    for path in groups::left(|name| lab_of(name).is_some())? {
+        let lab = path.file_name().and_then(|name| lab_of(&name.to_string_lossy()));
+        if let Some(lab) = lab {
+            things.entry(lab).or_default().push(Undo::RemoveGroup(path));
         }
+    }
+    for path in mounts()? {
         let lab = path.strip_prefix(&temp).ok().and_then(|path| path.iter().next());
         if let Some(lab) = lab.and_then(|name| lab_of(&name.to_string_lossy())) {
             things.entry(lab).or_default().push(Undo::Unmount(path));

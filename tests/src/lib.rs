@@ -4,6 +4,7 @@
 //! It is no part of the product and decides nothing for it: it talks to the daemon as anybody
 //! would, over REST and the command line.
 
+pub mod agent;
 pub mod api;
 pub mod bench;
 pub mod browser;
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod flows;
 pub mod gateway;
 pub mod greeters;
+pub mod groups;
 pub mod io;
 pub mod lab;
 pub mod leftovers;

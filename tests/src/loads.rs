@@ -1,5 +1,7 @@
 //! Loads of a lab's servers. All namespaces share one kernel's figures, so each server gets its
-//! own: a real node_exporter in its namespace, whose textfile collector reads what is written here.
+//! own: a real node_exporter in its namespace, whose textfile collector reads what is written here
+//! of the server's control group. Its network collector reads the namespace's own counters.
+//! The node_exporter itself is outside the group: it is an instrument.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::groups::Meter;
 use crate::lab::Lab;
 use crate::process::{Keeping, Life, Process};
 use crate::storage;
@@ -26,18 +29,18 @@ const PORT: u16 = 9100;
 const START_WITHIN: Duration = Duration::from_secs(15);
 /// How often figures are written.
 const WRITE_INTERVAL: Duration = Duration::from_millis(100);
-/// Unit of processor time in `/proc/PID/stat` (USER_HZ, proc(5)), in seconds.
-const TICK_S: f64 = 0.01;
+/// Memory that a server is taken to have where its group has no limit.
+const MEMORY_BYTES: u64 = 1 << 30;
+/// What a server's link is taken to carry, in bytes a second: 10 Gbit/s, as a veth says of itself.
+const LINK_SPEED: u64 = 1_250_000_000;
 
 /// From where a server's processor time comes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Processor {
     /// So much of it is busy, whatever the server does.
     Declared(f64),
-    /// What these programs use of so many processors.
+    /// What the server's group uses of so many processors.
     Used {
-        /// Their process ids.
-        programs: Vec<u32>,
         /// Processors that the server is taken to have.
         cpus: f64,
     },
@@ -54,12 +57,15 @@ pub struct Loads {
     exporters: BTreeMap<String, Process>,
 }
 
-/// Counters of one server as its file has them.
-#[derive(Debug, Default, Clone, Copy)]
-struct Counters {
+/// One server's file, and what is written to it.
+#[derive(Debug)]
+struct Figures {
+    file: PathBuf,
+    meter: Meter,
+    /// Counters as the file has them.
     busy_s: f64,
     idle_s: f64,
-    /// Processor time of the programs when last looked.
+    /// Processor time of the group when last looked.
     used_s: Option<f64>,
 }
 
@@ -88,21 +94,30 @@ impl Loads {
     /// When a node_exporter (package prometheus-node-exporter) does not come up.
     pub fn start(lab: &Lab) -> Result<Self> {
         let keeping = Keeping { log_dir: lab.run().subdir("exporters")?, life: Life::WithHarness };
-        let (mut exporters, mut files) = (BTreeMap::new(), BTreeMap::new());
-        for name in lab.servers.keys() {
+        let (mut exporters, mut all) = (BTreeMap::new(), BTreeMap::new());
+        for (name, server) in &lab.servers {
             let dir = lab.run().subdir(&format!("figures-{name}"))?;
-            files.insert(name.clone(), dir.join("server.prom"));
-            exporters.insert(name.clone(), start_exporter(lab, name, &dir, &keeping)?);
+            let mut figures = Figures::new(dir.join("server.prom"), server.group().meter());
+            // At once, and here, where it can be said that a machine does not count them.
+            figures.write(Processor::Declared(0.0), 0.0)?;
+            all.insert(name.clone(), figures);
+            let arguments = [
+                "--collector.disable-defaults".to_owned(),
+                "--collector.netdev".to_owned(),
+                "--collector.textfile".to_owned(),
+                format!("--collector.textfile.directory={}", dir.display()),
+            ];
+            exporters.insert(name.clone(), start_exporter(lab, name, &arguments, &keeping)?);
         }
         let idle = lab.servers.keys().map(|name| (name.clone(), Processor::Declared(0.0)));
         let wanted = Arc::new(Mutex::new(idle.collect()));
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, ended) = (Arc::clone(&wanted), Arc::clone(&stop));
-        let writer = std::thread::spawn(move || write_on(&files, &seen, &ended));
+        let writer = std::thread::spawn(move || write_on(all, &seen, &ended));
         Ok(Self { wanted, stop, writer: Some(writer), exporters })
     }
 
-    /// Says from where a server's figures come from now on.
+    /// Says from where a server's processor time comes from now on.
     pub fn set(&self, server: &str, processor: Processor) {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         wanted.insert(server.to_owned(), processor);
@@ -126,15 +141,20 @@ impl Drop for Loads {
     }
 }
 
-fn start_exporter(lab: &Lab, server: &str, dir: &Path, keeping: &Keeping) -> Result<Process> {
+/// Starts a node_exporter on a server, as it comes but for these arguments.
+///
+/// # Errors
+/// When it (package prometheus-node-exporter) does not come up.
+pub fn start_exporter(
+    lab: &Lab,
+    server: &str,
+    more: &[String],
+    keeping: &Keeping,
+) -> Result<Process> {
     let namespace = lab.network.host(server)?;
     let name = format!("{server}-node-exporter");
-    let arguments = [
-        format!("--web.listen-address=:{PORT}"),
-        "--collector.disable-defaults".to_owned(),
-        "--collector.textfile".to_owned(),
-        format!("--collector.textfile.directory={}", dir.display()),
-    ];
+    let mut arguments = vec![format!("--web.listen-address=:{PORT}")];
+    arguments.extend_from_slice(more);
     let mut exporter = keeping.launch(&name, namespace).start(Path::new(EXPORTER), &arguments)?;
     let at = (std::net::Ipv4Addr::LOCALHOST, PORT).into();
     exporter.wait_ready(START_WITHIN, || storage::answers(namespace, at))?;
@@ -142,11 +162,10 @@ fn start_exporter(lab: &Lab, server: &str, dir: &Path, keeping: &Keeping) -> Res
 }
 
 fn write_on(
-    files: &BTreeMap<String, PathBuf>,
+    mut all: BTreeMap<String, Figures>,
     wanted: &Mutex<BTreeMap<String, Processor>>,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let mut counters: BTreeMap<&String, Counters> = BTreeMap::new();
     let mut pace = Pace::every(WRITE_INTERVAL);
     let mut last = wait::now();
     while !stop.load(Ordering::Relaxed) {
@@ -155,71 +174,55 @@ fn write_on(
         let elapsed_s = (now - last).as_secs_f64();
         last = now;
         let processors = wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (server, file) in files {
-            let Some(processor) = processors.get(server) else { continue };
-            if *processor == Processor::Silent {
-                continue;
+        for (server, figures) in &mut all {
+            match processors.get(server) {
+                None | Some(Processor::Silent) => {}
+                Some(processor) => figures.write(*processor, elapsed_s)?,
             }
-            let counters = counters.entry(server).or_default();
-            counters.go_on(processor, elapsed_s);
-            // Renamed into place, so that nobody reads half a file.
-            let new = file.with_extension("new");
-            fs::write(&new, counters.text()).with_context(|| format!("write {}", new.display()))?;
-            fs::rename(&new, file).with_context(|| format!("replace {}", file.display()))?;
         }
     }
     Ok(())
 }
 
-impl Counters {
-    fn go_on(&mut self, processor: &Processor, elapsed_s: f64) {
+impl Figures {
+    fn new(file: PathBuf, meter: &Meter) -> Self {
+        Self { file, meter: meter.clone(), busy_s: 0.0, idle_s: 0.0, used_s: None }
+    }
+
+    fn write(&mut self, processor: Processor, elapsed_s: f64) -> Result<()> {
+        let used_s = self.meter.processor_s()?;
+        let before_s = self.used_s.replace(used_s).unwrap_or(used_s);
         let busy = match processor {
-            Processor::Declared(share) => *share,
-            Processor::Used { programs, cpus } => {
-                let used_s: f64 = programs.iter().map(|id| used_s(*id)).sum();
-                let before_s = self.used_s.replace(used_s).unwrap_or(used_s);
+            Processor::Declared(share) => share,
+            Processor::Used { cpus } => {
                 (used_s - before_s) / (cpus * elapsed_s).max(f64::MIN_POSITIVE)
             }
-            Processor::Silent => return,
+            Processor::Silent => return Ok(()),
         };
         let busy = busy.clamp(0.0, 1.0);
         self.busy_s += busy * elapsed_s;
         self.idle_s += (1.0 - busy) * elapsed_s;
+        // Renamed into place, so that nobody reads half a file.
+        let (file, new) = (&self.file, self.file.with_extension("new"));
+        fs::write(&new, self.text()?).with_context(|| format!("write {}", new.display()))?;
+        fs::rename(&new, file).with_context(|| format!("replace {}", file.display()))
     }
 
-    fn text(&self) -> String {
-        let Self { busy_s, idle_s, .. } = self;
-        format!(
+    fn text(&self) -> Result<String> {
+        let Self { busy_s, idle_s, meter, .. } = self;
+        let memory = meter.memory()?;
+        let all_bytes = memory.limit_bytes.unwrap_or(MEMORY_BYTES);
+        let free_bytes = all_bytes.saturating_sub(memory.used_bytes);
+        let mut text = format!(
             "node_cpu_seconds_total{{cpu=\"0\",mode=\"idle\"}} {idle_s:.4}\n\
              node_cpu_seconds_total{{cpu=\"0\",mode=\"user\"}} {busy_s:.4}\n\
-             node_memory_MemTotal_bytes 1000000000\n\
-             node_memory_MemAvailable_bytes 900000000\n"
-        )
-    }
-}
-
-/// Processor time that a program has used, in seconds; 0 when it has ended.
-pub fn used_s(program: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
-    // The second field, in brackets, may hold spaces; user and system time are the 14th and 15th.
-    let after = text.rsplit_once(") ").map(|(_, after)| after).unwrap_or_default();
-    let fields = after.split(' ').skip(11).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() * TICK_S
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_processor_time_of_a_program_is_read_and_that_of_none_is_zero() {
-        let before = used_s(std::process::id());
-        let busy = wait::until("some processor time", Duration::from_secs(20), || {
-            let used = used_s(std::process::id());
-            let is_more = used > before;
-            Ok(if is_more { wait::Look::Done(used) } else { wait::Look::NotYet(used.to_string()) })
-        });
-        assert!(busy.unwrap() > before);
-        assert_eq!(used_s(u32::MAX), 0.0);
+             node_memory_MemTotal_bytes {all_bytes}\n\
+             node_memory_MemAvailable_bytes {free_bytes}\n\
+             node_network_speed_bytes{{device=\"eth0\"}} {LINK_SPEED}\n"
+        );
+        if let Some(waiting_s) = meter.waiting_s() {
+            let _ = writeln!(text, "node_pressure_io_waiting_seconds_total {waiting_s:.6}");
+        }
+        Ok(text)
     }
 }

@@ -1,11 +1,12 @@
 //! `redirector-lab`: the harness's own program. `cargo xtask demo` and `cargo xtask lab` run it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use redirector_tests::scenario::command as lab;
-use redirector_tests::{bench, demo, echo, leftovers, sim};
+use redirector_tests::{agent, bench, demo, echo, leftovers, sim};
 
 /// Demo and lab of the redirector. All but the simulator needs root.
 #[derive(Parser)]
@@ -36,6 +37,19 @@ enum Command {
         /// Ports it listens on.
         #[arg(long = "port", required = true)]
         ports: Vec<u16>,
+        /// Memory it keeps for each connection that has asked something.
+        #[arg(long, default_value_t = 0)]
+        session_bytes: u64,
+    },
+    /// Says what is in a file to whoever connects, as agents of HAProxy do.
+    #[command(hide = true)]
+    Agent {
+        /// Port it listens on.
+        #[arg(long)]
+        port: u16,
+        /// The file.
+        #[arg(long)]
+        file: PathBuf,
     },
 }
 
@@ -46,7 +60,10 @@ fn main() -> Result<ExitCode> {
         Command::Bench(arguments) => bench::run(&arguments)?,
         Command::Sim(arguments) => sim::run(&arguments)?,
         Command::Clean => leftovers::clean().map(|()| true)?,
-        Command::EchoServer { name, ports } => echo::serve(&name, &ports).map(|()| true)?,
+        Command::EchoServer { name, ports, session_bytes } => {
+            echo::serve(&name, &ports, session_bytes).map(|()| true)?
+        }
+        Command::Agent { port, file } => agent::serve(port, &file).map(|()| true)?,
     };
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

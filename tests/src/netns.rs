@@ -4,6 +4,7 @@
 //! Only the network namespace is entered. `ip netns exec` would also remount /sys and so hide every
 //! bpffs from the program.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -86,7 +87,7 @@ impl Namespace {
     }
 
     /// A command that will run `program` inside the namespace.
-    pub fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
         command

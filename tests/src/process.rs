@@ -1,6 +1,7 @@
 //! Programs of a lab: each leads a process group of its own, writes its words to a log file, dies
 //! with the harness and is killed and reaped when its value is dropped.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -17,6 +18,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::cleanup::{self, Guard, Undo};
+use crate::groups::Group;
 use crate::netns::Namespace;
 use crate::wait::{self, Look};
 
@@ -44,7 +46,7 @@ pub struct Keeping {
 impl Keeping {
     /// The launch of a program called `name` in `namespace`.
     pub fn launch<'a>(&'a self, name: &'a str, namespace: &'a Namespace) -> Launch<'a> {
-        Launch { name, namespace, keeping: self }
+        Launch { name, namespace, keeping: self, group: None }
     }
 }
 
@@ -66,28 +68,39 @@ pub struct Launch<'a> {
     pub namespace: &'a Namespace,
     /// How it is kept.
     pub keeping: &'a Keeping,
+    /// Where what it uses is counted.
+    pub group: Option<&'a Group>,
 }
 
-impl Launch<'_> {
+/// Joins the group whose doors are $1 and $2 and becomes the program behind them.
+const JOIN: &str = "echo 0 > \"$1\" && echo 0 > \"$2\" && shift 2 && exec \"$@\"";
+
+impl<'a> Launch<'a> {
+    /// The same inside a server's group.
+    pub fn inside(self, group: &'a Group) -> Self {
+        Self { group: Some(group), ..self }
+    }
+
     /// Starts `program` with `arguments`.
     ///
     /// # Errors
     /// When the log files cannot be made or the program cannot be started. That the program does
-    /// not exist shows only as its early end: it is `nsenter` that looks for it.
-    pub fn start<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        program: &Path,
-        arguments: &[S],
-    ) -> Result<Process> {
-        let mut command = match self.keeping.life {
-            Life::WithHarness => {
-                let mut command = self.namespace.command("setpriv");
-                command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-                command
-            }
-            Life::MayOutlive => self.namespace.command(&program.to_string_lossy()),
-        };
-        command.args(arguments);
+    /// not exist shows only as its early end: it is `nsenter` or another that looks for it.
+    pub fn start<S: AsRef<OsStr>>(&self, program: &Path, arguments: &[S]) -> Result<Process> {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(group) = self.group {
+            // The program joins before it is the program, so that no page of it is counted
+            // elsewhere.
+            words.extend(["sh", "-c", JOIN, "join"].map(OsString::from));
+            words.extend(group.doors().map(OsString::from));
+        }
+        if self.keeping.life == Life::WithHarness {
+            words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(OsString::from));
+        }
+        words.push(program.into());
+        words.extend(arguments.iter().map(|word| word.as_ref().to_owned()));
+        let mut command = self.namespace.command(&words[0]);
+        command.args(&words[1..]);
         Process::spawn(command, self.name, &self.keeping.log_dir)
     }
 }

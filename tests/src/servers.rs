@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::device::{Device, Kind};
+use crate::device::Kind;
+use crate::groups::Group;
+use crate::lab::Plan;
 use crate::netns::Namespace;
 use crate::process::{Keeping, Launch, Process};
 use crate::{echo, programs, storage};
@@ -21,12 +23,19 @@ pub struct Server {
     name: String,
     disks: Vec<Process>,
     echo: Option<Process>,
+    /// After the programs, which have to go first.
+    group: Group,
 }
 
 impl Server {
-    /// A server that runs nothing yet.
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), disks: Vec::new(), echo: None }
+    /// A server that runs nothing yet, and whose programs will be counted in `group`.
+    pub fn new(name: &str, group: Group) -> Self {
+        Self { name: name.to_owned(), disks: Vec::new(), echo: None, group }
+    }
+
+    /// Where its programs are counted.
+    pub fn group(&self) -> &Group {
+        &self.group
     }
 
     /// Its name, in the lab and for the redirector.
@@ -38,18 +47,13 @@ impl Server {
     ///
     /// # Errors
     /// When one does not come up.
-    pub fn start(
-        &mut self,
-        namespace: &Namespace,
-        devices: &[Device],
-        keeping: &Keeping,
-    ) -> Result<()> {
+    pub fn start(&mut self, namespace: &Namespace, plan: &Plan, keeping: &Keeping) -> Result<()> {
         let mut echo_ports = Vec::new();
-        for device in devices {
+        for device in &plan.devices {
             match device.kind {
                 Kind::Disk { .. } => {
                     let name = format!("{}-{}", self.name, device.name);
-                    let launch = keeping.launch(&name, namespace);
+                    let launch = keeping.launch(&name, namespace).inside(&self.group);
                     let program = storage::serve_disk(&launch, &device.name, device.server_port)?;
                     self.disks.push(program);
                 }
@@ -58,8 +62,8 @@ impl Server {
         }
         if !echo_ports.is_empty() {
             let name = format!("{}-echo", self.name);
-            let launch = keeping.launch(&name, namespace);
-            self.echo = Some(start_echo(&launch, &self.name, &echo_ports)?);
+            let launch = keeping.launch(&name, namespace).inside(&self.group);
+            self.echo = Some(start_echo(&launch, &self.name, &echo_ports, plan.session_bytes)?);
         }
         Ok(())
     }
@@ -85,11 +89,6 @@ impl Server {
         self.disks.iter().chain(&self.echo).try_for_each(|program| program.signal(signal))
     }
 
-    /// Process ids of its programs.
-    pub fn program_ids(&self) -> Vec<u32> {
-        self.disks.iter().chain(&self.echo).map(Process::id).collect()
-    }
-
     /// The clients' ends of all connections that the echo server has accepted on `port` so far, by
     /// the server's own log.
     ///
@@ -101,8 +100,9 @@ impl Server {
     }
 }
 
-fn start_echo(launch: &Launch, server: &str, ports: &[u16]) -> Result<Process> {
+fn start_echo(launch: &Launch, server: &str, ports: &[u16], session_bytes: u64) -> Result<Process> {
     let mut arguments = vec!["echo-server".to_owned(), "--name".to_owned(), server.to_owned()];
+    arguments.extend(["--session-bytes".to_owned(), session_bytes.to_string()]);
     for port in ports {
         arguments.extend(["--port".to_owned(), port.to_string()]);
     }

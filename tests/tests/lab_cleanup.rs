@@ -1,6 +1,7 @@
 //! A lab leaves nothing behind: not after its end, not after Ctrl-C, and after SIGKILL nothing that
 //! `redirector-lab clean` would not find.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redirector_tests::cleanup::Undo;
+use redirector_tests::groups;
 use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::leftovers;
 use redirector_tests::wait::{self, Look};
@@ -37,13 +39,31 @@ fn nothing_of_a_lab_is_left_after_its_end() -> Result<()> {
     let namespace = lab.client("c1")?.path();
     let server = lab.network.host("s1")?.path();
     ensure!(dir.is_dir() && namespace.exists());
-    ensure!(!processes_in(&server)?.is_empty(), "a server without programs");
+    let programs = processes_in(&server)?;
+    ensure!(!programs.is_empty(), "a server without programs");
+    let groups = groups_of(&lab)?;
+    ensure!(!groups.is_empty(), "a lab without control groups");
+    let mut counted = Vec::new();
+    for group in groups.iter().filter(|path| path.ends_with(lab.run().name("s1"))) {
+        let text = std::fs::read_to_string(group.join("cgroup.procs"))?;
+        counted.push(text.lines().map(str::to_owned).collect::<BTreeSet<_>>());
+    }
+    let all: BTreeSet<String> = programs.into_iter().collect();
+    ensure!(counted.iter().all(|some| *some == all), "{counted:?} are counted of {all:?}");
     drop(lab);
+    for group in groups {
+        assert!(!group.exists(), "{} is left", group.display());
+    }
     assert!(!dir.exists(), "{} is left", dir.display());
     assert!(!namespace.exists(), "{} is left", namespace.display());
     let mounts = std::fs::read_to_string("/proc/self/mounts")?;
     assert!(!mounts.contains(&*dir.to_string_lossy()), "a mount is left in {}", dir.display());
     Ok(())
+}
+
+/// The control groups of a lab that lives.
+fn groups_of(lab: &Lab) -> Result<Vec<PathBuf>> {
+    groups::left(|name| name.starts_with(lab.run().prefix()))
 }
 
 /// A harness of its own, in the middle of a scenario.

@@ -82,6 +82,9 @@ pub enum Scenario {
     HistoryOracle,
     /// Two devices in use behind one server that cannot carry both: the planner moves one.
     Overload,
+    /// Sessions of two devices fill one server's memory: the planner moves one device.
+    #[value(alias = "overload_memory")]
+    OverloadMemory,
     /// Pages, commands, changes and a failover with up to 100,000 devices.
     Scale,
     /// Pages and filters with a million open flows.
@@ -100,9 +103,9 @@ pub struct Arguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// How often: moves (default 100, while draining 1,000), kills of the daemon (default 1, in the
-    /// loop 200), deaths of each sort and upgrades (default 30), decisions during bulk commits and
-    /// packets of a flood (default 10,000,000), steps of histories (default 1,000,000), overloads
-    /// (default 10), devices (default 1,000, 10,000 and 100,000), flows (default 1,000,000).
+    /// loop 200), deaths of each sort, upgrades and overloads (default 30), decisions during bulk
+    /// commits and packets of a flood (default 10,000,000), steps of histories (default 1,000,000),
+    /// devices (default 1,000, 10,000 and 100,000), flows (default 1,000,000).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// How long false-deaths watches.
@@ -181,6 +184,7 @@ impl Scenario {
                 Self::FloodUdp,
                 Self::HistoryOracle,
                 Self::Overload,
+                Self::OverloadMemory,
                 Self::Scale,
                 Self::ScaleFlows,
             ],

@@ -18,6 +18,7 @@ pub mod io_load;
 pub mod ledger;
 pub mod moves;
 pub mod overload;
+pub mod overload_memory;
 pub mod scale;
 pub mod tables;
 pub mod told;

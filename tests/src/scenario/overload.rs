@@ -1,9 +1,10 @@
 //! Two devices in use behind one server that cannot carry both: its figures say so, the planner
 //! moves one, the load evens, no I/O fails, and nothing moves a second time within its rest.
 //!
-//! The servers' processor time is that of their programs, as a share of what a server is taken to
-//! have: so much that the two devices together just fill one. Open flows stay where they are, so
-//! the load follows with the clients' next connections.
+//! The servers' processor time is that of their control groups, as a share of what a server is
+//! taken to have: so much that the two devices together just fill one. Open flows stay where they
+//! are, so the load follows with the clients' next connections. `overload_memory` is the same of
+//! memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::Outcome;
 use super::io_load::{self, IoLoad};
 use crate::api::Api;
 use crate::device::Kind;
+use crate::groups::Meter;
 use crate::lab::{Lab, Plan};
 use crate::loads::{self, Loads, Processor};
 use crate::redirector::Health;
@@ -22,25 +24,25 @@ use crate::report::Row;
 use crate::wait::{self, Look, Pace};
 
 /// How often, for figures.
-pub const RUNS: u64 = 10;
+pub const RUNS: u64 = 30;
 /// How full the two devices make one server.
 const FILL: f64 = 0.95;
 /// Even: no server carries more than this much over the mean of both.
-const EVEN: f64 = 1.3;
+pub(super) const EVEN: f64 = 1.3;
 /// Time over which the load is measured, before and after.
 const MEASURED_FOR: Duration = Duration::from_secs(4);
-const MOVED_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const MOVED_WITHIN: Duration = Duration::from_secs(30);
 /// Some jobs of fio have to end and begin on the other server until then.
-const EVEN_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const EVEN_WITHIN: Duration = Duration::from_secs(60);
 /// How long a second move is waited for after the load is even; many of the planner's periods.
-const WATCHED_FOR: Duration = Duration::from_secs(8);
+pub(super) const WATCHED_FOR: Duration = Duration::from_secs(8);
 
 /// The planner of the scenario: fast, and held back by nothing but evenness and rest.
-const SECTIONS: &str = "[load]\ninterval_ms = 250\n\n[plan]\nmode = \"automatic\"\n\
+pub(super) const SECTIONS: &str = "[load]\ninterval_ms = 250\n\n[plan]\nmode = \"automatic\"\n\
                         interval_ms = 1000\nchurn_pct = 100\n";
 
 /// Checks with time enough: the servers are busy on purpose, and this is not about their death.
-const PATIENT: Health =
+pub(super) const PATIENT: Health =
     Health { interval_ms: 1000, timeout_ms: 1000, rise: 2, fall: 3, evidence_interval_ms: 0 };
 
 /// Two disks, both begun on s1, and two servers.
@@ -106,12 +108,10 @@ fn run_once(seed: u64) -> Result<Once> {
     lab.redirector.wait_until_all_healthy()?;
     let api = lab.api()?;
     let mut io = IoLoad::start(&lab, seed)?;
-    let programs = programs(&lab);
-    let needed = measure(&lab, &mut io, &programs)?;
+    let meters = meters(&lab);
+    let needed = measure(&lab, &mut io, &meters)?;
     let cpus = needed.values().sum::<f64>() / FILL;
-    for (server, programs) in &programs {
-        loads.set(server, Processor::Used { programs: programs.clone(), cpus });
-    }
+    meters.keys().for_each(|server| loads.set(server, Processor::Used { cpus }));
     let began = wait::now();
     let ms = |at: Instant| (at - began).as_secs_f64() * 1000.0;
     let why = wait::until("the planner to move a device", MOVED_WITHIN, || {
@@ -125,11 +125,12 @@ fn run_once(seed: u64) -> Result<Once> {
     let moved_ms = ms(wait::now());
     let mut now = BTreeMap::new();
     let after = wait::until("the load to be even", EVEN_WITHIN, || {
-        now = measure(&lab, &mut io, &programs)?;
+        now = measure(&lab, &mut io, &meters)?;
         let (hottest, mean) = hottest(&now);
         let is_even = hottest <= EVEN * mean;
         Ok(if is_even { Look::Done(hottest / cpus) } else { Look::NotYet(format!("{now:?}")) })
-    })?;
+    })
+    .with_context(|| format!("of {cpus} processors; moved: {:?}", moves(&api)))?;
     let even_ms = ms(wait::now());
     watch(&lab, &mut io)?;
     let mut violations = Vec::new();
@@ -143,24 +144,22 @@ fn run_once(seed: u64) -> Result<Once> {
     Ok(Once { moved_ms, even_ms, before, after, bytes: io.verified_bytes, violations, why })
 }
 
-fn programs(lab: &Lab) -> BTreeMap<String, Vec<u32>> {
+/// What reads each server's group.
+pub(super) fn meters(lab: &Lab) -> BTreeMap<String, Meter> {
     let servers = lab.servers.iter();
-    servers.map(|(name, server)| (name.clone(), server.program_ids())).collect()
+    servers.map(|(name, server)| (name.clone(), server.group().meter().clone())).collect()
 }
 
 /// Processors that each server's programs use, over some seconds.
 fn measure(
     lab: &Lab,
     io: &mut IoLoad,
-    programs: &BTreeMap<String, Vec<u32>>,
+    meters: &BTreeMap<String, Meter>,
 ) -> Result<BTreeMap<String, f64>> {
-    let used = || -> BTreeMap<String, f64> {
-        let servers = programs.iter();
-        servers
-            .map(|(name, ids)| (name.clone(), ids.iter().map(|id| loads::used_s(*id)).sum()))
-            .collect()
+    let used = || -> Result<BTreeMap<String, f64>> {
+        meters.iter().map(|(name, meter)| Ok((name.clone(), meter.processor_s()?))).collect()
     };
-    let (before, began) = (used(), wait::now());
+    let (before, began) = (used()?, wait::now());
     let mut pace = Pace::every(Duration::from_millis(100));
     while wait::now() - began < MEASURED_FOR {
         io.keep_going(lab)?;
@@ -171,11 +170,11 @@ fn measure(
         let rate = (after - before.get(&name).copied().unwrap_or(after)) / elapsed_s;
         (name, rate)
     };
-    Ok(used().into_iter().map(rate).collect())
+    Ok(used()?.into_iter().map(rate).collect())
 }
 
 /// The most that a server needs, and the mean.
-fn hottest(needed: &BTreeMap<String, f64>) -> (f64, f64) {
+pub(super) fn hottest(needed: &BTreeMap<String, f64>) -> (f64, f64) {
     let sum: f64 = needed.values().sum();
     (needed.values().copied().fold(0.0, f64::max), sum / needed.len().max(1) as f64)
 }
@@ -191,14 +190,14 @@ fn watch(lab: &Lab, io: &mut IoLoad) -> Result<()> {
 }
 
 /// What else has happened, to be told with a failure.
-fn others(api: &Api) -> Vec<String> {
+pub(super) fn others(api: &Api) -> Vec<String> {
     let events = api.events(0).unwrap_or_default().into_iter();
     let is_other = |kind: &str| !matches!(kind, "started" | "load" | "neighbour" | "link");
     events.filter(|event| is_other(&event.kind)).map(|event| event.text).collect()
 }
 
 /// What was moved because of load, in the words of its events.
-fn moves(api: &Api) -> Result<Vec<String>> {
+pub(super) fn moves(api: &Api) -> Result<Vec<String>> {
     let events = api.events(0)?.into_iter();
     let for_load = events.filter(|event| event.cause.as_deref() == Some("overload"));
     Ok(for_load.filter(|event| event.kind == "move").map(|event| event.text).collect())

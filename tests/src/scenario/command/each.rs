@@ -16,7 +16,7 @@ use crate::scenario::moves::{self, Course};
 use crate::scenario::told::{self, Speech};
 use crate::scenario::{
     Outcome, bulk_commit, crash_loop, daemon_kill, false_deaths, flood, history_oracle, io_load,
-    overload, scale, upgrade,
+    overload, overload_memory, scale, upgrade,
 };
 
 /// How long the daemon stays dead.
@@ -91,16 +91,23 @@ pub(super) fn run_one(scenario: Scenario, arguments: &Arguments) -> Result<Vec<O
             eprintln!("history-oracle: {steps} steps");
             history_oracle::run(steps, seed)?
         }
-        Scenario::Overload => {
-            let runs = runs(overload::RUNS);
-            eprintln!("overload: {runs} times two busy devices behind one server");
-            overload::run(runs, seed)?
-        }
+        Scenario::Overload => overload(runs(overload::RUNS), seed)?,
+        Scenario::OverloadMemory => overload_memory(runs(overload::RUNS))?,
         Scenario::Scale => return run_scale(arguments.runs),
         Scenario::ScaleFlows => run_scale_flows(arguments.runs)?,
         Scenario::Deaths | Scenario::All => unreachable!("resolved into others by the caller"),
     };
     Ok(vec![outcome])
+}
+
+fn overload(runs: u64, seed: u64) -> Result<Outcome> {
+    eprintln!("overload: {runs} times two busy devices behind one server");
+    overload::run(runs, seed)
+}
+
+fn overload_memory(runs: u64) -> Result<Outcome> {
+    eprintln!("overload-memory: {runs} times a server whose memory sessions fill");
+    overload_memory::run(runs)
 }
 
 fn run_scale(wanted: Option<u64>) -> Result<Vec<Outcome>> {

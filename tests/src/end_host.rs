@@ -54,15 +54,7 @@ impl EndHost {
     /// # Errors
     /// When the kernel refuses.
     pub fn attach_xdp(&mut self, interface: &str, name: &str) -> Result<()> {
-        let mut ebpf = load(self.tags)?;
-        self.namespace.enter(|| {
-            let program: &mut Xdp =
-                ebpf.program_mut(name).with_context(|| format!("program {name}"))?.try_into()?;
-            program.load()?;
-            program.attach(interface, XdpMode::Driver)?;
-            Ok(())
-        })?;
-        self.programs.push(ebpf);
+        self.programs.push(attach_xdp(&self.namespace, self.tags, interface, name)?);
         Ok(())
     }
 
@@ -89,6 +81,23 @@ impl EndHost {
         self.programs.push(ebpf);
         Ok(())
     }
+}
+
+/// Attaches one of the lab's XDP programs to an interface of a namespace, until the value is
+/// dropped.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn attach_xdp(namespace: &Namespace, tags: Tags, interface: &str, name: &str) -> Result<Ebpf> {
+    let mut ebpf = load(tags)?;
+    namespace.enter(|| {
+        let program: &mut Xdp =
+            ebpf.program_mut(name).with_context(|| format!("program {name}"))?.try_into()?;
+        program.load()?;
+        program.attach(interface, XdpMode::Driver)?;
+        Ok(())
+    })?;
+    Ok(ebpf)
 }
 
 fn load(tags: Tags) -> Result<Ebpf> {

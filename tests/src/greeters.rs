@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Greeters {
     pub gateway: Namespace,
     /// Where the program's tables are pinned.
     pub bpffs: Bpffs,
+    /// The program at the other end of the gateway's links.
+    pass: PathBuf,
     version: Version,
     keeping: Keeping,
     run: Run,
@@ -86,14 +88,17 @@ impl Greeters {
         let bpffs = Bpffs::mount(&run)?;
         let pass = xdp_pass::load_and_pin(bpffs.dir())?;
         let gateway = Namespace::new(&run, "gateway")?;
-        let plug = |name, number| host(&run, (&gateway, version), (name, number), &pass);
-        let client = plug("c1", 1)?;
-        let servers = [plug("s1", 2)?, plug("s2", 3)?];
+        let make = |name, number| host(&run, (&gateway, version), (name, number), &pass);
+        let client = make("c1", 1)?;
+        let servers = [make("s1", 2)?, make("s2", 3)?];
         gateway.sysctl("net/ipv4/ip_forward", "1")?;
         if matches!(version, Version::V6) {
             gateway.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         }
         for (server, name) in servers.iter().zip(["s1", "s2"]) {
+            // All service addresses that scenarios with thousands of devices use: with dsr the
+            // servers have them themselves.
+            server.ip(&["route add local 10.64.0.0/10 dev lo"])?;
             serve(server, (version, SERVER_PORT), name)?;
         }
         let keeping = Keeping { log_dir: run.dir().to_owned(), life: Life::WithHarness };
@@ -102,7 +107,18 @@ impl Greeters {
         let mut redirector = Redirector::new(run.dir(), &config, &keeping)?;
         redirector.start(&gateway)?;
         redirector.wait_until_all_healthy()?;
-        Ok(Self { redirector, client, servers, gateway, bpffs, version, keeping, run })
+        Ok(Self { redirector, client, servers, gateway, bpffs, pass, version, keeping, run })
+    }
+
+    /// Makes the link of `c1`, `s1` or `s2` anew after it was deleted.
+    ///
+    /// # Errors
+    /// When there is no such host, or the kernel refuses.
+    pub fn plug_in_again(&self, name: &str) -> Result<()> {
+        let hosts = [("c1", &self.client), ("s1", &self.servers[0]), ("s2", &self.servers[1])];
+        let found = hosts.iter().zip(1..).find(|((known, _), _)| *known == name);
+        let ((_, host), number) = found.with_context(|| format!("no host {name}"))?;
+        plug((&self.gateway, host), self.version, (name, number), &self.pass)
     }
 
     /// Where clients reach the device `disk`.
@@ -184,6 +200,17 @@ fn host(
             namespace.sysctl("net/ipv6/conf/default/disable_ipv6", "0")?;
         }
     }
+    plug((gateway, &host), version, (name, number), pass)?;
+    Ok(host)
+}
+
+/// The link between gateway and host.
+fn plug(
+    (gateway, host): (&Namespace, &Namespace),
+    version: Version,
+    (name, number): (&str, u8),
+    pass: &Path,
+) -> Result<()> {
     let (near, far) = (address(version, number, 1), address(version, number, 11));
     let rest = if matches!(version, Version::V4) { "/24 dev" } else { "/64 nodad dev" };
     gateway.ip(&[
@@ -203,7 +230,7 @@ fn host(
     run_quietly(
         host.command("ethtool").args(["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"]),
     )?;
-    Ok(host)
+    Ok(())
 }
 
 /// Greets with `name` at a port, and says back what it hears, until it hears nothing more.

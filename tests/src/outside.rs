@@ -136,6 +136,8 @@ pub fn probe_reply(data: &[u8]) {
         3 => Check::Nfs { version: None },
         _ => Check::Smb,
     };
+    // What it says it is an answer to is a question of ours, which nobody else knows.
+    let _ = heard::answers_a_syn(bytes);
     if let Err(text) = heard::judge(&check, ([192, 0, 2, 1], 80).into(), bytes) {
         assert_fit(&text);
     }

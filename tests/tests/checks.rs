@@ -38,7 +38,7 @@ fn asked(
 ) -> Result<CheckResult> {
     let check: Check = serde_json::from_value(check.clone())?;
     let pace = CheckPace { timeout_ms: Some(timeout_ms), ..CheckPace::default() };
-    let target = Target { address, protocol, check, pace };
+    let target = Target { address, protocol, check, pace, service: None };
     let hour = Duration::from_secs(3600);
     let timing =
         ProbeTiming { interval: hour, timeout: hour, confirm_timeout: hour, jitter_pct: 0 };

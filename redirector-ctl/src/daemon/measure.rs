@@ -207,6 +207,7 @@ impl<K: Kernel> Owner<K> {
             }
         }
         self.shown.way_problems = ways.problems;
+        self.tell_ways(&ways.sources);
         self.take_links(&ways.links);
         // Its frames go where they went. A kernel forgets the neighbours that it does not need too.
         for server in lost {

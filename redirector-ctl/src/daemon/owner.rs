@@ -41,7 +41,7 @@ use crate::platform::probe::{Manner, Prober, Report};
 use crate::platform::scrape::Sample;
 use crate::platform::store::{Store, StoreError};
 use crate::platform::supervisor::Watchdog;
-use crate::platform::tables::{Counters, FlowCensus};
+use crate::platform::tables::{Counters, FlowCensus, Gateway};
 
 /// Reports taken in before anything else is looked at; so that a burst is judged as a whole.
 const REPORTS_AT_ONCE_MAX: usize = 256;
@@ -116,6 +116,8 @@ pub(super) struct Owner<K> {
     pub(super) store: Arc<Store>,
     pub(super) prober: Prober,
     pub(super) announcer: Announcer,
+    /// What the program knows of the gateway.
+    pub(super) gateway: Gateway,
     pub(super) addresses: watch::Sender<BTreeSet<IpAddr>>,
     pub(super) events: Events,
     /// Intent, measurement, and what the tables hold.

@@ -34,7 +34,7 @@ use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
 use crate::platform::store::{self, Store};
-use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, TablesError};
+use crate::platform::tables::{Counters, FlowCensus, FlowKey, Gateway, Sweep, TablesError};
 
 mod balance;
 mod disk;
@@ -169,6 +169,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         store: Arc::new(Store::open(dir.path()).unwrap()),
         prober: Prober::mute(clock),
         announcer: Announcer::none(),
+        gateway: Gateway::default(),
         addresses: watch::channel(BTreeSet::new()).0,
         events: Events::default(),
         observed: Observed { next_hops: all_well(&spec).next_hops, ..Observed::default() },

@@ -1,15 +1,16 @@
 //! Who is asked and watched: all that the spec names, and nobody else. Of very many devices only
 //! those are looked at that a change has made others.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::kernel::Kernel;
 use super::owner::Owner;
 use crate::core::differing::differing;
 use crate::core::shared::Shared;
 use crate::core::spec::{CheckPace, Device, Name, Server, Spec};
-use crate::platform::probe::{Path, Target};
+use crate::platform::probe::{DirectService, Path, Target, TunnelEnds, Way, Ways};
+use crate::platform::tables::Gateway;
 
 /// Of whom everything that is asked and watched was made.
 pub(super) type Watched = (BTreeMap<Name, Server>, Shared<BTreeMap<Name, Device>>);
@@ -97,6 +98,36 @@ impl<K: Kernel> Owner<K> {
         self.begin_paths(begun);
     }
 
+    /// Tells the checks how the program sends to each server. `sources` are the addresses from
+    /// which the kernel does. A service address is nobody's to ask from: the kernel takes one where
+    /// it has no other.
+    pub(super) fn tell_ways(&self, sources: &BTreeMap<IpAddr, IpAddr>) {
+        let services: BTreeSet<IpAddr> = self.spec.devices.values().map(|of| of.address).collect();
+        let interfaces = &self.gateway.interfaces;
+        let mut of = BTreeMap::new();
+        for (name, server) in &self.spec.servers {
+            let Some(hop) = self.observed.next_hops.get(name) else { continue };
+            let Some(by) = interfaces.get(usize::from(hop.port)) else { continue };
+            let source = sources.get(&server.address).filter(|source| !services.contains(source));
+            let source = source.copied();
+            let all = || std::iter::once(by).chain(interfaces);
+            let v4 = source.and_then(v4).or_else(|| all().find_map(|of| of.address_v4));
+            let v6 = source.and_then(v6).or_else(|| all().find_map(|of| of.address_v6));
+            let way = Way {
+                out: by.carrier.into(),
+                from: by.mac,
+                to: hop.mac,
+                tags: by.tags,
+                source_v4: v4.filter(|own| !services.contains(&(*own).into())),
+                source_v6: v6.filter(|own| !services.contains(&(*own).into())),
+            };
+            of.insert(server.address, way);
+        }
+        let Gateway { tunnel_source_v4: source_v4, tunnel_source_v6: source_v6, gue_port, .. } =
+            self.gateway;
+        self.prober.set_ways(Ways { of, tunnel: TunnelEnds { source_v4, source_v6, gue_port } });
+    }
+
     fn begin_paths(&mut self, begun: Vec<Path>) {
         self.observed.paths.retain(|_, of| !of.is_empty());
         for (server, device) in begun {
@@ -111,6 +142,28 @@ fn is_asked_alike(was: &Device, is: &Device) -> bool {
         && (was.server_port, was.protocol) == (is.server_port, is.protocol)
         && was.check == is.check
         && was.check_pace == is.check_pace
+        && direct_service(was) == direct_service(is)
+}
+
+/// The service address that a device's servers must answer for themselves.
+fn direct_service(device: &Device) -> Option<DirectService> {
+    let address = SocketAddr::new(device.address, device.port);
+    let forwarding = device.forwarding;
+    forwarding.is_direct().then_some(DirectService { address, forwarding })
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn v6(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    }
 }
 
 /// What there is to ask for a device.
@@ -121,7 +174,8 @@ fn add_targets(targets: &mut BTreeMap<Path, Target>, spec: &Spec, name: &Name, d
         let check = device.check.clone();
         // How many answers decide is no reason to forget those that came.
         let pace = CheckPace { rise: None, fall: None, ..device.check_pace };
-        let target = Target { address, protocol: device.protocol, check, pace };
+        let service = direct_service(device);
+        let target = Target { address, protocol: device.protocol, check, pace, service };
         targets.insert((server.clone(), name.clone()), target);
     }
 }

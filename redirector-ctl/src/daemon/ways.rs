@@ -25,6 +25,8 @@ pub(super) struct Ways {
     pub(super) problems: BTreeMap<IpAddr, String>,
     /// Server addresses that are reached through a router.
     pub(super) routed: BTreeSet<IpAddr>,
+    /// Server address -> the address of ours from which the kernel sends to it.
+    pub(super) sources: BTreeMap<IpAddr, IpAddr>,
     /// All interfaces.
     pub(super) links: Vec<Link>,
 }
@@ -72,6 +74,9 @@ impl Watcher {
         for (address, route) in &self.routes {
             if route.is_some_and(|route| route.gateway.is_some()) {
                 ways.routed.insert(*address);
+            }
+            if let Some(source) = route.and_then(|route| route.source) {
+                ways.sources.insert(*address, source);
             }
             match self.way(*address, *route, &macs) {
                 Ok(Some(hop)) => {

@@ -99,6 +99,8 @@ pub struct Route {
     pub out: u32,
     /// The gateway; None: the address itself is a neighbour.
     pub gateway: Option<IpAddr>,
+    /// The address of ours that the kernel would send it from.
+    pub source: Option<IpAddr>,
 }
 
 /// A neighbour whose Ethernet address is known.
@@ -319,20 +321,24 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
 }
 
 fn route(message: &RouteMessage) -> Option<Route> {
-    let (mut out, mut gateway) = (None, None);
+    let (mut out, mut gateway, mut source) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => out = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
-                gateway = Some(IpAddr::V4(*address));
-            }
-            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => {
-                gateway = Some(IpAddr::V6(*address));
-            }
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::PrefSource(address) => source = ip(address),
             _ => {}
         }
     }
-    Some(Route { out: out?, gateway })
+    Some(Route { out: out?, gateway, source })
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
 }
 
 /// An IPv4 address is local, and the other end's on some links; an IPv6 one is just an address.
@@ -386,6 +392,7 @@ mod tests {
         let links = netlink.links().await.unwrap();
         let lo = links.iter().find(|link| link.name == "lo").unwrap();
         let route = netlink.route_to(Ipv4Addr::LOCALHOST.into()).await.unwrap();
-        assert_eq!(route, Some(Route { out: lo.index, gateway: None }));
+        let source = Some(Ipv4Addr::LOCALHOST.into());
+        assert_eq!(route, Some(Route { out: lo.index, gateway: None, source }));
     }
 }

@@ -50,7 +50,8 @@ pub const NEEDS: [Need; 4] = [
     Need {
         capability: CapabilitySet::NET_RAW,
         name: "CAP_NET_RAW",
-        purpose: "wake clients that only wait for a server that died",
+        purpose: "wake clients that only wait for a server that died, and ask servers for service \
+                  addresses of their own",
     },
 ];
 

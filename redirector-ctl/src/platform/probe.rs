@@ -16,30 +16,33 @@ mod exec;
 pub mod heard;
 mod http;
 mod iscsi;
+mod knock;
 mod nbd;
 mod nfs;
 mod race;
 mod smb;
 mod talk;
+mod target;
 mod timing;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use self::chance::Chance;
+use self::knock::Knocker;
+pub use self::knock::{TunnelEnds, Way, Ways};
 use self::race::Means;
+pub use self::target::{DirectService, Manner, Path, Report, Target};
 pub use self::timing::ProbeTiming;
 use self::timing::Usual;
 use super::clock::Clock;
-use crate::core::check::{Check, CheckKind, CheckPace};
+use crate::core::check::CheckKind;
 use crate::core::health::CheckResult;
-use crate::core::spec::{Name, Protocol};
 
 /// Most checks under way at a time. Each holds a socket.
 pub const CHECKS_IN_FLIGHT_MAX: usize = 256;
@@ -66,52 +69,13 @@ const AFTER: Duration = Duration::from_millis(2);
 /// then the next one is made in its turn.
 const UNHEARD_MAX: u32 = 5;
 
-/// A path: a server for a device.
-pub type Path = (Name, Name);
-
-/// Where and how to ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The server's address, the device's port there.
-    pub address: SocketAddr,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// What counts as an answer.
-    pub check: Check,
-    /// How often, where it differs from what the prober was told.
-    pub pace: CheckPace,
-}
-
-/// In what manner a check is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// In its turn.
-    Routine,
-    /// At once and with little patience, because packets speak against the server.
-    Confirming,
-}
-
-/// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Which path.
-    pub path: Path,
-    /// Which target of that path; see [`Prober::is_current`].
-    pub serial: u64,
-    /// In what manner it was asked.
-    pub manner: Manner,
-    /// When it was asked: ms since the Unix epoch.
-    pub asked_at_ms: u64,
-    /// What came of it.
-    pub result: CheckResult,
-}
-
 /// All paths that are being asked.
 #[derive(Debug)]
 pub struct Prober {
     asker: Asker,
     tasks: BTreeMap<Path, Task>,
     next_serial: u64,
+    ways: watch::Sender<Ways>,
 }
 
 /// What the tasks share.
@@ -125,6 +89,7 @@ struct Asker {
     spare: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
     paths_len: Arc<AtomicU32>,
+    knocker: Knocker,
 }
 
 #[derive(Debug)]
@@ -149,7 +114,8 @@ impl Drop for Task {
 }
 
 impl Prober {
-    /// Nothing is asked yet. Results will come over `reports`.
+    /// Nothing is asked yet. Results will come over `reports`. Must be called within a tokio
+    /// runtime.
     #[must_use]
     pub fn new(timing: ProbeTiming, clock: Clock, reports: mpsc::Sender<Report>) -> Self {
         let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
@@ -157,6 +123,7 @@ impl Prober {
         let program_turns = Arc::new(Semaphore::new(PROGRAMS_IN_FLIGHT_MAX));
         let spare = Arc::new(Semaphore::new(SPARE_MAX));
         let paths_len = Arc::default();
+        let (ways, knocker) = Knocker::new();
         let asker = Asker {
             timing,
             clock,
@@ -166,8 +133,18 @@ impl Prober {
             spare,
             reports,
             paths_len,
+            knocker,
         };
-        Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
+        Self { asker, tasks: BTreeMap::new(), next_serial: 1, ways }
+    }
+
+    /// How packets get to the servers now, for what the kernel is not to route.
+    pub fn set_ways(&self, ways: Ways) {
+        self.ways.send_if_modified(|known| {
+            let differs = *known != ways;
+            *known = ways;
+            differs
+        });
     }
 
     /// Asks these paths from now on, and no others. Paths whose target stays go on undisturbed.
@@ -246,6 +223,7 @@ impl Prober {
         let turns = Arc::new(Semaphore::new(0));
         let (confirming_turns, program_turns) = (turns.clone(), turns.clone());
         let (spare, paths_len) = (turns.clone(), Arc::default());
+        let (ways, knocker) = Knocker::new();
         let asker = Asker {
             timing,
             clock,
@@ -255,8 +233,9 @@ impl Prober {
             spare,
             reports,
             paths_len,
+            knocker,
         };
-        Self { asker, tasks: BTreeMap::new(), next_serial: 1 }
+        Self { asker, tasks: BTreeMap::new(), next_serial: 1, ways }
     }
 
     /// A report as if a check of this path had ended now.
@@ -297,7 +276,7 @@ async fn ask_on(asker: Asker, path: Path, serial: u64, target: Target, calls: Ar
         let limits = timing.limits(manner, &target, &usual);
         let anew = (manner == Manner::Confirming).then_some(&calls.confirm);
         let means = Means { chance: chance.next_u32(), spare: &asker.spare, anew };
-        let check = race::ask(&target, &path, limits, means);
+        let check = knock::ask(&target, &path, &asker.knocker, (limits, means));
         let finding = tokio::select! {
             biased;
             finding = check => finding,

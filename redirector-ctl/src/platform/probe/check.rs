@@ -22,7 +22,7 @@ use crate::platform::clock::Stopwatch;
 
 /// The port at which a host is asked whether it is there (RFC 863): hardly any serves it, and a
 /// connection that is accepted is an answer as well.
-const PORT_DISCARD: u16 = 9;
+pub(super) const PORT_DISCARD: u16 = 9;
 
 /// How long the answer to a farewell is waited for.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// What comes of `doing`; None when the time is over first.
-    async fn in_time<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn in_time<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
         let mut over = self.over.clone();
         tokio::select! {
             biased;
@@ -68,7 +68,7 @@ impl Attempt<'_> {
         Some(connected)
     }
 
-    fn silent(&self) -> Outcome {
+    pub(super) fn silent(&self) -> Outcome {
         let text = format!("no answer within {} ms", self.limit.as_millis());
         Outcome { result: CheckResult::Silent(text), timed_out: true }
     }

@@ -202,6 +202,7 @@ mod tests {
             protocol: Protocol::Tcp,
             check: Check::Exec { command: command.clone() },
             pace: CheckPace::default(),
+            service: None,
         };
         check(&target, &("s1".into(), "disk-a".into()), &command, limit).await
     }
@@ -279,6 +280,7 @@ mod tests {
             protocol: Protocol::Tcp,
             check: Check::Connect,
             pace: CheckPace::default(),
+            service: None,
         };
         let result = check(&target, &("s1".into(), "d".into()), &command, LONG).await;
         assert!(matches!(result, CheckResult::NotAsked(_)), "{result:?}");

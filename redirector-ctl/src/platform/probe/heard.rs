@@ -6,12 +6,19 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use super::knock::segment;
 use super::talk::{Fault, Talk};
 use super::{http, iscsi, nbd, nfs, smb};
 use crate::core::check::Check;
 
 /// What a check chooses by chance, such as the number of a call, is this.
 pub const CHANCE: u32 = 0x0102_0304;
+
+/// Whether an IP packet answers a SYN that asked for a service address.
+#[must_use]
+pub fn answers_a_syn(packet: &[u8]) -> bool {
+    segment::answer(packet).is_some()
+}
 
 /// The judgement of a check whose server says `bytes` and then closes, whatever it is asked. Checks
 /// that read nothing judge nothing.

@@ -11,11 +11,9 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::check::{Attempt, Outcome, attempt};
-use super::{Path, Target};
-use crate::core::check::{Check, CheckKind};
+use super::check::{Attempt, Outcome};
+use super::knock::Asked;
 use crate::core::health::CheckResult;
-use crate::core::spec::Protocol;
 use crate::platform::clock::Stopwatch;
 
 /// Connections of one check at most. With one packet in a hundred lost, an attempt of four packets
@@ -86,16 +84,15 @@ impl Means<'_> {
 }
 
 /// Asks until somebody answers, or nobody has in time.
-pub(super) async fn ask(target: &Target, path: &Path, limits: Limits, means: Means<'_>) -> Finding {
+pub(super) async fn ask(asked: Asked<'_>, limits: Limits, means: Means<'_>) -> Finding {
     let accepted_us = AtomicU64::new(0);
-    let result = race(target, path, limits, means, &accepted_us).await;
+    let result = race(asked, limits, means, &accepted_us).await;
     let accepted_us = accepted_us.into_inner();
     Finding { result, accepted_us: (accepted_us > 0).then_some(accepted_us) }
 }
 
 async fn race(
-    target: &Target,
-    path: &Path,
+    asked: Asked<'_>,
     limits: Limits,
     means: Means<'_>,
     accepted_us: &AtomicU64,
@@ -104,10 +101,10 @@ async fn race(
     let begin = |number: u32| {
         let (over, watch) = (over.clone(), Stopwatch::start());
         let once = Attempt { limit: limits.answer, over, watch, accepted_us };
-        attempt(target, path, once, means.chance.wrapping_add(number))
+        asked.attempt(once, means.chance.wrapping_add(number))
     };
     let mut attempts = FuturesUnordered::from_iter([begin(0)]);
-    let mut schedule = Schedule::new(limits, if is_lossy(target) { ATTEMPTS_MAX } else { 1 });
+    let mut schedule = Schedule::new(limits, if asked.is_lossy() { ATTEMPTS_MAX } else { 1 });
     let (mut turns, mut met) = (Vec::new(), None);
     loop {
         tokio::select! {
@@ -253,15 +250,6 @@ impl Schedule {
     }
 }
 
-/// Whether a lost packet makes an attempt fail, and another one costs little.
-fn is_lossy(target: &Target) -> bool {
-    let is_datagram = target.protocol == Protocol::Udp;
-    match &target.check {
-        Check::Exec { .. } => false,
-        check => !is_datagram || check.kind() == CheckKind::Nfs,
-    }
-}
-
 /// What is told of several attempts that all ended without an answer: that we could not hear it,
 /// else what the first one met with that says more than silence.
 fn worse(known: Option<CheckResult>, new: CheckResult) -> CheckResult {
@@ -283,8 +271,10 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
+    use super::super::{Path, Target};
     use super::*;
-    use crate::core::check::CheckPace;
+    use crate::core::check::{Check, CheckPace};
+    use crate::core::spec::Protocol;
 
     const LONG: Duration = Duration::from_secs(8);
 
@@ -294,7 +284,7 @@ mod tests {
 
     fn greeter(address: SocketAddr) -> Target {
         let (check, pace) = (Check::Greeting, CheckPace::default());
-        Target { address, protocol: Protocol::Tcp, check, pace }
+        Target { address, protocol: Protocol::Tcp, check, pace, service: None }
     }
 
     /// A server whose kernel lets so many wait to be accepted after the first, and drops what comes
@@ -309,7 +299,7 @@ mod tests {
     async fn greeted(address: SocketAddr, limits: Limits) -> Finding {
         let target = greeter(address);
         let means = Means { chance: 7, spare: &Semaphore::new(9), anew: None };
-        ask(&target, &("s1".into(), "disk-a".into()), limits, means).await
+        ask(Asked::Server(&target, &("s1".into(), "disk-a".into())), limits, means).await
     }
 
     /// Accepts connections, and greets on the last of `len` only; the others hear nothing.
@@ -342,7 +332,7 @@ mod tests {
         let target = greeter(address);
         let limits = limits(Duration::from_millis(50), Duration::from_millis(50));
         let means = Means { chance: 7, spare: &Semaphore::new(0), anew: None };
-        let found = ask(&target, &Path::default(), limits, means).await;
+        let found = ask(Asked::Server(&target, &Path::default()), limits, means).await;
         assert!(
             matches!(found.result, CheckResult::Refused(_) | CheckResult::NotAsked(_)),
             "{found:?}"
@@ -372,7 +362,7 @@ mod tests {
         let means = Means { chance: 7, spare: &spare, anew: Some(&anew) };
         let limits = limits(Duration::from_millis(40), LONG);
         let path = Path::default();
-        let mut asking = std::pin::pin!(ask(&target, &path, limits, means));
+        let mut asking = std::pin::pin!(ask(Asked::Server(&target, &path), limits, means));
         // Two connections are accepted and stay unanswered; nobody else gets in from then on.
         let still = tokio::time::timeout(4 * limits.connect, &mut asking).await;
         assert!(still.is_err(), "{still:?}");

@@ -19,7 +19,7 @@ async fn a_nudge_asks_again_at_once_and_a_new_target_begins_anew() {
     let mut prober = Prober::new(timing, Clock::start(), reports);
     let path: Path = ("s1".into(), "disk-a".into());
     let (check, pace) = (Check::Connect, CheckPace::default());
-    let target = Target { address, protocol: Protocol::Tcp, check, pace };
+    let target = Target { address, protocol: Protocol::Tcp, check, pace, service: None };
     let targets = BTreeMap::from([(path.clone(), target.clone())]);
     assert_eq!(prober.set_targets(&targets).len(), 1);
     let first = results.recv().await.unwrap();
@@ -48,7 +48,7 @@ async fn a_suspect_is_asked_while_all_other_turns_are_taken() {
     let _taken = turns.acquire_many(CHECKS_IN_FLIGHT_MAX as u32).await.unwrap();
     let path: Path = ("s1".into(), "disk-a".into());
     let (check, pace) = (Check::Connect, CheckPace::default());
-    let target = Target { address, protocol: Protocol::Tcp, check, pace };
+    let target = Target { address, protocol: Protocol::Tcp, check, pace, service: None };
     prober.set_targets(&BTreeMap::from([(path.clone(), target)]));
     prober.confirm(&path);
     let asked = tokio::time::timeout(Duration::from_secs(60), results.recv()).await;
@@ -67,7 +67,7 @@ async fn a_check_that_would_wait_long_is_given_up_for_one_that_confirms_a_suspic
     let mut prober = Prober::new(timing, Clock::start(), reports);
     let path: Path = ("s1".into(), "disk-a".into());
     let (check, pace) = (Check::Greeting, CheckPace::default());
-    let target = Target { address, protocol: Protocol::Tcp, check, pace };
+    let target = Target { address, protocol: Protocol::Tcp, check, pace, service: None };
     // A path that has answered before is known to take no hour for it.
     let greeted = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt as _;

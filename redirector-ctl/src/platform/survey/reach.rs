@@ -44,7 +44,7 @@ impl Reach<'_> {
             answers: Answers { port, ..Answers::default() },
         };
         // What the kernel does not tell is no route: the finding says the same.
-        let Ok(Some(Route { out, gateway })) = self.netlink.route_to(address).await else {
+        let Ok(Some(Route { out, gateway, .. })) = self.netlink.route_to(address).await else {
             return server;
         };
         let interface = self.known.name_of(out).unwrap_or("?").to_owned();

@@ -9,7 +9,7 @@ const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(20);
 
 fn tcp(address: SocketAddr, check: Check) -> Target {
-    Target { address, protocol: Protocol::Tcp, check, pace: CheckPace::default() }
+    Target { address, protocol: Protocol::Tcp, check, pace: CheckPace::default(), service: None }
 }
 
 async fn ask(target: &Target, limit: Duration) -> CheckResult {

@@ -20,6 +20,7 @@ use crate::platform::files;
 use crate::platform::{privileges, supervisor};
 
 mod announce;
+mod attaching;
 mod balance;
 mod clients;
 mod events;

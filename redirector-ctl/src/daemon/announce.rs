@@ -131,6 +131,23 @@ impl Announcer {
         self.on_disk != self.ours
     }
 
+    /// Whether an address of an interface is there because of us.
+    pub(super) fn is_ours(&self, interface: &str, address: IpAddr) -> bool {
+        self.ours.contains(&(interface.to_owned(), address))
+    }
+
+    /// An interface has come anew, with these addresses: what was announced on it went with the one
+    /// before.
+    pub(super) fn renew(&mut self, link: &Link, addresses: &[IpAddr]) {
+        let Some(known) = self.interfaces.iter_mut().find(|known| known.name == link.name) else {
+            return;
+        };
+        *known = link.clone();
+        self.present.retain(|(interface, _)| *interface != link.name);
+        self.present.extend(addresses.iter().map(|address| (link.name.clone(), *address)));
+        self.reached = None;
+    }
+
     /// Whether [`Self::reconcile`] is to be called again.
     pub(super) fn has_more(&self) -> bool {
         self.has_more

@@ -1,10 +1,13 @@
 //! What the owner needs of the kernel's tables, so that the loop can be tested without a kernel.
 
+use std::path::Path;
+
 use crate::core::apply::ClientHold;
 use crate::core::op::Op;
 use crate::core::suspicion::Signs;
+use crate::platform::bpf::{self, AttachError, Interface};
 use crate::platform::clock::monotonic_ns;
-use crate::platform::tables::{Counters, FlowCensus, FlowKey, Sweep, Tables, TablesError};
+use crate::platform::tables::{Counters, FlowCensus, FlowKey, Gateway, Sweep, Tables, TablesError};
 
 /// The kernel's tables. Calls block, but not for long; see [`super::measure`] for the sweep.
 pub(super) trait Kernel {
@@ -23,6 +26,10 @@ pub(super) trait Kernel {
     fn hold_client(&mut self, hold: &ClientHold) -> Result<(), TablesError>;
     /// Counts flows and takes away those that are over.
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError>;
+    /// Attaches the program to an interface; false when it is there already.
+    fn attach(&mut self, bpffs_dir: &Path, interface: &Interface) -> Result<bool, AttachError>;
+    /// Makes the gateway known to the program.
+    fn set_gateway(&mut self, gateway: &Gateway) -> Result<(), TablesError>;
 }
 
 impl Kernel for Tables {
@@ -52,5 +59,13 @@ impl Kernel for Tables {
 
     fn sweep(&mut self, sweep: &Sweep) -> Result<FlowCensus, TablesError> {
         self.sweep_flows(sweep)
+    }
+
+    fn attach(&mut self, bpffs_dir: &Path, interface: &Interface) -> Result<bool, AttachError> {
+        bpf::attach_anew(self, bpffs_dir, interface)
+    }
+
+    fn set_gateway(&mut self, gateway: &Gateway) -> Result<(), TablesError> {
+        Self::set_gateway(self, gateway)
     }
 }

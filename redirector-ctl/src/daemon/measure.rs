@@ -207,6 +207,7 @@ impl<K: Kernel> Owner<K> {
             }
         }
         self.shown.way_problems = ways.problems;
+        self.attach_anew(&mut ways.links).await;
         self.tell_ways(&ways.sources);
         self.take_links(&ways.links);
         // Its frames go where they went. A kernel forgets the neighbours that it does not need too.
@@ -359,7 +360,7 @@ fn link_text(shown: &InterfaceStatus, exists: bool) -> String {
         (true, _) => format!("interface {name} has a carrier"),
         (false, true) => format!("interface {name} has no carrier"),
         (false, false) => format!(
-            "interface {name} is gone: when it is back, restart the daemon to attach to it again"
+            "interface {name} is gone: when it is back, the program is attached to it again"
         ),
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::announce::Announcer;
+use super::attaching::Attaching;
 use super::balance::Balance;
 use super::events::Events;
 use super::evidence::Evidence;
@@ -118,6 +119,7 @@ pub(super) struct Owner<K> {
     pub(super) announcer: Announcer,
     /// What the program knows of the gateway.
     pub(super) gateway: Gateway,
+    pub(super) attaching: Attaching,
     pub(super) addresses: watch::Sender<BTreeSet<IpAddr>>,
     pub(super) events: Events,
     /// Intent, measurement, and what the tables hold.
@@ -263,7 +265,10 @@ impl<K: Kernel> Owner<K> {
                 self.own.lag_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.take_stats();
             }
-            Input::Sweep => self.sweep().await,
+            Input::Sweep => {
+                self.attach_again().await;
+                self.sweep().await;
+            }
             Input::Wake => self.replan().await,
             Input::Announce => self.announce().await,
         }

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use super::announce::Announcer;
+use super::attaching::Attaching;
 use super::balance::Balance;
 use super::events::{About, Events};
 use super::evidence::Evidence;
@@ -41,8 +42,8 @@ use crate::platform::tables::{Content, Tables};
 mod attach;
 mod begin;
 
-pub(super) use attach::interfaces;
-use attach::{attach_options, configured, gateway, indexes};
+use attach::{attach_options, configured, gateway};
+pub(super) use attach::{attachable, gateway_interface, interfaces};
 
 /// Results waiting at most; then checks wait.
 const REPORTS_MAX: usize = 1024;
@@ -81,7 +82,9 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
     let announcer =
         Announcer::new(netlink.clone(), announcing(config, &links), &journalled).await?;
     let (addresses, watched) = watch::channel(begun.spec.server_addresses());
-    let mut watcher = Watcher::new(netlink, indexes(&links), watched);
+    let attaching = Attaching::of(config, &netlink);
+    let names = config.interfaces.iter().map(|wanted| wanted.name.clone()).collect();
+    let mut watcher = Watcher::new(netlink, names, watched);
     let seen = watcher.look().await?;
     let links_now = configured(config, &seen.links)?;
     let owner = Owner {
@@ -91,6 +94,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         prober,
         announcer,
         gateway,
+        attaching,
         addresses,
         events: Events::default(),
         spec: begun.spec,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::announce::Announcer;
+use super::attaching::Attaching;
 use super::events::Events;
 use super::evidence::Evidence;
 use super::journal::{Answer, Journal, Wish};
@@ -30,6 +31,7 @@ use crate::core::op::Op;
 use crate::core::seed::Seed;
 use crate::core::spec::{Cause, LoadSources};
 use crate::core::suspicion::{Patience, Signs};
+use crate::platform::bpf::{AttachError, Interface};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
 use crate::platform::probe::Prober;
@@ -52,6 +54,7 @@ struct Model {
     signs: BTreeMap<u16, Signs>,
     /// Servers whose SYNs were sent again, and how many writes there were before that.
     recalls: RefCell<Vec<(Vec<u16>, usize)>>,
+    attached: Vec<(String, u32)>,
 }
 
 const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
@@ -93,6 +96,15 @@ impl Kernel for Model {
 
     fn sweep(&mut self, _: &Sweep) -> Result<FlowCensus, TablesError> {
         Ok(FlowCensus::default())
+    }
+
+    fn attach(&mut self, _: &Path, interface: &Interface) -> Result<bool, AttachError> {
+        self.attached.push((interface.name.clone(), interface.index));
+        Ok(true)
+    }
+
+    fn set_gateway(&mut self, _: &Gateway) -> Result<(), TablesError> {
+        Ok(())
     }
 }
 
@@ -170,6 +182,7 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         prober: Prober::mute(clock),
         announcer: Announcer::none(),
         gateway: Gateway::default(),
+        attaching: Attaching::default(),
         addresses: watch::channel(BTreeSet::new()).0,
         events: Events::default(),
         observed: Observed { next_hops: all_well(&spec).next_hops, ..Observed::default() },

@@ -35,8 +35,9 @@ pub(super) struct Ways {
 #[derive(Debug)]
 pub(super) struct Watcher {
     netlink: Netlink,
-    /// Kernel indexes of the configured interfaces, in the order of the configuration.
-    ports: Vec<u32>,
+    /// Names of the configured interfaces, in the order of the configuration: one that is deleted
+    /// comes back with another index.
+    ports: Vec<String>,
     addresses: watch::Receiver<BTreeSet<IpAddr>>,
     routes: BTreeMap<IpAddr, Option<Route>>,
 }
@@ -44,7 +45,7 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new(
         netlink: Netlink,
-        ports: Vec<u32>,
+        ports: Vec<String>,
         addresses: watch::Receiver<BTreeSet<IpAddr>>,
     ) -> Self {
         Self { netlink, ports, addresses, routes: BTreeMap::new() }
@@ -70,6 +71,8 @@ impl Watcher {
         for neighbour in self.netlink.neighbours().await? {
             macs.insert((neighbour.out, neighbour.address), neighbour.mac);
         }
+        let index = |name: &String| links.iter().find(|link| link.name == *name).map(|of| of.index);
+        let ports: Vec<Option<u32>> = self.ports.iter().map(index).collect();
         let mut ways = Ways { links, ..Ways::default() };
         for (address, route) in &self.routes {
             if route.is_some_and(|route| route.gateway.is_some()) {
@@ -78,7 +81,7 @@ impl Watcher {
             if let Some(source) = route.and_then(|route| route.source) {
                 ways.sources.insert(*address, source);
             }
-            match self.way(*address, *route, &macs) {
+            match way(*address, *route, (&ports, &macs)) {
                 Ok(Some(hop)) => {
                     ways.hops.insert(*address, hop);
                 }
@@ -89,29 +92,6 @@ impl Watcher {
             }
         }
         Ok(ways)
-    }
-
-    /// The way to one address; None while the neighbour is unresolved.
-    fn way(
-        &self,
-        address: IpAddr,
-        route: Option<Route>,
-        macs: &BTreeMap<(u32, IpAddr), [u8; 6]>,
-    ) -> Result<Option<NextHop>, String> {
-        let Some(route) = route else {
-            return Err(format!("there is no route to {address}: add one"));
-        };
-        let Some(port) = self.ports.iter().position(|index| *index == route.out) else {
-            return Err(format!(
-                "{address} is reached over interface {}, which is not configured: add it to the \
-                 configuration or correct the route",
-                route.out
-            ));
-        };
-        let neighbour = route.gateway.unwrap_or(address);
-        let mac = macs.get(&(route.out, neighbour));
-        let port = u16::try_from(port).map_err(|_| "too many interfaces".to_owned())?;
-        Ok(mac.map(|mac| NextHop { mac: *mac, port }))
     }
 
     /// Looks for ever and tells what is new. Ends when nobody listens.
@@ -151,4 +131,26 @@ impl Watcher {
             }
         }
     }
+}
+
+/// The way to one address; None while the neighbour is unresolved.
+fn way(
+    address: IpAddr,
+    route: Option<Route>,
+    (ports, macs): (&[Option<u32>], &BTreeMap<(u32, IpAddr), [u8; 6]>),
+) -> Result<Option<NextHop>, String> {
+    let Some(route) = route else {
+        return Err(format!("there is no route to {address}: add one"));
+    };
+    let Some(port) = ports.iter().position(|index| *index == Some(route.out)) else {
+        return Err(format!(
+            "{address} is reached over interface {}, which is not configured: add it to the \
+                 configuration or correct the route",
+            route.out
+        ));
+    };
+    let neighbour = route.gateway.unwrap_or(address);
+    let mac = macs.get(&(route.out, neighbour));
+    let port = u16::try_from(port).map_err(|_| "too many interfaces".to_owned())?;
+    Ok(mac.map(|mac| NextHop { mac: *mac, port }))
 }

@@ -29,6 +29,7 @@ pub use error::AttachError;
 use error::{attach_detail, chain, load_error};
 pub use explain::{ExplainError, Explained, Explainer, Question, XdpAction};
 pub use explain_frame::Leaves;
+use limits::check_sizes;
 pub use limits::{RecorderLimits, TableLimits};
 pub use log_reader::LogReader;
 pub use pins::{attached_index, detach, is_bpffs};
@@ -172,6 +173,33 @@ pub fn attach(options: &AttachOptions) -> Result<(Tables, Attached), AttachError
     Ok((tables, Attached { log_reader, flows, records }))
 }
 
+/// Attaches the program that belongs to tables in force to an interface of them that has come anew,
+/// or from which it has been taken off. False when it is there already.
+///
+/// # Errors
+///
+/// As of [`attach`]; then nothing is attached there but what was.
+pub fn attach_anew(
+    tables: &mut Tables,
+    bpffs_dir: &Path,
+    interface: &Interface,
+) -> Result<bool, AttachError> {
+    let Interface { name, index, .. } = interface;
+    if *index > IFINDEX_MAX {
+        return Err(AttachError::InterfaceIndex { name: name.clone(), index: *index });
+    }
+    let links_dir = bpffs_dir.join("links");
+    match attached_index(&links_dir.join(name)) {
+        Some(attached) if attached == *index => return Ok(false),
+        // An interface that was renamed: its link is still ours, and in use.
+        Some(index) => return Err(AttachError::Elsewhere { interface: name.clone(), index }),
+        None => {}
+    }
+    let no_program = || load_error(&io::Error::other("the tables have no program"));
+    let program = program_of(tables.program_mut().ok_or_else(no_program)?)?;
+    attach_to(program, interface, &links_dir).map(|()| true)
+}
+
 /// Loads the program and its tables without attaching or pinning anything: for running packets
 /// through it.
 ///
@@ -213,30 +241,6 @@ fn check(options: &AttachOptions) -> Result<(), AttachError> {
             let (name, index) = (interface.name.clone(), interface.index);
             return Err(AttachError::InterfaceIndex { name, index });
         }
-    }
-    Ok(())
-}
-
-/// Pinned tables keep the size they were made with. Too little room for what may be configured is
-/// an error; another room for flows is only told.
-fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<(), AttachError> {
-    let rooms = [
-        ("devices_max", made.devices_max, wanted.devices_max),
-        ("servers_max", made.servers_max.into(), wanted.servers_max.into()),
-    ];
-    for (field, made, wanted) in rooms {
-        if made < wanted {
-            return Err(AttachError::TooSmall { field, made, wanted });
-        }
-    }
-    let (flows, candidates) = (made.flows_max, made.candidates_max);
-    if (flows, candidates) != (wanted.flows_max, wanted.candidates_max) {
-        tracing::warn!(
-            flows_max = flows,
-            candidates_max = candidates,
-            "the pinned flow tables keep their size; `redirector detach` makes room for another, \
-             and ends all flows"
-        );
     }
     Ok(())
 }

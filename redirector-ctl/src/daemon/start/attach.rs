@@ -54,7 +54,8 @@ pub(super) fn attach_options(
     })
 }
 
-fn attachable(wanted: &InterfaceConfig, link: &Link) -> Interface {
+/// What the program is attached to, for an interface or what carries it.
+pub(in crate::daemon) fn attachable(wanted: &InterfaceConfig, link: &Link) -> Interface {
     Interface {
         name: link.name.clone(),
         index: link.index,
@@ -102,7 +103,7 @@ pub(super) async fn gateway(
 }
 
 /// An interface, with the first of its addresses of each family: from these ICMP errors are sent.
-fn gateway_interface(
+pub(in crate::daemon) fn gateway_interface(
     wanted: &InterfaceConfig,
     link: &Link,
     addresses: &[IpAddr],
@@ -142,8 +143,4 @@ pub(in crate::daemon) fn interfaces(links: &[Link]) -> Vec<InterfaceStatus> {
         mtu: link.mtu,
     };
     links.iter().map(status).collect()
-}
-
-pub(super) fn indexes(links: &[Link]) -> Vec<u32> {
-    links.iter().map(|link| link.index).collect()
 }

@@ -1,6 +1,8 @@
 //! What the daemon says of what it does and finds.
 
+use super::super::start::{gateway_interface, interfaces};
 use super::*;
+use crate::config::{InterfaceConfig, XdpMode};
 
 #[tokio::test]
 async fn a_failover_says_what_becomes_of_flows_while_older_ones_drain() {
@@ -34,6 +36,39 @@ async fn a_move_that_brings_devices_together_that_are_to_be_kept_apart_says_so()
 }
 
 #[tokio::test]
+async fn an_interface_that_came_anew_is_attached_to_and_next_hops_over_it_are_written_anew() {
+    let (mut owner, _dir) = at_rest().await;
+    let link = |name: &str, index| Link {
+        carrier_index: index,
+        tags: redirector_common::wire::Tags::NONE,
+        name: name.into(),
+        index,
+        mac: [2; 6],
+        mtu: 1500,
+        carrier: true,
+        xdp: if index == 9 { XdpInForce::Nothing } else { XdpInForce::Native },
+    };
+    let links = |servers0| vec![link("clients0", 2), link("servers0", servers0)];
+    let (mode, announce, vlan) = (XdpMode::Native, false, None);
+    owner.shown.interfaces = interfaces(&links(7));
+    for link in links(7) {
+        let wanted = InterfaceConfig { name: link.name.clone(), mode, announce, vlan };
+        owner.gateway.interfaces.push(gateway_interface(&wanted, &link, &[]));
+        owner.attaching.wanted.push(wanted);
+    }
+    owner.take_ways(Ways { links: links(7), ..Ways::default() }).await;
+    assert_eq!((owner.kernel.attached.len(), owner.kernel.writes.len()), (0, 0));
+
+    owner.take_ways(Ways { links: links(9), ..Ways::default() }).await;
+    assert_eq!(owner.kernel.attached, [("servers0".to_owned(), 9)]);
+    assert_eq!(owner.gateway.interfaces[1].index, 9);
+    let shown = &owner.snapshot().interfaces[1];
+    assert_eq!((shown.index, shown.mode.as_str()), (9, "native"));
+    let behind = owner.observed.next_hops.values().filter(|hop| hop.port == 1).count();
+    assert!(behind > 0 && owner.kernel.writes.len() == behind, "{:?}", owner.kernel.writes);
+}
+
+#[tokio::test]
 async fn the_mode_that_is_shown_is_the_one_in_force() {
     let (mut owner, _dir) = at_rest().await;
     let native = Link {
@@ -47,7 +82,7 @@ async fn the_mode_that_is_shown_is_the_one_in_force() {
         xdp: XdpInForce::Native,
     };
     let gone = Link { xdp: XdpInForce::Nothing, ..native.clone() };
-    owner.shown.interfaces = super::super::start::interfaces(&[native]);
+    owner.shown.interfaces = interfaces(&[native]);
     assert_eq!(owner.snapshot().interfaces[0].mode, "native");
     owner.take_ways(Ways { links: vec![gone], ..Ways::default() }).await;
     assert_eq!(owner.snapshot().interfaces[0].mode, "none");

@@ -4,6 +4,8 @@ use redirector_common::flow::Flow;
 use redirector_common::record::{CLASSES_LEN, RECORD_LEN_MAX, Record};
 use redirector_common::wire::{INTERFACES_LEN, ORIGINS_PER_DEVICE, RecentSyn, SYNS_LEN};
 
+use super::AttachError;
+
 /// Sizes of the tables. A pinned table keeps its size until `redirector detach`.
 ///
 /// Flows, candidates, clients, fragments and paths have a table of this size for each address
@@ -105,6 +107,30 @@ impl TableLimits {
             + u64::from(self.devices_max) * u64::from(ORIGINS_PER_DEVICE) * 2 * entry(24, 8);
         (arrays + made, arrays + made + used)
     }
+}
+
+/// Pinned tables keep the size they were made with. Too little room for what may be configured is
+/// an error; another room for flows is only told.
+pub(super) fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<(), AttachError> {
+    let rooms = [
+        ("devices_max", made.devices_max, wanted.devices_max),
+        ("servers_max", made.servers_max.into(), wanted.servers_max.into()),
+    ];
+    for (field, made, wanted) in rooms {
+        if made < wanted {
+            return Err(AttachError::TooSmall { field, made, wanted });
+        }
+    }
+    let (flows, candidates) = (made.flows_max, made.candidates_max);
+    if (flows, candidates) != (wanted.flows_max, wanted.candidates_max) {
+        tracing::warn!(
+            flows_max = flows,
+            candidates_max = candidates,
+            "the pinned flow tables keep their size; `redirector detach` makes room for another, \
+             and ends all flows"
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ impl Tables {
         self.recall.program = Some(program);
     }
 
+    /// The program that belongs to the tables.
+    pub(in crate::platform) fn program_mut(&mut self) -> Option<&mut Ebpf> {
+        self.recall.program.as_mut()
+    }
+
     /// Sends SYNs that went to these servers within the last `age_max_ns` and were not answered
     /// through the program again. Gives how many.
     ///

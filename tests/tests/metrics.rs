@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use redirector_tests::api::Api;
-use redirector_tests::flows::Flows;
+use redirector_tests::fault::Fault;
+use redirector_tests::flows::{Flows, Manner};
 use redirector_tests::lab::{Lab, Plan};
+use redirector_tests::loads::{self, Loads, Processor};
 use redirector_tests::wait::{self, Look};
 use reqwest::Method;
 use serde_json::Value;
@@ -63,18 +65,61 @@ fn series(page: &str) -> BTreeSet<String> {
     lines.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
 }
 
+/// A lab whose servers tell their load to the daemon, which plans each second.
+fn with_loads() -> Result<(Lab, Loads)> {
+    let mut lab = Lab::build(Plan::standard(1 << 20))?;
+    let sections = "[load]\ninterval_ms = 200\nstale_ms = 3000\n\n[plan]\ninterval_ms = 1000\n";
+    loads::configure(&lab, sections)?;
+    let loads = Loads::start(&lab)?;
+    lab.start_redirector()?;
+    lab.redirector.wait_until_all_healthy()?;
+    Ok((lab, loads))
+}
+
+/// Waits until these series have these values, but for a tenth.
+fn until_shown(api: &Api, what: &str, expected: &[(&str, f64)]) -> Result<String> {
+    wait::until(what, SHOWN_WITHIN, || {
+        let page = page(api)?;
+        let seen: Vec<_> =
+            expected.iter().map(|(series, _)| value(&page, series).unwrap_or(-1.0)).collect();
+        let mut pairs = seen.iter().zip(expected);
+        let all = pairs.all(|(seen, (_, wanted))| (seen - wanted).abs() < 0.1);
+        Ok(if all { Look::Done(page) } else { Look::NotYet(format!("{seen:?}")) })
+    })
+}
+
 #[test]
 fn promtool_is_content_with_the_metrics_and_rules_and_board_name_no_others() -> Result<()> {
-    let lab = Lab::start(Plan::standard(1 << 20))?;
+    let (lab, loads) = with_loads()?;
     let api = lab.api()?;
     // Some metrics are there only once something was seen.
     let flows = Flows::from(lab.client("c1")?)?;
     flows.open(lab.device("echo-a")?.service())?;
-    let page = wait::until("response times in the metrics", SHOWN_WITHIN, || {
+    wait::until("response times in the metrics", SHOWN_WITHIN, || {
         let page = page(&api)?;
         let has_times = page.contains("redirector_device_response_seconds_bucket");
-        Ok(if has_times { Look::Done(page) } else { Look::NotYet("none".to_owned()) })
+        Ok(if has_times { Look::Done(()) } else { Look::NotYet("none".to_owned()) })
     })?;
+    loads.set("s1", Processor::Declared(0.95));
+    loads.set("s2", Processor::Silent);
+    let page = until_shown(
+        &api,
+        "loads and a plan in the metrics",
+        &[
+            ("redirector_server_load_ratio{server=\"s1\",signal=\"cpu\"}", 0.95),
+            ("redirector_server_load_ratio{server=\"s1\",signal=\"memory\"}", 0.1),
+            ("redirector_server_load_score_ratio{server=\"s1\"}", 0.95),
+            ("redirector_server_load_refused{server=\"s1\",why=\"full\"}", 1.0),
+            ("redirector_server_load_refused{server=\"s2\",why=\"stale\"}", 1.0),
+            ("redirector_server_load_refused{server=\"s3\",why=\"stale\"}", 0.0),
+            ("redirector_server_load_forecaster{server=\"s1\",forecaster=\"last value\"}", 1.0),
+            ("redirector_plan_state{state=\"none\"}", 0.0),
+        ],
+    )?;
+    // What is expected of it is more than what it was, so long as its forecaster is new.
+    ensure!(value(&page, "redirector_plan_hottest_ratio{moves=\"before\"}")? >= 0.9, "{page}");
+    ensure!(value(&page, "redirector_plan_seconds_count")? >= 1.0, "{page}");
+    ensure!(value(&page, "redirector_plan_refusing_servers")? >= 2.0, "{page}");
     let said = promtool(&["check", "metrics"], &page)?;
     ensure!(said.is_empty(), "promtool says of the metrics:\n{said}");
 
@@ -114,7 +159,9 @@ fn traffic_a_move_and_a_death_show_in_the_metrics() -> Result<()> {
     let api = lab.api()?;
     let flows = Flows::from(lab.client("c1")?)?;
     let opened = flows.open(lab.device("echo-a")?.service())?;
+    let waits = flows.open_as(lab.device("echo-a")?.service(), Manner::Waits)?;
     let server = opened.server_name();
+    ensure!(waits.server_name() == server, "both flows are of one device");
     wait::until("traffic and flow of echo-a in the metrics", SHOWN_WITHIN, || {
         let page = page(&api)?;
         let packets = "redirector_device_packets_total{device=\"echo-a\",direction=\"to_server\"}";
@@ -126,7 +173,8 @@ fn traffic_a_move_and_a_death_show_in_the_metrics() -> Result<()> {
     })?;
     let other = if server == "s3" { "s2" } else { "s3" };
     api.move_device("echo-b", other)?;
-    lab.server(server)?.kill()?;
+    // It is asked without pause while it dies, so that its packets speak against it.
+    Fault::Freeze.inject(&mut lab, server)?;
     wait::until("the death in the metrics", SHOWN_WITHIN, || {
         let page = page(&api)?;
         let dead = format!("redirector_server_health{{server=\"{server}\",health=\"dead\"}}");
@@ -134,6 +182,9 @@ fn traffic_a_move_and_a_death_show_in_the_metrics() -> Result<()> {
             value(&page, &dead)?,
             value(&page, "redirector_moves_total{cause=\"failure\"}")?,
             value(&page, "redirector_moves_total{cause=\"planned\"}")?,
+            value(&page, "redirector_suspicions_total{kind=\"silent\"}")?,
+            value(&page, "redirector_confirming_checks_total{result=\"silent\"}")?,
+            value(&page, "redirector_client_wakes_total")?,
         ];
         let all = seen.iter().all(|value| *value >= 1.0);
         Ok(if all { Look::Done(()) } else { Look::NotYet(format!("{seen:?}")) })

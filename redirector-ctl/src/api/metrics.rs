@@ -6,7 +6,9 @@
 
 mod family;
 mod of_daemon;
+mod of_decisions;
 mod of_devices;
+mod of_loads;
 mod of_servers;
 
 use axum::extract::State;
@@ -41,7 +43,9 @@ fn render(snapshot: &Snapshot, usage: &UsageCounts, devices_max: usize) -> Strin
     let mut page = Page::default();
     let flows = Flows::of(snapshot);
     of_daemon::add(&mut page, snapshot, usage);
+    of_decisions::add(&mut page, snapshot);
     of_servers::add(&mut page, snapshot, &flows);
+    of_loads::add_servers(&mut page, snapshot);
     of_devices::add(&mut page, snapshot, &flows, devices_max);
     page.text()
 }

@@ -15,11 +15,6 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// Five plans, of those that are made where nothing else is said.
 const FILL_MS: u64 = 5 * MINUTE_MS;
-const MODES: [(&str, PlanMode); 3] = [
-    ("off", PlanMode::Off),
-    ("recommend", PlanMode::Recommend),
-    ("automatic", PlanMode::Automatic),
-];
 
 /// `[load]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +75,21 @@ pub enum PlanMode {
     Recommend,
     /// The redirector: a plan is made and carried out.
     Automatic,
+}
+
+impl PlanMode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Recommend, Self::Automatic];
+
+    /// The word for it, the same as in JSON and in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Recommend => "recommend",
+            Self::Automatic => "automatic",
+        }
+    }
 }
 
 impl PlanConfig {
@@ -144,8 +154,9 @@ pub(super) fn load(mut section: Section<'_>, report: &mut Report<'_>) -> LoadCon
 
 /// The defaults of trigger, stop, rest and horizon are those of the simulator's `planner_swift`.
 pub(super) fn plan(mut section: Section<'_>, report: &mut Report<'_>) -> PlanConfig {
+    let modes = PlanMode::ALL.map(|mode| (mode.name(), mode));
     let config = PlanConfig {
-        mode: section.word("mode", &MODES, report).unwrap_or_default(),
+        mode: section.word("mode", &modes, report).unwrap_or_default(),
         interval_ms: section.number("interval_ms", 200..=HOUR_MS, report).unwrap_or(MINUTE_MS),
         horizon: section.number("horizon", 1..=HORIZON_MAX, report).unwrap_or(1),
         trigger_pct: section.number("trigger_pct", 1..=1000, report).unwrap_or(15),

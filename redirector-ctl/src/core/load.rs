@@ -189,6 +189,52 @@ pub enum Refusal {
     Closed(Closed),
 }
 
+/// Why a server takes no new load, without the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusalKind {
+    /// Nothing is there to tell its load.
+    NoSource,
+    /// A required signal has never been read.
+    Missing,
+    /// A signal that was read once is too old.
+    Stale,
+    /// It has enough.
+    Full,
+    /// Its agent asks for nothing new.
+    Closed,
+}
+
+impl RefusalKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::NoSource, Self::Missing, Self::Stale, Self::Full, Self::Closed];
+
+    /// The word for it in labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSource => "no_source",
+            Self::Missing => "missing",
+            Self::Stale => "stale",
+            Self::Full => "full",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl Refusal {
+    /// What kind of refusal it is.
+    #[must_use]
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Unknown(Doubt::Missing(_)) => RefusalKind::Missing,
+            Self::Unknown(Doubt::Stale { .. }) => RefusalKind::Stale,
+            Self::Full(..) => RefusalKind::Full,
+            Self::Closed(_) => RefusalKind::Closed,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -61,6 +61,23 @@ pub enum Suspicion {
     Unreachable,
 }
 
+impl Suspicion {
+    /// The words of [`Suspicion::name`].
+    pub const NAMES: [&str; 4] = ["silent", "unaccepted", "refused", "unreachable"];
+
+    /// The word for it in labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let [silent, unaccepted, refused, unreachable] = Self::NAMES;
+        match self {
+            Self::Silent { .. } => silent,
+            Self::Unaccepted { .. } => unaccepted,
+            Self::Refused => refused,
+            Self::Unreachable => unreachable,
+        }
+    }
+}
+
 impl std::fmt::Display for Suspicion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

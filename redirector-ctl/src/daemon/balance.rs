@@ -12,7 +12,7 @@ use super::journal::{Answer, Wish};
 use super::kernel::Kernel;
 use super::load::HistoryOf;
 use super::owner::Owner;
-use super::planned::{PlanState, PlanView, PlannedMove};
+use super::planned::{PlanFigures, PlanState, PlanView, PlannedMove};
 use super::{Applied, ChangeError, EventKind};
 use crate::config::{PlanConfig, PlanMode};
 use crate::core::balance::{
@@ -23,6 +23,7 @@ use crate::core::fitness::obstacle;
 use crate::core::outlook::Point;
 use crate::core::outlook::problem::{Moment, Residence, blackout_ms};
 use crate::core::spec::{Cause, Name, Spec};
+use crate::platform::clock::Stopwatch;
 use crate::platform::tables::FlowCensus;
 
 /// What can be asked about plans and loads.
@@ -131,6 +132,7 @@ impl<K: Kernel> Owner<K> {
             return;
         }
         self.balance.note_moves(&self.spec, now_ms);
+        let watch = Stopwatch::start();
         let residence = residence(&self.shown.census);
         let moment = Moment {
             spec: &self.spec,
@@ -143,6 +145,8 @@ impl<K: Kernel> Owner<K> {
         let problem = moment.problem();
         let (proposal, calm) = decide(&problem, &self.balance.rules, &self.balance.calm, now_ms);
         self.balance.calm = calm;
+        self.own.planner.plans.add(watch.elapsed());
+        self.own.planner.moves_proposed += proposal.moves.len() as u64;
         let view = self.view_of(&problem, &proposal, now_ms);
         let before = self.balance.current.take().map(|current| current.view);
         self.tell_plan(before.as_ref(), &view);
@@ -205,6 +209,8 @@ impl<K: Kernel> Owner<K> {
         outcome: Result<Applied, ChangeError>,
     ) {
         self.balance.is_carrying = false;
+        let counts = &mut self.own.planner;
+        *(if outcome.is_ok() { &mut counts.applied } else { &mut counts.refused }) += 1;
         let now_ms = self.now_ms();
         if let Some(current) = &mut self.balance.current {
             if outcome.is_err() {
@@ -260,6 +266,7 @@ impl<K: Kernel> Owner<K> {
                 let discarded = self.check_plan(if_match).map(|()| {
                     if let Some(current) = &mut self.balance.current {
                         current.view.state = PlanState::Discarded;
+                        self.own.planner.discarded += 1;
                     }
                     self.plan_view()
                 });
@@ -276,10 +283,21 @@ impl<K: Kernel> Owner<K> {
             Some(current) => current.view.clone(),
             None => PlanView::none(&self.balance.config),
         };
-        if view.state == PlanState::Proposed && view.generation != self.spec.generation {
-            view.state = PlanState::Stale;
-        }
+        view.state = self.state_of(&view);
         view
+    }
+
+    /// The same in figures.
+    pub(super) fn plan_figures(&self) -> PlanFigures {
+        let current = self.balance.current.as_ref().map(|current| &current.view);
+        let Some(view) = current else { return (&PlanView::none(&self.balance.config)).into() };
+        PlanFigures { state: self.state_of(view), ..view.into() }
+    }
+
+    /// What has become of a plan by now.
+    fn state_of(&self, view: &PlanView) -> PlanState {
+        let is_stale = view.generation != self.spec.generation;
+        if view.state == PlanState::Proposed && is_stale { PlanState::Stale } else { view.state }
     }
 
     fn view_of(&self, problem: &Problem, proposal: &Proposal, now_ms: u64) -> PlanView {

@@ -73,6 +73,7 @@ impl<K: Kernel> Owner<K> {
         }
         for (server, suspicion) in suspects {
             tracing::debug!(server, "packets speak against it: {suspicion}");
+            *self.own.detector.suspicions.entry(suspicion.name()).or_default() += 1;
             self.confirm(&server);
         }
         let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -7,8 +7,8 @@ use super::EventKind;
 use super::events::About;
 use super::kernel::Kernel;
 use super::owner::Owner;
-use crate::core::load::Signal;
 use crate::core::load::agent::AgentLine;
+use crate::core::load::{RefusalKind, Signal};
 use crate::core::outlook::server::Origin;
 use crate::core::outlook::{DeviceOutlook, Expected, Outlook, Point, Rates, ServerOutlook, Totals};
 use crate::core::spec::{Device, Name};
@@ -42,6 +42,8 @@ pub struct ServerLoad {
     pub signals: BTreeMap<Signal, (f64, u64)>,
     /// Why it takes no device for load; None when it does.
     pub refusal: Option<String>,
+    /// The same without figures.
+    pub refusal_kind: Option<RefusalKind>,
     /// What is expected of its score.
     pub expected: Option<Expected>,
     /// Why a source did not answer the last time.
@@ -100,14 +102,16 @@ fn server_load(outlook: &Outlook, known: &ServerOutlook, now_ms: u64) -> ServerL
         let reading = known.readings().get(signal)?;
         Some((signal, (reading.share.get(), reading.at_ms)))
     };
-    let refusal = match known.has_source() {
-        true => known.refusal(rules, now_ms).map(|why| why.to_string()),
-        false => Some("nothing tells its load".to_owned()),
+    let (refusal, refusal_kind) = match (known.has_source(), known.refusal(rules, now_ms)) {
+        (true, Some(why)) => (Some(why.to_string()), Some(why.kind())),
+        (true, None) => (None, None),
+        (false, _) => (Some("nothing tells its load".to_owned()), Some(RefusalKind::NoSource)),
     };
     ServerLoad {
         worst: known.score(rules, now_ms).worst.map(|(signal, share)| (signal, share.get())),
         signals: Signal::ALL.into_iter().filter_map(reading).collect(),
         refusal,
+        refusal_kind,
         expected: known.expected(rules, now_ms),
         faults: known.faults.clone(),
     }

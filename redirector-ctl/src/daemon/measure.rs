@@ -71,7 +71,7 @@ impl<K: Kernel> Owner<K> {
         if !self.prober.is_current(report) {
             return Urgency::Nothing;
         }
-        self.own.check(&report.path.0, &report.result);
+        self.own.check(&report.path.0, report.manner, &report.result);
         if let CheckResult::NotAsked(why) = &report.result {
             tracing::warn!(server = report.path.0, device = report.path.1, why, "no check");
         }
@@ -330,7 +330,7 @@ impl<K: Kernel> Owner<K> {
         for ((device, epoch, _), len) in &census.by_epoch {
             *counted.flows.entry((*device, *epoch)).or_default() += len;
         }
-        self.waking.wake(&census.refused, began_at_ms);
+        self.own.detector.wakes += self.waking.wake(&census.refused, began_at_ms);
         self.own.flows_reaped += census.reaped;
         let forget = self.forget_clients(&std::mem::take(&mut census.clients_gone));
         self.shown.census = Arc::new(census);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::EventKind;
 use crate::core::health::CheckResult;
 use crate::core::spec::{Cause, Name};
+use crate::platform::probe::Manner;
 
 /// Upper bounds of the classes of [`Spans`], in microseconds. What is longer is in a class of its
 /// own.
@@ -50,6 +51,13 @@ pub struct CheckCounts {
 }
 
 impl CheckCounts {
+    /// The counts with the words for what came of the checks.
+    #[must_use]
+    pub fn by_result(&self) -> [(&'static str, u64); 4] {
+        let Self { answered, refused, silent, not_asked } = *self;
+        [("answered", answered), ("refused", refused), ("silent", silent), ("not_asked", not_asked)]
+    }
+
     fn add(&mut self, result: &CheckResult) {
         let count = match result {
             CheckResult::Answered { .. } | CheckResult::NotRefused => &mut self.answered,
@@ -59,6 +67,37 @@ impl CheckCounts {
         };
         *count += 1;
     }
+}
+
+/// What became of plans for load that had moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlannerCounts {
+    /// Making a plan, from the forecasts to the moves, each time.
+    pub plans: Spans,
+    /// Moves of all plans; one that is recommended again is counted again.
+    pub moves_proposed: u64,
+    /// Plans that were carried out.
+    pub applied: u64,
+    /// Plans that were to be carried out and could not be.
+    pub refused: u64,
+    /// Plans that an operator threw away.
+    pub discarded: u64,
+}
+
+/// What the daemon has done to find deaths, and about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DetectorCounts {
+    /// Suspicions that packets raised, by the words of
+    /// [`Suspicion`](crate::core::suspicion::Suspicion).
+    pub suspicions: BTreeMap<&'static str, u64>,
+    /// Checks that were made because of a suspicion.
+    pub confirming: CheckCounts,
+    /// How often all servers fell silent together, so that the fault was taken for our own.
+    pub outages: u64,
+    /// SYNs to dead servers that were sent to their survivors.
+    pub syns_resent: u64,
+    /// Segments that woke clients of dead servers.
+    pub wakes: u64,
 }
 
 /// What the daemon counts of itself.
@@ -79,11 +118,18 @@ pub struct Own {
     pub events: BTreeMap<EventKind, u64>,
     /// Associations that changed their server, by cause.
     pub moves: BTreeMap<Cause, u64>,
+    /// Plans for load.
+    pub planner: PlannerCounts,
+    /// Suspicions and what they led to.
+    pub detector: DetectorCounts,
 }
 
 impl Own {
     /// Counts a check.
-    pub(super) fn check(&mut self, server: &Name, result: &CheckResult) {
+    pub(super) fn check(&mut self, server: &Name, manner: Manner, result: &CheckResult) {
+        if manner == Manner::Confirming {
+            self.detector.confirming.add(result);
+        }
         match self.checks.get_mut(server) {
             Some(counts) => counts.add(result),
             None => self.checks.entry(server.clone()).or_default().add(result),

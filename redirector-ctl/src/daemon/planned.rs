@@ -27,6 +27,25 @@ pub enum PlanState {
     Discarded,
 }
 
+impl PlanState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Empty, Self::Proposed, Self::Stale, Self::Applied, Self::Discarded];
+
+    /// The word for it, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Empty => "empty",
+            Self::Proposed => "proposed",
+            Self::Stale => "stale",
+            Self::Applied => "applied",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
 /// A plan for load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanView {
@@ -81,6 +100,46 @@ pub struct PlannedMove {
     pub cost: f64,
     /// What is expected of the device, in bytes a second.
     pub expected: Option<Expected>,
+}
+
+/// A plan in figures, without its moves and reasons.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlanFigures {
+    /// Who moves devices for load.
+    pub mode: PlanMode,
+    /// When it was made: ms since the Unix epoch.
+    pub made_at_ms: Option<u64>,
+    /// What has become of it.
+    pub state: PlanState,
+    /// Share below which nobody could bring the hottest server.
+    pub bound: f64,
+    /// Share of the hottest server as it is.
+    pub before: f64,
+    /// The same with all moves made.
+    pub after: f64,
+    /// How many moves it has.
+    pub moves_len: usize,
+    /// How much should be otherwise but stays.
+    pub blocked_len: usize,
+    /// How many servers take nothing.
+    pub refusals_len: usize,
+}
+
+impl From<&PlanView> for PlanFigures {
+    fn from(view: &PlanView) -> Self {
+        let PlanView { mode, made_at_ms, state, bound, before, after, .. } = *view;
+        Self {
+            mode,
+            made_at_ms,
+            state,
+            bound,
+            before,
+            after,
+            moves_len: view.moves.len(),
+            blocked_len: view.blocked.len(),
+            refusals_len: view.refusals.len(),
+        }
+    }
 }
 
 impl PlannedMove {

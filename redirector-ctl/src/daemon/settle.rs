@@ -210,7 +210,10 @@ impl<K: Kernel> Owner<K> {
         let left: Vec<u16> = self.left.iter().copied().collect();
         match self.kernel.recall(&left, RECALL_MS) {
             Ok(0) => {}
-            Ok(sent) => tracing::info!(sent, "SYNs to a dead server were sent to its survivors"),
+            Ok(sent) => {
+                self.own.detector.syns_resent += sent as u64;
+                tracing::info!(sent, "SYNs to a dead server were sent to its survivors");
+            }
             Err(error) => tracing::warn!(%error, "SYNs to a dead server wait for their clients"),
         }
     }
@@ -276,6 +279,7 @@ impl<K: Kernel> Owner<K> {
             }
         }
         let outage = held.is_some_and(|held| held.outage);
+        self.own.detector.outages += u64::from(outage && self.shown.outage_at_ms.is_none());
         let since_ms = self.shown.outage_at_ms.unwrap_or(plan.now_ms);
         self.shown.outage_at_ms = outage.then_some(since_ms);
         self.shown.frozen = held.map(|held| held.text.clone());

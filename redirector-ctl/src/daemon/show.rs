@@ -62,6 +62,7 @@ impl<K: Kernel> Owner<K> {
             (server.clone(), PathsSeen { lens, troubled: of.troubled() })
         };
         let paths = self.observed.paths.iter();
+        let held_down = self.observed.held_down.iter().filter(|(_, until_ms)| **until_ms > now_ms);
         Snapshot {
             spec,
             health: self.spec.servers.keys().map(health).collect(),
@@ -76,7 +77,9 @@ impl<K: Kernel> Owner<K> {
             applied_generation: self.applied_generation,
             frozen: self.shown.frozen.clone(),
             blocked: self.shown.blocked.clone(),
+            held_down: held_down.map(|(server, _)| server.clone()).collect(),
             loads: self.loads.view(now_ms),
+            plan: self.plan_figures(),
             owed: [&self.owed.journal, &self.owed.tables].into_iter().flatten().cloned().collect(),
             limits: self.settings.limits,
             own: Own {

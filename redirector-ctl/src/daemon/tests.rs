@@ -39,6 +39,7 @@ use crate::platform::store::{self, Store};
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Gateway, Sweep, TablesError};
 
 mod balance;
+mod counts;
 mod disk;
 mod journal;
 mod suspects;
@@ -80,10 +81,11 @@ impl Kernel for Model {
         Ok(self.signs.get(&server).copied().unwrap_or_default())
     }
 
+    /// Each dead server had one SYN on its way.
     fn recall(&self, servers: &[u16], _: u64) -> Result<usize, TablesError> {
         let writes_len = self.writes.len();
         self.recalls.borrow_mut().push((servers.to_vec(), writes_len));
-        Ok(0)
+        Ok(servers.len())
     }
 
     fn close_flow(&mut self, _: &FlowKey) -> Result<Option<u32>, TablesError> {

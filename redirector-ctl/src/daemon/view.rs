@@ -1,12 +1,13 @@
 //! What the daemon shows of itself: the read model of the API. Plain values, taken at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Own;
 use super::load::LoadView;
+use super::planned::PlanFigures;
 use crate::core::change::SpecLimits;
 use crate::core::drained::DrainMarks;
 use crate::core::health::Health;
@@ -45,8 +46,12 @@ pub struct Snapshot {
     pub frozen: Option<String>,
     /// What should be changed but cannot, and what stands in the way.
     pub blocked: Vec<Blocked>,
+    /// Servers that died and may not begin a new life yet.
+    pub held_down: BTreeSet<Name>,
     /// Loads of servers and devices.
     pub loads: LoadView,
+    /// The plan for load, in figures.
+    pub plan: PlanFigures,
     /// What could not be written to disk or tables and is tried again; empty in the normal case.
     pub owed: Vec<String>,
     /// How much fits into the tables.

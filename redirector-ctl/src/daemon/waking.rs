@@ -46,21 +46,28 @@ impl Waking {
     }
 
     /// Wakes those of `refused` that are due. A flow whose client was heard is not refused any
-    /// more, but closing, and so forgotten here.
-    pub(super) fn wake(&mut self, refused: &[Refused], now_ms: u64) {
-        let mut tried = BTreeMap::new();
+    /// more, but closing, and so forgotten here. Says how many segments were sent.
+    pub(super) fn wake(&mut self, refused: &[Refused], now_ms: u64) -> u64 {
+        let (mut tried, mut sent) = (BTreeMap::new(), 0);
         for (flow, mut before) in in_turn(&self.tried, refused) {
             if before.is_due(now_ms) && tried.len() < WAKES_MAX {
-                if let Some(tickler) = &self.tickler
-                    && let Err(error) = tickler.wake(flow.service, flow.client, before.count)
+                match self
+                    .tickler
+                    .as_ref()
+                    .map(|by| by.wake(flow.service, flow.client, before.count))
                 {
-                    tracing::debug!(%error, client = %flow.client, "a client could not be woken");
+                    Some(Ok(())) => sent += 1,
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, client = %flow.client, "a client could not be woken");
+                    }
+                    None => {}
                 }
                 before = Tried { count: before.count.saturating_add(1), at_ms: now_ms };
             }
             tried.insert(flow, before);
         }
         self.tried = tried;
+        sent
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Page;
+use super::{Page, of_loads};
 use crate::api::flows::Flows;
 use crate::core::spec::Device;
 use crate::daemon::Snapshot;
@@ -25,6 +25,7 @@ pub(super) fn add(page: &mut Page, snapshot: &Snapshot, flows: &Flows, devices_m
     open_flows(page, snapshot, flows, &server_names);
     traffic(page, snapshot);
     responses(page, snapshot);
+    of_loads::add_devices(page, snapshot);
 }
 
 fn association(page: &mut Page, snapshot: &Snapshot) {

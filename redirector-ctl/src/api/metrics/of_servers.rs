@@ -60,12 +60,7 @@ fn checks(page: &mut Page, snapshot: &Snapshot) {
     let mut family = page.counter("redirector_server_checks_total", help);
     for name in snapshot.spec.servers.keys() {
         let of = snapshot.own.checks.get(name).copied().unwrap_or_default();
-        for (result, len) in [
-            ("answered", of.answered),
-            ("refused", of.refused),
-            ("silent", of.silent),
-            ("not_asked", of.not_asked),
-        ] {
+        for (result, len) in of.by_result() {
             family.add(&[("server", name), ("result", result)], len as f64);
         }
     }

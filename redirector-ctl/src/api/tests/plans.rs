@@ -9,13 +9,13 @@ use serde_json::json;
 use super::harness::{Lab, NOW_MS, request};
 use crate::config::PlanMode;
 use crate::core::forecast::{Forecast, Forecaster};
-use crate::core::load::Signal;
+use crate::core::load::{RefusalKind, Signal};
 use crate::core::outlook::{Expected, Point, Rates};
 use crate::core::plan::Blocked;
 use crate::core::spec::{Cause, Spec};
 use crate::daemon::{
-    Applied, ChangeError, DeviceLoad, HistoryOf, LoadView, PlanError, PlanRequest, PlanState,
-    PlanView, PlannedMove, ServerLoad,
+    Applied, ChangeError, DeviceLoad, HistoryOf, LoadView, PlanError, PlanFigures, PlanRequest,
+    PlanState, PlanView, PlannedMove, ServerLoad,
 };
 
 /// A plan of one move, and what has become of it.
@@ -33,11 +33,15 @@ pub fn loads() -> LoadView {
         worst: Some((Signal::Cpu, 0.95)),
         signals: [(Signal::Cpu, (0.95, NOW_MS - 2000)), (Signal::Memory, (0.5, NOW_MS))].into(),
         refusal: Some("its cpu is at 95 %".to_owned()),
+        refusal_kind: Some(RefusalKind::Full),
         expected: expected(0.8),
         faults: [].into(),
     };
-    let unknown =
-        ServerLoad { refusal: Some("nothing tells its load".into()), ..ServerLoad::default() };
+    let unknown = ServerLoad {
+        refusal: Some("nothing tells its load".into()),
+        refusal_kind: Some(RefusalKind::NoSource),
+        ..ServerLoad::default()
+    };
     let rates = Rates { packets_per_s: 100.0, bytes_per_s: 2048.0, flows_opened_per_s: 0.5 };
     let disk_a = DeviceLoad { rates: Some(rates), expected: expected(1024.0) };
     let servers = [("s1", s1), ("s2", unknown.clone()), ("s3", unknown)];
@@ -48,6 +52,10 @@ pub fn loads() -> LoadView {
 }
 
 impl Shelf {
+    pub fn figures(&self) -> PlanFigures {
+        (&self.0).into()
+    }
+
     pub fn new() -> Self {
         let one = PlannedMove {
             device: "disk-a".into(),

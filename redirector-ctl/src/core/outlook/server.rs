@@ -19,6 +19,9 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Metrics, Self::Agent];
+
     /// The word for it in texts.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -130,6 +130,9 @@ async fn a_plan_is_carried_out_at_a_word_and_only_once() {
     assert_eq!(state(&owner), PlanState::Applied);
     let again = owner.carry_out_plan(None).await;
     assert!(matches!(again, Err(PlanError::Nothing)), "{again:?}");
+    let counts = owner.own.planner;
+    assert_eq!((counts.plans.len, counts.moves_proposed, counts.applied), (1, 1, 1));
+    assert_eq!(owner.snapshot().plan.state, PlanState::Applied);
     let told = texts(&owner, EventKind::Move);
     let last = told.last().unwrap();
     assert!(last.contains("(overload)") && last.contains("of its agent"), "{last}");
@@ -142,6 +145,7 @@ async fn a_plan_for_another_generation_is_refused() {
     period(&mut owner, &UNEVEN).await;
     owner.change(&move_d1("s3"), None).await.unwrap();
     assert_eq!(state(&owner), PlanState::Stale);
+    assert_eq!(owner.snapshot().plan.state, PlanState::Stale);
     let refused = owner.carry_out_plan(None).await;
     assert!(matches!(refused, Err(PlanError::Stale { .. })), "{refused:?}");
 }

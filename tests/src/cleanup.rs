@@ -6,12 +6,11 @@
 //! stay. A SIGKILL of the harness itself leaves namespaces and directories behind: see `leftovers`.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
 use nix::mount::{MntFlags, umount2};

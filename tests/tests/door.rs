@@ -303,7 +303,7 @@ fn plain_http_and_old_tls_are_refused() -> Result<()> {
 fn the_command_line_shows_a_token_and_knows_its_authority() -> Result<()> {
     let (mut site, door) = site()?;
     let run = |more: &[&str]| -> Result<Output> {
-        let mut command = site.client.command(&site.redirector.program().to_string_lossy());
+        let mut command = site.client.command(site.redirector.program());
         let (api, ca) = (format!("https://{LISTEN}"), door.path("ca.pem"));
         command.args(["--api", &api, "--ca-file"]).arg(ca).args(more);
         Ok(command.output()?)
@@ -324,7 +324,7 @@ fn the_command_line_shows_a_token_and_knows_its_authority() -> Result<()> {
     let output = run(&[&["--token-file", &token("operator")], &moving[..]].concat())?;
     ensure!(output.status.success(), "{output:?}");
 
-    let mut command = site.client.command(&site.redirector.program().to_string_lossy());
+    let mut command = site.client.command(site.redirector.program());
     command.args([
         "--api",
         &format!("http://{LISTEN}"),
@@ -335,7 +335,7 @@ fn the_command_line_shows_a_token_and_knows_its_authority() -> Result<()> {
     let output = command.output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(error.contains("everybody on the way could read it"), "{output:?}");
-    let mut command = site.client.command(&site.redirector.program().to_string_lossy());
+    let mut command = site.client.command(site.redirector.program());
     command.args(["--api", &format!("https://{LISTEN}"), "status"]);
     let output = command.output()?;
     ensure!(output.status.code() == Some(3), "an authority that nobody knows: {output:?}");

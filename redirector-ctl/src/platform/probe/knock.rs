@@ -257,7 +257,9 @@ fn bad(call: &Call<'_>, at_service: CheckResult) -> Option<CheckResult> {
     match at_service {
         CheckResult::Answered { .. } | CheckResult::NotRefused => None,
         CheckResult::Silent(_) => Some(CheckResult::Silent(call.silence())),
-        other @ (CheckResult::Refused(_) | CheckResult::NotAsked(_)) => Some(other),
+        other @ (CheckResult::Refused(_) | CheckResult::Failed(_) | CheckResult::NotAsked(_)) => {
+            Some(other)
+        }
     }
 }
 

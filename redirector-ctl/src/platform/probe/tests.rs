@@ -1,6 +1,8 @@
 //! Who is asked when, with servers on this host.
 
 use super::*;
+use crate::core::check::{Check, CheckPace};
+use crate::core::spec::Protocol;
 
 #[test]
 fn very_many_paths_are_asked_less_often() {

@@ -1,5 +1,5 @@
-//! An interface of the gateway that is deleted and made anew gets the program again, and so does one
-//! from which it was taken off: packets flow as before, without a restart of the daemon.
+//! An interface of the gateway that is deleted and made anew gets the program again, and so does
+//! one from which it was taken off: packets flow as before, without a restart of the daemon.
 
 use std::time::Duration;
 

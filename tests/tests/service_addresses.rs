@@ -1,5 +1,5 @@
 //! Servers that have the service address themselves are asked for it, by the way that clients'
-//! packets take: who has lost the address or the end of the tunnel is left, for those devices alone.
+//! packets take: who has lost the address or the tunnel's end is left, for those devices alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Attaching again, while the daemon runs: to an interface that was deleted and has come back, and
 //! where the program has been taken off. Packets pass meanwhile.
 //!
-//! Only what the daemon itself made is touched: its own links and the lines of its own tables. Where
-//! another program is, the event says so, and it is tried again with each sweep.
+//! Only what the daemon itself made is touched: its own links and the lines of its own tables.
+//! Where another program is, the event says so, and it is tried again with each sweep.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,6 +37,11 @@ impl Attaching {
             netlink: Some(netlink.clone()),
             ..Self::default()
         }
+    }
+
+    /// Names of the interfaces, in the order of the configuration.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.wanted.iter().map(|wanted| wanted.name.clone()).collect()
     }
 }
 

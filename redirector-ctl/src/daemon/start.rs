@@ -29,7 +29,9 @@ use crate::core::health::Thresholds;
 use crate::core::hold_down::{Fallen, HoldDown};
 use crate::core::image::{Image, ServerLine, diff};
 use crate::core::observed::Observed;
+use crate::core::op::NextHop;
 use crate::core::outlook::Outlook;
+use crate::core::spec::Name;
 use crate::core::suspicion::Patience;
 use crate::platform::bpf::{self, TableLimits};
 use crate::platform::clock::Clock;
@@ -83,8 +85,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         Announcer::new(netlink.clone(), announcing(config, &links), &journalled).await?;
     let (addresses, watched) = watch::channel(begun.spec.server_addresses());
     let attaching = Attaching::of(config, &netlink);
-    let names = config.interfaces.iter().map(|wanted| wanted.name.clone()).collect();
-    let mut watcher = Watcher::new(netlink, names, watched);
+    let mut watcher = Watcher::new(netlink, attaching.names(), watched);
     let seen = watcher.look().await?;
     let links_now = configured(config, &seen.links)?;
     let owner = Owner {
@@ -98,11 +99,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         addresses,
         events: Events::default(),
         spec: begun.spec,
-        observed: Observed {
-            next_hops: begun.next_hops,
-            doubt: config.health.doubt(),
-            ..Observed::default()
-        },
+        observed: observed(config, begun.next_hops),
         kept: Kept::default(),
         applied,
         applied_generation: 0,
@@ -171,6 +168,10 @@ impl<K: Kernel> Owner<K> {
             None => Ok(self),
         }
     }
+}
+
+fn observed(config: &Config, next_hops: BTreeMap<Name, NextHop>) -> Observed {
+    Observed { next_hops, doubt: config.health.doubt(), ..Observed::default() }
 }
 
 /// What the tables hold, as an image.

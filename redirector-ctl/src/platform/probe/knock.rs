@@ -1,5 +1,5 @@
-//! Whether a server answers for a service address that it has itself (`dsr`, `ipip`, `gue`): one SYN
-//! for that address, sent to the server as the program sends clients' packets, and what answers.
+//! Whether a server answers for a service address that it has itself (`dsr`, `ipip`, `gue`): one
+//! SYN for that address, sent to the server as the program sends clients' packets, and its answer.
 //!
 //! It goes beside the check of the server's own address, and the worse of both counts. The SYN can
 //! be sent on by nobody: it has one hop left. A half-open connection is ended by RST, as

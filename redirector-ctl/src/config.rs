@@ -9,6 +9,7 @@
 mod api;
 mod check;
 mod device;
+mod log;
 mod own;
 mod planning;
 mod probing;
@@ -30,6 +31,7 @@ use crate::core::service::FamilySet;
 use crate::core::spec::FlowPolicy;
 
 pub use api::{ApiConfig, TlsConfig};
+pub use log::{LogConfig, LogFormat};
 pub use own::{LocalConfig, TunnelConfig, Vlan};
 pub use planning::{LoadConfig, PlanConfig, PlanMode};
 use problem::Report;
@@ -52,6 +54,8 @@ pub struct Config {
     pub redirector: RedirectorConfig,
     /// `[api]`: where the REST API listens.
     pub api: ApiConfig,
+    /// `[log]`: how the log is written.
+    pub log: LogConfig,
     /// `[limits]`: sizes of the kernel's tables.
     pub limits: LimitsConfig,
     /// `[health]`: how servers are probed.

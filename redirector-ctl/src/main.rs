@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use redirector_ctl::cli::{self, Args, Command, Exit, Options, Output, TokenCommand};
-use redirector_ctl::config::{Config, ConfigError};
+use redirector_ctl::config::{Config, ConfigError, LogConfig, LogFormat};
 use redirector_ctl::core::doctor::Verdict;
 use redirector_ctl::platform::{bpf, privileges};
 use redirector_ctl::{api, daemon};
@@ -49,7 +49,7 @@ fn tell(error: &anyhow::Error) {
 /// Runs the daemon until it is told to stop.
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
-    start_log();
+    start_log(config.log);
     // Before the runtime, which starts threads.
     privileges::confine()?;
     runtime()?.block_on(async {
@@ -161,11 +161,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// The log goes to standard error; `RUST_LOG` says how much of it, `info` by default.
-fn start_log() {
+fn start_log(config: LogConfig) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        // Fields beside the message, so that whoever filters by one needs no path to it.
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
+    }
 }

@@ -257,6 +257,11 @@ impl Redirector {
         Ok(self.process.as_ref().context("the daemon does not run")?.id())
     }
 
+    /// The daemon's log since it was started last.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
     /// The end of the daemon's log.
     pub fn log_tail(&self) -> String {
         self.process.as_ref().map(Process::log_tail).unwrap_or_default()

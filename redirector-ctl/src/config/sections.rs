@@ -10,7 +10,7 @@ use super::reader::Section;
 use super::{
     Config, FlowsConfig, HealthConfig, InterfaceConfig, LimitsConfig, RedirectorConfig, XdpMode,
 };
-use super::{api, device, own, planning, recorder};
+use super::{api, device, log, own, planning, recorder};
 use crate::core::seed::SeedServer;
 use crate::core::service::{IDLE_MAX_MS, IDLE_MIN_MS};
 use crate::core::spec::AdminState;
@@ -51,6 +51,7 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Config {
     let config = Config {
         redirector: redirector(root.section("redirector", report), report),
         api: api::api(root.section("api", report), report),
+        log: log::log(root.section("log", report), report),
         limits: limits(root.section("limits", report), report),
         health: health(root.section("health", report), report),
         flows: flows(root.section("flows", report), report),

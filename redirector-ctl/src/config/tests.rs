@@ -2,7 +2,7 @@
 
 mod forwarding;
 
-use super::{Config, XdpMode};
+use super::{Config, LogFormat, XdpMode};
 use crate::core::change::Context;
 use crate::core::observed::Observed;
 use crate::core::spec::{AdminState, Check, FlowPolicy, Protocol, Spec};
@@ -35,6 +35,7 @@ fn what_the_example_calls_a_default_is_the_default() {
     let silent = Config::parse(INTERFACE).expect("an interface is enough");
     assert_eq!(silent.redirector, shown.redirector);
     assert_eq!(silent.api, shown.api);
+    assert_eq!(silent.log, shown.log);
     assert_eq!(silent.limits, shown.limits);
     assert_eq!(silent.health, shown.health);
     assert_eq!(silent.flows, shown.flows);
@@ -66,6 +67,16 @@ fn fifty_mistakes_give_fifty_lines_that_say_what_to_do() {
     let found = problems(FIFTY_MISTAKES);
     assert_eq!(found, FIFTY_ANSWERS, "\nfound:\n{found}\nexpected:\n{FIFTY_ANSWERS}");
     assert_eq!(found.lines().count(), 50);
+}
+
+#[test]
+fn the_log_is_for_people_unless_it_is_asked_for_in_json() {
+    let of = |text: &str| Config::parse(&format!("{text}{INTERFACE}"));
+    assert_eq!(of("").expect("it is complete").log.format, LogFormat::Text);
+    let json = of("[log]\nformat = \"json\"\n").expect("it is complete");
+    assert_eq!(json.log.format, LogFormat::Json);
+    let text = format!("[log]\nformat = \"xml\"\n{INTERFACE}");
+    assert_eq!(problems(&text), "line 2: log.format: `xml` is unknown; write one of: text, json\n");
 }
 
 #[test]

@@ -28,6 +28,8 @@ impl About {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     last_id: u64,
+    /// Generation of the desired state by the last change that was told.
+    pub(super) generation: u64,
     /// The same, for those who wait for the next one.
     pub(super) latest: watch::Sender<u64>,
     ring: VecDeque<Event>,
@@ -38,6 +40,11 @@ pub(super) struct Events {
 }
 
 impl Events {
+    /// None yet, at a generation of the desired state.
+    pub(super) fn at(generation: u64) -> Self {
+        Self { generation, ..Self::default() }
+    }
+
     /// Records an event and says its id.
     pub(super) fn record(
         &mut self,
@@ -47,14 +54,8 @@ impl Events {
         text: impl Into<String>,
     ) -> u64 {
         let text = text.into();
-        match kind {
-            EventKind::Error => tracing::error!("{text}"),
-            EventKind::ServerDead | EventKind::ServerSuspect | EventKind::Frozen => {
-                tracing::warn!("{text}");
-            }
-            _ => tracing::info!("{text}"),
-        }
         self.last_id += 1;
+        self.log(kind, &about, &text);
         *self.kinds.entry(kind).or_default() += 1;
         if let (EventKind::Move | EventKind::Failover, Some(cause)) = (kind, about.cause) {
             *self.moves.entry(cause).or_default() += 1;
@@ -66,6 +67,32 @@ impl Events {
         self.ring.push_back(Event { id: self.last_id, at_ms, kind, device, server, cause, text });
         self.latest.send_replace(self.last_id);
         self.last_id
+    }
+
+    /// Writes an event to the log, with all that is known of it as fields.
+    fn log(&self, kind: EventKind, about: &About, text: &str) {
+        let (id, generation) = (self.last_id, self.generation);
+        let (device, server) = (about.device.as_deref(), about.server.as_deref());
+        let cause = about.cause.map(Cause::name);
+        // A level is part of the place in the code that logs, so there is one for each.
+        macro_rules! say {
+            ($level:ident) => {
+                tracing::$level!(
+                    id,
+                    kind = kind.name(),
+                    device,
+                    server,
+                    cause,
+                    generation,
+                    "{text}"
+                )
+            };
+        }
+        match kind {
+            EventKind::Error => say!(error),
+            EventKind::ServerDead | EventKind::ServerSuspect | EventKind::Frozen => say!(warn),
+            _ => say!(info),
+        }
     }
 
     /// Events above `after`, oldest first, at most `limit`.

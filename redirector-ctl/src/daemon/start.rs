@@ -97,7 +97,7 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         gateway,
         attaching,
         addresses,
-        events: Events::default(),
+        events: Events::at(begun.spec.generation),
         spec: begun.spec,
         observed: observed(config, begun.next_hops),
         kept: Kept::default(),

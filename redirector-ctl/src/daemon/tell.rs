@@ -19,6 +19,7 @@ pub(super) struct Done<'a> {
 
 /// Records the events of a change; says their ids.
 pub(super) fn tell(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
+    events.generation = done.after.generation;
     let mut ids = tell_change(events, done);
     ids.extend(tell_fillings(events, done));
     ids

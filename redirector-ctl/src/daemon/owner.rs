@@ -50,6 +50,8 @@ const REPORTS_AT_ONCE_MAX: usize = 256;
 /// How long reports of a server's other paths are waited for when nobody was there for one of them:
 /// that all of it is dead takes effect by one store, and not by a move of each device.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long those whose change came into force at the end may look at it.
+const LAST_LOOKS: Duration = Duration::from_millis(250);
 /// Requests answered between two other things.
 const REQUESTS_AT_ONCE_MAX: usize = 16;
 
@@ -213,8 +215,7 @@ impl<K: Kernel> Owner<K> {
             // In this order: what may have died is looked at before anything else.
             let input = tokio::select! {
                 biased;
-                // Whoever has been told nothing yet is told what became of his change.
-                () = &mut stop => return self.until_written().await,
+                () = &mut stop => return self.finish(requests).await,
                 () = next(&mut alive) => {
                     watchdog.iter().for_each(Watchdog::alive);
                     continue;
@@ -241,6 +242,21 @@ impl<K: Kernel> Owner<K> {
             for _ in 0..REQUESTS_AT_ONCE_MAX {
                 let Ok(request) = requests.try_recv() else { break };
                 self.timed_turn(Input::Request(request), &mut inputs.reports).await;
+            }
+        }
+    }
+
+    /// The end: whoever has been told nothing yet is told what became of his change, and may still
+    /// look at it, which is part of the answer. All else is refused by nobody being there.
+    async fn finish(mut self, mut requests: mpsc::Receiver<Request>) {
+        if !self.journal.is_busy() {
+            return;
+        }
+        self.until_written().await;
+        let end = tokio::time::Instant::now() + LAST_LOOKS;
+        while let Ok(Some(request)) = tokio::time::timeout_at(end, requests.recv()).await {
+            if matches!(request, Request::Snapshot { .. }) {
+                self.answer(request);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redirector_common::tcp::{ACK, PSH, RST, SYN};
 use redirector_common::verdict::Reason;
+use redirector_common::wire::Forwarding;
 use redirector_ctl::core::op::{AssociationWord, Op, ServerState};
 use redirector_ctl::platform::tables::Gateway;
 use redirector_tests::data_path::conversation::{
@@ -13,7 +14,8 @@ use redirector_tests::data_path::conversation::{
 use redirector_tests::data_path::packets::{CLIENT_MAC, Packet, from_client};
 use redirector_tests::data_path::program::{Program, SMALL};
 use redirector_tests::data_path::{
-    SERVICE_PORT, TCP, UDP, device_address, gateway, on, server_mac, server_port, topology,
+    SERVICE_PORT, TCP, TestDevice, UDP, Version, device_address, gateway, on, server_mac,
+    server_port, servers, topology,
 };
 use redirector_tests::wait::{Look, now, until};
 
@@ -189,6 +191,16 @@ fn a_repeated_segment_of_the_server_takes_no_proof_back() {
     assert_eq!(talk.send(ACK, (101, 60_501)).2, Reason::Proven);
 }
 
+/// The server takes so long to answer.
+fn think(took: Duration) {
+    let asked = now();
+    let thought = || match asked.elapsed() >= took {
+        true => Ok(Look::Done(())),
+        false => Ok(Look::NotYet("it thinks".to_owned())),
+    };
+    until("the server's answer", 10 * took, thought).expect("time passes");
+}
+
 #[test]
 fn the_time_from_a_clients_data_to_its_servers_answer_is_told_of_the_device() {
     const TOOK: Duration = Duration::from_millis(30);
@@ -197,12 +209,7 @@ fn the_time_from_a_clients_data_to_its_servers_answer_is_told_of_the_device() {
     let question = Packet { payload: b"read".to_vec(), ..client_segment(ACK | PSH, (101, 501)) };
     let began = now();
     talk.run(&question);
-    let asked = now();
-    let thought = || match asked.elapsed() >= TOOK {
-        true => Ok(Look::Done(())),
-        false => Ok(Look::NotYet("it thinks".to_owned())),
-    };
-    until("the server's answer", 10 * TOOK, thought).unwrap();
+    think(TOOK);
     talk.answer(1, ACK, (501, 105));
     assert!(talk.program.tables.counters().unwrap().responses.is_empty(), "that has no data");
     let answer = question.answer(at(1), ACK | PSH, (501, 105));
@@ -213,6 +220,44 @@ fn the_time_from_a_clients_data_to_its_servers_answer_is_told_of_the_device() {
     assert!((TOOK.as_nanos()..=took_at_most.as_nanos()).contains(&u128::from(seen.sum_ns)));
     let p99_ns = u128::from(seen.percentile_ns(99).unwrap());
     assert!((TOOK.as_nanos()..=took_at_most.as_nanos() * 5 / 4).contains(&p99_ns), "{p99_ns}");
+}
+
+#[test]
+fn where_servers_answer_by_themselves_the_time_is_told_by_the_clients_packets_alone() {
+    const TOOK: Duration = Duration::from_millis(30);
+    let mut program = Program::load(&SMALL).unwrap();
+    program.apply(&servers(Version::V4, 1)).unwrap();
+    for (id, forwarding) in (0..).zip([Forwarding::Dsr, Forwarding::Ipip, Forwarding::Gue]) {
+        let device = TestDevice::new(Version::V4, id, TCP, forwarding);
+        program.apply(&device.ops(1, Version::V4)).unwrap();
+        let says = |flags, numbers, payload: &[u8]| {
+            let packet = from_client(CLIENT, (device_address(id), SERVICE_PORT), flags, numbers);
+            let packet = Packet { payload: payload.to_vec(), ..packet };
+            program.explain(&packet.bytes()).unwrap().1
+        };
+        let times = || program.tables.counters().unwrap().responses.get(&id).cloned();
+        assert_eq!(says(SYN, (100, 0), b""), Reason::Opened, "{forwarding:?}");
+        let mut expected_ns = 0..=0_u128;
+        // Before the flow is proven, and by the short way after it.
+        for (asked, (sequence, seen), answered) in [
+            (Reason::Candidate, (101, 501), Reason::Proven),
+            (Reason::Established, (105, 1501), Reason::Established),
+        ] {
+            let (len, began) = (times().map_or(0, |times| times.len()), now());
+            assert_eq!(says(ACK | PSH, (sequence, seen), b"read"), asked, "{forwarding:?}");
+            think(TOOK);
+            says(ACK, (sequence + 4, seen), b"");
+            let so_far = times().map_or(0, |times| times.len());
+            assert_eq!(so_far, len, "{forwarding:?}: nothing new is acknowledged");
+            assert_eq!(says(ACK, (sequence + 4, seen + 1000), b""), answered, "{forwarding:?}");
+            let (least, most) = (TOOK.as_nanos(), began.elapsed().as_nanos());
+            expected_ns = expected_ns.start() + least..=expected_ns.end() + most;
+            let seen = times().unwrap();
+            assert_eq!(seen.len(), len + 1, "{forwarding:?}");
+            let sum_ns = u128::from(seen.sum_ns);
+            assert!(expected_ns.contains(&sum_ns), "{forwarding:?}: {sum_ns} of {expected_ns:?}");
+        }
+    }
 }
 
 #[test]

@@ -51,16 +51,13 @@ impl Waking {
         let (mut tried, mut sent) = (BTreeMap::new(), 0);
         for (flow, mut before) in in_turn(&self.tried, refused) {
             if before.is_due(now_ms) && tried.len() < WAKES_MAX {
-                match self
-                    .tickler
-                    .as_ref()
-                    .map(|by| by.wake(flow.service, flow.client, before.count))
-                {
-                    Some(Ok(())) => sent += 1,
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, client = %flow.client, "a client could not be woken");
+                if let Some(tickler) = &self.tickler {
+                    match tickler.wake(flow.service, flow.client, before.count) {
+                        Ok(()) => sent += 1,
+                        Err(error) => {
+                            tracing::debug!(%error, client = %flow.client, "it was not woken");
+                        }
                     }
-                    None => {}
                 }
                 before = Tried { count: before.count.saturating_add(1), at_ms: now_ms };
             }

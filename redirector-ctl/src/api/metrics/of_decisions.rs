@@ -67,8 +67,8 @@ fn plan(page: &mut Page, snapshot: &Snapshot) {
     page.gauge("redirector_plan_blocked", help).only(plan.blocked_len as f64);
     let help = "Servers that take nothing, by the last plan.";
     page.gauge("redirector_plan_refusing_servers", help).only(plan.refusals_len as f64);
-    let help = "Load of the hottest server by the last plan, before and after its moves, as a share \
-                of what it carries well.";
+    let help = "Load of the hottest server by the last plan, before and after its moves, as a \
+                share of what it carries well.";
     let mut family = page.gauge("redirector_plan_hottest_ratio", help);
     for (moves, share) in [("before", plan.before), ("after", plan.after)] {
         family.add(&[("moves", moves)], share);
@@ -83,8 +83,7 @@ fn planner(page: &mut Page, counts: &PlannerCounts) {
     page.spans("redirector_plan_seconds", help, &counts.plans);
     let help = "Moves of all plans; one that is recommended again is counted again.";
     page.counter("redirector_plan_moves_proposed_total", help).only(counts.moves_proposed as f64);
-    let help =
-        "Plans with moves by what became of them; refused is one that was to be carried out.";
+    let help = "Plans with moves, by what became of them when somebody decided.";
     let mut family = page.counter("redirector_plan_outcomes_total", help);
     for (outcome, len) in
         [("applied", counts.applied), ("refused", counts.refused), ("discarded", counts.discarded)]

@@ -95,7 +95,7 @@ const SERVERS: Forecasts = Forecasts {
     label: "server",
     value: (
         "redirector_server_load_forecast_ratio",
-        "What is expected of its score one horizon ahead: the middle, and what plans are made for.",
+        "What is expected of its score one horizon ahead: the middle, and what plans are for.",
     ),
     forecaster: (
         "redirector_server_load_forecaster",
@@ -111,7 +111,7 @@ const DEVICES: Forecasts = Forecasts {
     label: "device",
     value: (
         "redirector_device_forecast_bytes_per_second",
-        "What is expected of its traffic one horizon ahead: the middle, and what plans are made for.",
+        "What is expected of its traffic one horizon ahead: the middle, and what plans are for.",
     ),
     forecaster: (
         "redirector_device_forecaster",

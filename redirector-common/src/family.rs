@@ -75,6 +75,9 @@ pub trait Family: Copy + 'static {
     /// Whether two tuples are the same, compared in words.
     fn same(one: &Self::Tuple, other: &Self::Tuple) -> bool;
 
+    /// Whether two ends are the same, compared in words.
+    fn same_end(one: &Self::Endpoint, other: &Self::Endpoint) -> bool;
+
     /// The key of a fragmented packet.
     fn fragment_key(
         source: Self::Address,
@@ -131,6 +134,15 @@ pub struct V4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct V6;
 
+#[inline(always)]
+fn same_words<const LEN: usize>(one: &[u64; LEN], other: &[u64; LEN]) -> bool {
+    let mut differs = 0;
+    for (one, other) in one.iter().zip(other) {
+        differs |= one ^ other;
+    }
+    differs == 0
+}
+
 macro_rules! key_functions {
     ($endpoint:ident, $tuple:ident, $fragment:ident, $client:ident, $words:literal) => {
         #[inline(always)]
@@ -165,11 +177,14 @@ macro_rules! key_functions {
         fn same(one: &$tuple, other: &$tuple) -> bool {
             let one: &[u64; size_of::<$tuple>() / 8] = zerocopy::transmute_ref!(one);
             let other: &[u64; size_of::<$tuple>() / 8] = zerocopy::transmute_ref!(other);
-            let mut differs = 0;
-            for (one, other) in one.iter().zip(other) {
-                differs |= one ^ other;
-            }
-            differs == 0
+            same_words(one, other)
+        }
+
+        #[inline(always)]
+        fn same_end(one: &$endpoint, other: &$endpoint) -> bool {
+            let one: &[u64; size_of::<$endpoint>() / 8] = zerocopy::transmute_ref!(one);
+            let other: &[u64; size_of::<$endpoint>() / 8] = zerocopy::transmute_ref!(other);
+            same_words(one, other)
         }
 
         #[inline(always)]

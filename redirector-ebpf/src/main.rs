@@ -11,6 +11,7 @@
 
 mod clock;
 mod frame;
+mod latest;
 mod maps;
 mod recall;
 mod recorder;

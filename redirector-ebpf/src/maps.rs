@@ -26,6 +26,7 @@ use redirector_common::wire::{
     MARKS_LEN, ORIGINS_PER_DEVICE, Origin, ServerCount, ServerLine, Tags, VlanKey,
 };
 
+use crate::latest;
 use crate::route;
 use crate::step::Step;
 use crate::tables::KernelTables;
@@ -129,6 +130,8 @@ pub trait Maps: Family {
     fn services() -> &'static HashMap<Self::Endpoint, u32>;
     /// Server's endpoint -> device and server.
     fn origins() -> &'static HashMap<Self::Endpoint, Origin>;
+    /// Both, as this CPU has looked them up last.
+    fn latest() -> &'static PerCpuArray<latest::Line<Self>>;
     /// Proven flows.
     fn flows() -> &'static HashMap<Self::Tuple, Flow>;
     /// Flows not yet proven.
@@ -154,8 +157,9 @@ pub trait Maps: Family {
 
 macro_rules! family_maps {
     ($family:ty, $endpoint:ty, $tuple:ty, $fragment:ty, $client:ty,
-     $services:ident $origins:ident $flows:ident $candidates:ident $clients:ident $ports:ident
-     $new_ports:ident $fragments:ident $front:ident $step:ident, $own:expr, $route:expr) => {
+     $services:ident $latest:ident $origins:ident $flows:ident $candidates:ident $clients:ident
+     $ports:ident $new_ports:ident $fragments:ident $front:ident $step:ident,
+     $own:expr, $route:expr) => {
         /// Service address -> device. Writer: daemon. Reader: program. Full: the daemon refuses the
         /// device. Memory is taken as entries come, about 80 bytes each.
         #[map]
@@ -168,6 +172,12 @@ macro_rules! family_maps {
         #[map]
         static $origins: HashMap<$endpoint, Origin> =
             HashMap::with_max_entries(ORIGINS_PER_DEVICE * 4096, BPF_F_NO_PREALLOC);
+
+        /// Service addresses and servers' endpoints as each CPU has looked them up last. Program's
+        /// own. Full: the newer one takes the line.
+        #[map]
+        static $latest: PerCpuArray<latest::Line<$family>> =
+            PerCpuArray::with_max_entries(latest::LINES_LEN, 0);
 
         /// Proven flows; nothing evicts them (G4). Writer: program creates, daemon reaps. Full:
         /// flows stay candidates, under the reason `flows_full`.
@@ -220,6 +230,11 @@ macro_rules! family_maps {
             #[inline(always)]
             fn origins() -> &'static HashMap<$endpoint, Origin> {
                 &$origins
+            }
+
+            #[inline(always)]
+            fn latest() -> &'static PerCpuArray<latest::Line<$family>> {
+                &$latest
             }
 
             #[inline(always)]
@@ -283,7 +298,8 @@ macro_rules! family_maps {
 
 family_maps! {
     V4, Endpoint4, Tuple4, FragmentKey4, ClientKey4,
-    SERVICES4 ORIGINS4 FLOWS4 CANDIDATES4 CLIENTS4 PORTS4 NEW_PORTS4 FRAGMENTS4 FRONT4 STEP4,
+    SERVICES4 LATEST4 ORIGINS4 FLOWS4 CANDIDATES4 CLIENTS4 PORTS4 NEW_PORTS4 FRAGMENTS4
+    FRONT4 STEP4,
     |line: &InterfaceLine| Be32::from_raw(u32::from_ne_bytes(line.address_v4)),
     |tables: &KernelTables, source: Be32, destination: Be32| {
         route::ask4(tables.context, source, destination)
@@ -292,7 +308,8 @@ family_maps! {
 
 family_maps! {
     V6, Endpoint6, Tuple6, FragmentKey6, ClientKey6,
-    SERVICES6 ORIGINS6 FLOWS6 CANDIDATES6 CLIENTS6 PORTS6 NEW_PORTS6 FRAGMENTS6 FRONT6 STEP6,
+    SERVICES6 LATEST6 ORIGINS6 FLOWS6 CANDIDATES6 CLIENTS6 PORTS6 NEW_PORTS6 FRAGMENTS6
+    FRONT6 STEP6,
     |line: &InterfaceLine| Be128::from_bytes(line.address_v6),
     |tables: &KernelTables, source: Be128, destination: Be128| {
         route::ask6(tables.context, source, destination)

@@ -14,10 +14,11 @@ use redirector_common::verdict::Verdict;
 use redirector_common::wire::{
     Association, CONTROL_ANSWER_MAX, CONTROL_BANK, CONTROL_GUE_PORT, CONTROL_LOCAL_PORTS,
     CONTROL_OPEN_MAX, CONTROL_TUNNEL_V4, CONTROL_TUNNEL_V6, DeviceLine, Hop, LocalPorts, Origin,
-    ServerWord, mark_place,
+    SERVER_NONE, ServerWord, mark_place,
 };
 
 use crate::clock;
+use crate::latest::{self, Kind};
 use crate::maps::{
     ASSOCIATIONS, CONTROL, DEVICES, FRONT_MASK, FRONT_USE, INTERFACES, LOCALS, Line, MARKS, Maps,
     RATES, SERVERS,
@@ -81,7 +82,7 @@ pub fn store(word: *mut u64, value: u64) {
 
 /// A word of the control table.
 #[inline(always)]
-fn control(word: u32) -> u64 {
+pub fn control(word: u32) -> u64 {
     CONTROL.get_ptr(word).map_or(0, load)
 }
 
@@ -180,14 +181,20 @@ impl<F: Maps> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn service(&self, destination: &F::Endpoint) -> Option<u32> {
-        // SAFETY: four aligned bytes, copied out at once.
-        unsafe { F::services().get(destination) }.copied()
+        let found = latest::find::<F>(Kind::Service, destination, || {
+            // SAFETY: four aligned bytes, copied out at once.
+            let device = unsafe { F::services().get(destination) }.copied()?;
+            Some(Origin { device, server: SERVER_NONE, pad: 0 })
+        });
+        found.map(|of| of.device)
     }
 
     #[inline(always)]
     fn origin(&self, source: &F::Endpoint) -> Option<Origin> {
-        // SAFETY: eight aligned bytes, copied out at once.
-        unsafe { F::origins().get(source) }.copied()
+        latest::find::<F>(Kind::Origin, source, || {
+            // SAFETY: eight aligned bytes, copied out at once.
+            unsafe { F::origins().get(source) }.copied()
+        })
     }
 
     #[inline(always)]

@@ -22,6 +22,9 @@ pub const CONTROL_OPEN_MAX: u32 = 5;
 pub const CONTROL_ANSWER_MAX: u32 = 6;
 /// Word of the control table: a [`LocalPorts`].
 pub const CONTROL_LOCAL_PORTS: u32 = 7;
+/// Word of the control table: edition of the tables of service addresses and servers' endpoints,
+/// which grows with each change of them. Written by the daemon.
+pub const CONTROL_EDITION: u32 = 8;
 /// Words in the control table.
 pub const CONTROL_LEN: u32 = 16;
 

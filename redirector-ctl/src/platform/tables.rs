@@ -12,9 +12,9 @@ use redirector_common::family::{V4, V6};
 use redirector_common::flow::{CLOCK_SHIFT, FLOW_CLOSING, Flow};
 use redirector_common::response::ResponseTimes;
 use redirector_common::wire::{
-    self, CONTROL_BANK, DeviceLine, Hop, INTERFACE_WORDS, Origin, SERVER_ADDRESS_WORD,
-    SERVER_FAMILY_WORD, SERVER_ID_MAX, SERVER_NEXT_HOP_WORD, SERVER_STATE_WORD, SERVER_WORDS,
-    ServerWord, VlanKey,
+    self, CONTROL_BANK, CONTROL_EDITION, DeviceLine, Hop, INTERFACE_WORDS, Origin,
+    SERVER_ADDRESS_WORD, SERVER_FAMILY_WORD, SERVER_ID_MAX, SERVER_NEXT_HOP_WORD,
+    SERVER_STATE_WORD, SERVER_WORDS, ServerWord, VlanKey,
 };
 
 use super::bpf::TableLimits;
@@ -140,6 +140,21 @@ impl Tables {
     /// When an id is outside its table or the kernel refuses; what was written before stays
     /// written, and applying the op again is safe.
     pub fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
+        let applied = self.write(op);
+        let service = matches!(op, Op::AddService { .. } | Op::RemoveService { .. });
+        if service || matches!(op, Op::AddReturn { .. } | Op::RemoveReturn { .. }) {
+            self.begin_edition();
+        }
+        applied
+    }
+
+    /// What CPUs remember of service addresses and servers' endpoints counts no more.
+    fn begin_edition(&mut self) {
+        let edition = self.control.load(CONTROL_EDITION as usize);
+        self.control.store(CONTROL_EDITION as usize, edition.wrapping_add(1));
+    }
+
+    fn write(&mut self, op: &Op) -> Result<(), TablesError> {
         match op {
             Op::SetServerAddress { id, address } => self.set_server_address(*id, *address),
             Op::SetServerState { id, state, incarnation } => {
@@ -234,6 +249,8 @@ impl Tables {
         if known.0 != DeviceLine::default() {
             // Packets that found the line by a service address that is gone now must not read both.
             wait_for_packets()?;
+            // Nor others what those may have noted under the edition after its going.
+            self.begin_edition();
         }
         self.clear_device_count(id)?;
         self.devices

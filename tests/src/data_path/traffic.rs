@@ -252,7 +252,7 @@ impl World {
     /// A random change of the tables.
     pub fn op(&mut self) -> Op {
         let id = 1 + self.below(usize::from(SERVERS)) as u16;
-        match self.below(6) {
+        match self.below(8) {
             0 => {
                 let states = [ServerState::Alive, ServerState::Alive, ServerState::Dead];
                 let state = *self.random.choose(&states);
@@ -272,10 +272,37 @@ impl World {
                 let tracked = if self.below(2) == 0 { MARK_TRACKED } else { 0 };
                 Op::SetMarks { address: device.settings.address, marks: MARK_SERVICE | tracked }
             }
+            4 => self.service_op(),
+            5 => self.return_op(id),
             _ => {
                 let n = self.below(self.devices.len());
                 Op::CommitAssociations { words: vec![self.word(n)] }
             }
+        }
+    }
+
+    /// A service address is taken away, or given to a device: mostly to its own.
+    fn service_op(&mut self) -> Op {
+        let (version, of) = *self.random.choose(&self.devices);
+        let service = super::service(&of.settings);
+        let (other_version, other) = *self.random.choose(&self.devices);
+        match self.below(4) {
+            0 => Op::RemoveService { service },
+            1 if other_version == version => Op::AddService { service, device: other.id },
+            _ => Op::AddService { service, device: of.id },
+        }
+    }
+
+    /// The same of a server's endpoint.
+    fn return_op(&mut self, id: u16) -> Op {
+        let (version, of) = *self.random.choose(&self.devices);
+        let servers = servers_of(version);
+        let server = servers.start() + (id - 1) % SERVERS_OF_FAMILY;
+        let (port, protocol) = (of.settings.server_port, of.settings.protocol);
+        let endpoint = Endpoint { address: address_of(server), port, protocol };
+        match self.below(4) {
+            0 => Op::RemoveReturn { endpoint },
+            _ => Op::AddReturn { endpoint, device: of.id, server },
         }
     }
 

@@ -36,6 +36,7 @@ const HOMES: &[Home] = &[
         Extent::Code,
         "the routing table is asked by a BPF helper",
     ),
+    home("redirector-ebpf/src/latest.rs", Extent::Code, "lines of this CPU"),
     home("redirector-ebpf/src/recall.rs", Extent::Code, "a frame is copied by a BPF helper"),
     home("redirector-ebpf/src/recorder.rs", Extent::Code, "frames are copied by a BPF helper"),
     home("redirector-ebpf/src/response.rs", Extent::Code, "counters of this CPU, and BPF helpers"),

@@ -8,7 +8,7 @@ use crate::answer;
 use crate::family::{Family, IpHeader};
 use crate::frame::Frame;
 use crate::headers::{
-    ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, ETHERNET_LEN, Ethernet, Mac, VLAN_LEN, VlanTag,
+    ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, ETHERNET_LEN, Ethernet, Station, VLAN_LEN, VlanTag,
 };
 use crate::nat::{self, Ends};
 use crate::order::Be16;
@@ -53,8 +53,8 @@ pub struct Work {
     /// Index of the interface that it leaves by, for [`Exit::Send`].
     pub ifindex: u16,
     /// New Ethernet addresses.
-    destination: Mac,
-    source: Mac,
+    destination: Station,
+    source: Station,
     /// New EtherType of the packet.
     ether_type: Be16,
     /// Tags before and after.
@@ -75,8 +75,8 @@ impl Work {
         Self {
             exit: Exit::Pass,
             ifindex: 0,
-            destination: [0; 6],
-            source: [0; 6],
+            destination: Station::default(),
+            source: Station::default(),
             ether_type: Be16::default(),
             tags_before: Tags::NONE,
             tags: Tags::NONE,
@@ -230,8 +230,8 @@ fn outside<F: Family>(
         Some(interface) => {
             work.exit = Exit::Send;
             work.ifindex = interface.own.ifindex();
-            work.destination = verdict.egress.mac();
-            work.source = interface.own.mac();
+            work.destination = verdict.egress.station();
+            work.source = interface.own.station();
             work.tags = interface.tags;
         }
         // Neighbour or interface unknown: the kernel's stack resolves and routes the rewritten

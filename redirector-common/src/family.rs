@@ -15,7 +15,7 @@ pub use crate::keys::{
     ClientKey4, ClientKey6, Endpoint4, Endpoint6, FragmentKey4, FragmentKey6, Quote4, Quote6,
     Tuple4, Tuple6,
 };
-use crate::order::{Be16, Be32, Be128, Words};
+use crate::order::{Be16, Be32, Be128, Words, joined, joined_pair};
 use crate::parse::Network;
 use crate::verdict::Reason;
 use crate::{answer, parse};
@@ -71,6 +71,10 @@ pub trait Family: Copy + 'static {
 
     /// The destination of a tuple.
     fn destination(tuple: &Self::Tuple) -> Self::Endpoint;
+
+    /// The same tuple, put together in whole words. Where a key has just been written field by
+    /// field, whoever reads it in words waits until all of that has reached memory.
+    fn in_words(tuple: &Self::Tuple) -> Self::Tuple;
 
     /// Whether two tuples are the same, compared in words.
     fn same(one: &Self::Tuple, other: &Self::Tuple) -> bool;
@@ -134,6 +138,23 @@ pub struct V4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct V6;
 
+impl V4 {
+    /// The words of a tuple.
+    #[inline(always)]
+    fn with_addresses(source: Be32, destination: Be32, ends: u64) -> [u64; 2] {
+        [joined_pair([source.raw(), destination.raw()]), ends]
+    }
+}
+
+impl V6 {
+    /// The words of a tuple.
+    #[inline(always)]
+    fn with_addresses(source: Be128, destination: Be128, ends: u64) -> [u64; 5] {
+        let ([a, b, c, d], [e, f, g, h]) = (source.raw(), destination.raw());
+        [joined_pair([a, b]), joined_pair([c, d]), joined_pair([e, f]), joined_pair([g, h]), ends]
+    }
+}
+
 #[inline(always)]
 fn same_words<const LEN: usize>(one: &[u64; LEN], other: &[u64; LEN]) -> bool {
     let mut differs = 0;
@@ -171,6 +192,15 @@ macro_rules! key_functions {
         #[inline(always)]
         fn destination(tuple: &$tuple) -> $endpoint {
             Self::endpoint(tuple.destination, tuple.destination_port, tuple.protocol)
+        }
+
+        #[inline(always)]
+        fn in_words(tuple: &$tuple) -> $tuple {
+            let ports = [tuple.source_port.raw(), tuple.destination_port.raw()];
+            let ends = joined([ports[0], ports[1], u16::from_ne_bytes([tuple.protocol, 0]), 0]);
+            let words: [u64; size_of::<$tuple>() / 8] =
+                Self::with_addresses(tuple.source, tuple.destination, ends);
+            zerocopy::transmute!(words)
         }
 
         #[inline(always)]
@@ -333,5 +363,30 @@ impl Family for V6 {
             .add(ip.payload_length)
             .add(Be16::new(u16::from(PROTOCOL_ICMPV6)))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn unchanged<F: Family>(address: [F::Address; 2], ports: [u16; 2], protocol: u8) -> bool
+    where
+        F::Tuple: PartialEq,
+    {
+        let end = |n: usize| F::endpoint(address[n], Be16::new(ports[n]), protocol);
+        let tuple = F::tuple(end(0), end(1));
+        F::in_words(&tuple) == tuple
+    }
+
+    proptest! {
+        #[test]
+        fn a_tuple_in_words_is_the_same_tuple(bytes: [[u8; 16]; 2], ports: [u16; 2], protocol: u8) {
+            let v4 = [0, 1].map(|n: usize| V4::address(&bytes[n]));
+            let v6 = [0, 1].map(|n: usize| V6::address(&bytes[n]));
+            prop_assert!(unchanged::<V4>(v4, ports, protocol));
+            prop_assert!(unchanged::<V6>(v6, ports, protocol));
+        }
     }
 }

@@ -97,6 +97,36 @@ impl Be128 {
     }
 }
 
+/// Four 16-bit words as they lie in memory one after the other, in one.
+#[inline(always)]
+pub const fn joined(words: [u16; 4]) -> u64 {
+    let [a, b, c, d] = words;
+    let (a, b, c, d) = (a as u64, b as u64, c as u64, d as u64);
+    if cfg!(target_endian = "little") {
+        a | b << 16 | c << 32 | d << 48
+    } else {
+        a << 48 | b << 32 | c << 16 | d
+    }
+}
+
+/// Four 16-bit words, out of one.
+#[inline(always)]
+pub const fn parted(joined: u64) -> [u16; 4] {
+    let (a, b) = (joined as u16, (joined >> 16) as u16);
+    let (c, d) = ((joined >> 32) as u16, (joined >> 48) as u16);
+    if cfg!(target_endian = "little") { [a, b, c, d] } else { [d, c, b, a] }
+}
+
+/// Two 32-bit words as they lie in memory one after the other, in one.
+#[inline(always)]
+pub const fn joined_pair([a, b]: [u32; 2]) -> u64 {
+    if cfg!(target_endian = "little") {
+        a as u64 | (b as u64) << 32
+    } else {
+        (a as u64) << 32 | b as u64
+    }
+}
+
 /// Something whose 16-bit words take part in a checksum, and that can be told from others by a
 /// number.
 pub trait Words: Copy {
@@ -183,6 +213,16 @@ impl Words for Be128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_joined_as_they_lie_in_memory() {
+        let words = [0x0123_u16, 0x4567, 0x89ab, 0xcdef];
+        let joined: u64 = zerocopy::transmute!(words);
+        assert_eq!((super::joined(words), parted(joined)), (joined, words));
+        let pair = [0x0123_4567_u32, 0x89ab_cdef];
+        let joined: u64 = zerocopy::transmute!(pair);
+        assert_eq!(joined_pair(pair), joined);
+    }
 
     #[test]
     fn network_order_is_the_order_of_the_bytes() {

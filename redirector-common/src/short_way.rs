@@ -21,7 +21,7 @@ use crate::tables::Tables;
 use crate::tcp::{FIN, RST, SYN, Segment};
 use crate::tunnel;
 use crate::verdict::{Account, Action, Reason};
-use crate::wire::{Hop, MARK_TRACKED, Tags};
+use crate::wire::{Hop, MARK_SERVICE, MARK_TRACKED, Tags};
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +74,12 @@ pub fn take<F: Family, X: Frame, T: Tables<F>>(
 ) -> Result<X, X> {
     let Some(plain) = parse::plain::<F>(&frame) else { return Err(frame) };
     taken.segment = plain.segment;
-    let from = tables.marks(F::parts(&F::source(&plain.tuple)).0);
     let to = tables.marks(F::parts(&F::destination(&plain.tuple)).0);
+    // What the sender's address may be counts for nothing any more where this one may be both.
+    let from = match !to & (MARK_SERVICE | MARK_TRACKED) {
+        0 => 0,
+        _ => tables.marks(F::parts(&F::source(&plain.tuple)).0),
+    };
     if !decide::may_be_ours(from, to) {
         taken.account = Account::of_nobody(Action::Pass, Reason::NotOurs);
         taken.exit = Exit::Pass;
@@ -85,7 +89,7 @@ pub fn take<F: Family, X: Frame, T: Tables<F>>(
         return Err(frame);
     }
     if (from | to) & MARK_TRACKED != 0 && !plain.segment.has(SYN | FIN | RST) {
-        let arrival = Hop::new(plain.sender, ingress);
+        let arrival = Hop::to_station(plain.sender, ingress);
         if let Some(path) = tables.remembered(&plain.tuple)
             && let Some(egress) = decide::open(tables, &path, arrival)
         {
@@ -188,8 +192,8 @@ fn leave(
     taken: &mut Taken,
 ) {
     let outside = frame.change(0, |ethernet: &mut Ethernet| {
-        ethernet.destination = egress.mac();
-        ethernet.source = own.mac();
+        ethernet.destination = egress.station();
+        ethernet.source = own.station();
         ethernet.ether_type = ether_type;
     });
     taken.exit = Exit::Send;

@@ -6,7 +6,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::headers::Mac;
+use crate::headers::{Mac, Station};
+use crate::order::{joined, parted};
 
 mod device;
 mod gateway;
@@ -158,6 +159,20 @@ impl Hop {
         Self(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
     }
 
+    /// The way through interface `ifindex` to an address as it lies in a header.
+    #[inline(always)]
+    pub const fn to_station(station: Station, ifindex: u16) -> Self {
+        let [a, b, c] = station.0;
+        Self(joined([a, b, c, ifindex]))
+    }
+
+    /// The Ethernet address as it lies in a header.
+    #[inline(always)]
+    pub const fn station(self) -> Station {
+        let [a, b, c, _] = parted(self.0);
+        Station([a, b, c])
+    }
+
     /// The Ethernet address.
     #[inline(always)]
     pub const fn mac(self) -> Mac {
@@ -277,6 +292,8 @@ mod tests {
         fn a_hop_gives_back_its_parts(mac: [u8; 6], ifindex: u16) {
             let hop = Hop::new(mac, ifindex);
             prop_assert_eq!((hop.mac(), hop.ifindex()), (mac, ifindex));
+            let station: Station = zerocopy::transmute!(mac);
+            prop_assert_eq!((hop.station(), Hop::to_station(station, ifindex)), (station, hop));
         }
     }
 

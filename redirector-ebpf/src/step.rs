@@ -11,7 +11,7 @@ use redirector_common::apply::{self, Exit, Next, Work};
 use redirector_common::decide;
 use redirector_common::family::{Family, V4, V6};
 use redirector_common::frame::Frame;
-use redirector_common::headers::{Ethernet, Mac};
+use redirector_common::headers::{Ethernet, Station};
 use redirector_common::packet::Packet;
 use redirector_common::parse::{self, Link, Plain};
 use redirector_common::record::RECORD_LEFT;
@@ -47,7 +47,7 @@ impl<F: Maps> Step<F> {
         let frame = PacketMemory::new(context);
         let ingress = KernelTables::new(context).ingress();
         let index = maps::arrival(ingress, self.tags).ok_or(Reason::VlanUnknown)?;
-        let arrival = Hop::new(sender(&frame)?, index);
+        let arrival = Hop::to_station(sender(&frame)?, index);
         let network = self.network & parse::NETWORK_MASK;
         parse::packet(&frame, network, arrival, &mut self.packet)?;
         // The length of all buffers costs a call; a packet that ends in the first one has no more.
@@ -89,7 +89,7 @@ fn exit(exit: Exit, ifindex: u32, ingress: u32) -> u32 {
 
 /// Who sent the frame.
 #[inline(always)]
-fn sender(frame: &impl Frame) -> Result<Mac, Reason> {
+fn sender(frame: &impl Frame) -> Result<Station, Reason> {
     let ethernet: &Ethernet = frame.header(0)?;
     Ok(ethernet.source)
 }

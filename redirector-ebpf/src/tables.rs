@@ -171,7 +171,7 @@ impl<F: Maps> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn flow(&self, key: &F::Tuple) -> Option<KernelEntry<'_>> {
-        F::flows().get_ptr_mut(key).map(entry)
+        F::flows().get_ptr_mut(F::in_words(key)).map(entry)
     }
 
     #[inline(always)]
@@ -320,7 +320,7 @@ impl<F: Maps> Tables<F> for KernelTables {
         let at = F::front().get_ptr(first.wrapping_add(line))?;
         // SAFETY: this CPU's own line, and no other program runs on it meanwhile.
         let of = unsafe { &*at };
-        let found = F::same(&of.tuple, packet);
+        let found = F::same(&of.tuple, &F::in_words(packet));
         front.note(line, found);
         found.then_some(&of.path)
     }

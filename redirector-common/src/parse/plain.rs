@@ -7,7 +7,9 @@
 use super::{check_udp, segment};
 use crate::family::{Family, IpHeader as _};
 use crate::frame::Frame;
-use crate::headers::{ETHERNET_LEN, Ethernet, Mac, PROTOCOL_TCP, PROTOCOL_UDP, Ports, Tcp, Udp};
+use crate::headers::{
+    ETHERNET_LEN, Ethernet, PROTOCOL_TCP, PROTOCOL_UDP, Ports, Station, Tcp, Udp,
+};
 use crate::packet::Kind;
 use crate::tcp::Segment;
 
@@ -16,7 +18,7 @@ pub struct Plain<F: Family> {
     /// Source and destination, ports and protocol.
     pub tuple: F::Tuple,
     /// Who sent the frame.
-    pub sender: Mac,
+    pub sender: Station,
     /// Hops left.
     pub hops: u8,
     /// A segment or a datagram.

@@ -347,7 +347,7 @@ impl Host {
         let index = self.arrival(link.tags).ok_or(Reason::VlanUnknown)?;
         let ethernet: &Ethernet = frame.header(0)?;
         let mut packet = Packet::<F>::nothing();
-        let arrival = Hop::new(ethernet.source, index);
+        let arrival = Hop::to_station(ethernet.source, index);
         parse::packet(&frame, link.network, arrival, &mut packet)?;
         let mut verdict = Verdict::undecided();
         decide(&packet, self, &mut verdict);

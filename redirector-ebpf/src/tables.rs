@@ -314,7 +314,7 @@ impl<F: Maps> Tables<F> for KernelTables {
     fn remembered(&self, packet: &F::Tuple) -> Option<&Path<F>> {
         let (line, first) = place::<F>(packet);
         let front = front_use()?;
-        if !front.is_open(line) {
+        if !front.opens(line) {
             return None;
         }
         let at = F::front().get_ptr(first.wrapping_add(line))?;

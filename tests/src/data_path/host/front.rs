@@ -12,7 +12,8 @@ impl Host {
     pub(super) fn look<F: HostFamily>(&self, packet: &F::Tuple) -> Option<Rc<Path<F>>> {
         let line = self.line::<F>(packet)?;
         let mut front_use = self.front_use.get();
-        if !front_use.is_open(line) {
+        if !front_use.opens(line) {
+            self.front_use.set(front_use);
             return None;
         }
         let front = F::of(self).front.borrow();

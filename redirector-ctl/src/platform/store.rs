@@ -168,7 +168,11 @@ impl Store {
     /// # Errors
     /// When the files are there but cannot be read as a state.
     pub fn load(&self) -> Result<Option<(State, Last)>, StoreError> {
-        load(&self.dir)
+        let Some((state, last)) = load(&self.dir)? else { return Ok(None) };
+        // A daemon that was killed may not have come to it. What cannot be synced is written anew,
+        // by which the cause is told.
+        let last = if self.sync_all().is_ok() { last } else { Last::default() };
+        Ok(Some((state, last)))
     }
 
     /// Writes the state: what differs from the `last` one, or all of it. When this returns it
@@ -214,6 +218,17 @@ impl Store {
         let whole_len = u64::try_from(text.len()).unwrap_or(u64::MAX);
         last.0 = Some(Written { state: state.clone(), serial, whole_len, journal: None });
         Ok(())
+    }
+
+    /// Makes all that is there survive a loss of power.
+    fn sync_all(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(JOURNAL_FILE);
+        match File::open(&path) {
+            Ok(journal) => self.sync_file(&journal, &path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(failed("open", &path)(source)),
+        }
+        self.sync_dir()
     }
 
     /// Makes what was renamed survive a loss of power.

@@ -239,6 +239,15 @@ fn what_cannot_be_synced_is_told_apart_from_a_state_that_was_not_saved() {
 }
 
 #[test]
+fn what_a_start_finds_is_synced_before_anything_rests_on_it() {
+    let (_dir, store, _) = continued();
+    let store = store.syncing(|_, _| Err(io::Error::other("an error of the disk")));
+    let (found, last) = store.load().unwrap().unwrap();
+    assert_eq!(found, state(9));
+    assert!(last.0.is_none(), "the next write is a whole one, and tells");
+}
+
+#[test]
 fn two_daemons_cannot_share_a_directory() {
     let (dir, _store, _) = written();
     assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked(_))));

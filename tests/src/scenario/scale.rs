@@ -48,8 +48,9 @@ const QUESTIONS: [(&str, &str); 10] = [
 /// With so many devices besides `disk`, of which one in ten is on s1.
 ///
 /// # Errors
-/// When the site itself fails. Broken promises are in the outcome.
+/// When the site itself fails, or there are too few devices for what is asked.
 pub fn run_devices(devices_len: u32) -> Result<Outcome> {
+    ensure!(devices_len >= SIZES[0], "at least {} devices", SIZES[0]);
     let mut site = site()?;
     let mut measured = Measured { prefix: format!("scale_{devices_len}"), ..Measured::default() };
     measured.once("apply", || apply(&site, devices_len))?;

@@ -11,9 +11,9 @@ use super::access_args::{AccessArgs, TokenCommand};
 use super::association_args::AssociationCommand;
 use super::device_args::{AddDevice, OpenFlowsArg, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
-use super::plan::{PlanCommand, SourceArgs};
+use super::plan::PlanCommand;
 use super::record::RecordCommand;
-use crate::api::wire::AdminState;
+use super::server_args::ServerCommand;
 
 const DEFAULT_API: &str = "unix:/run/redirector/api.sock";
 
@@ -114,8 +114,10 @@ pub enum Output {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon until SIGTERM or SIGINT; packets go on being redirected when it ends
+    #[command(after_help = "Example:\n  redirector run --config /etc/redirector/redirector.toml")]
     Run(ConfigFile),
     /// Check a configuration file and report every mistake
+    #[command(after_help = "Example:\n  redirector check --config /etc/redirector/redirector.toml")]
     Check(ConfigFile),
     /// Check this machine for what a configuration needs, and say how to mend what is missing
     #[command(after_help = "Needs the daemon's capabilities, and no daemon; one that runs is not \
@@ -124,8 +126,12 @@ pub enum Command {
                             /etc/redirector/redirector.toml")]
     Doctor(ConfigFile),
     /// Take the program and its tables out of the kernel; redirecting ends
+    #[command(
+        after_help = "Example:\n  redirector detach --config /etc/redirector/redirector.toml"
+    )]
     Detach(ConfigFile),
     /// Print the OpenAPI document
+    #[command(after_help = "Example:\n  redirector openapi > openapi.json")]
     Openapi,
     /// Credentials for a port that asks for them
     #[command(subcommand)]
@@ -138,6 +144,8 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write one for each command
+    #[command(after_help = "Examples:\n  redirector man | man -l -\n  redirector man --dir \
+                            /usr/share/man/man1")]
     Man {
         /// Directory for the pages
         #[arg(long, value_name = "DIRECTORY")]
@@ -160,6 +168,9 @@ pub struct ConfigFile {
 #[derive(Debug, Subcommand)]
 pub enum Ask {
     /// Show the daemon, its interfaces, how full the tables are and what becomes of packets
+    #[command(
+        after_help = "Examples:\n  redirector status\n  redirector --output json status | jq .flows"
+    )]
     Status,
     /// Servers: the heads through which devices are reached
     #[command(subcommand)]
@@ -186,6 +197,7 @@ pub enum Ask {
     #[command(subcommand)]
     Record(RecordCommand),
     /// Print servers and devices as a file that `apply` takes
+    #[command(after_help = "Example:\n  redirector export > site.toml")]
     Export,
     /// Make servers and devices what a file says, showing the difference first
     #[command(after_help = "Example:\n  redirector export > site.toml\n  redirector apply \
@@ -214,6 +226,8 @@ pub enum Ask {
         once: bool,
     },
     /// Show what happened, oldest first
+    #[command(after_help = "Examples:\n  redirector events --after 120\n  redirector --output \
+                            json events --follow | jq .text")]
     Events {
         /// Only events after this one
         #[arg(long, value_name = "ID", default_value_t = 0)]
@@ -227,54 +241,15 @@ pub enum Ask {
     },
 }
 
-/// What can be done with servers.
-#[derive(Debug, Subcommand)]
-pub enum ServerCommand {
-    /// List all servers
-    List,
-    /// Show one server
-    Show(ServerName),
-    /// Move its devices away; its open flows stay
-    Drain(ServerName),
-    /// Let it take devices
-    Activate(ServerName),
-    /// Move its devices away and reset its open flows
-    Deactivate(ServerName),
-    /// Declare it dead, as whoever has fenced it may: its devices fail over at once
-    Fail(ServerName),
-    /// Add a server
-    Add {
-        /// Its name
-        #[arg(value_parser = name)]
-        name: String,
-        /// Address on which it serves its devices
-        #[arg(long)]
-        address: IpAddr,
-        /// What is wanted of it
-        #[arg(long, value_enum, default_value_t = StateArg::Active)]
-        state: StateArg,
-        /// Where figures about its load come from
-        #[command(flatten)]
-        sources: SourceArgs,
-    },
-    /// Remove a server that no device lists
-    Remove(ServerName),
-}
-
-/// A server.
-#[derive(Debug, ClapArgs)]
-pub struct ServerName {
-    /// Name of the server
-    #[arg(value_parser = name)]
-    pub name: String,
-}
-
 /// What can be done with devices.
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
     /// List devices, by name
+    #[command(after_help = "Examples:\n  redirector device list --search s2\n  redirector \
+                            --output json device list | jq .items[].name")]
     List(DevicePage),
     /// Show one device
+    #[command(after_help = "Example:\n  redirector device show disk-a")]
     Show(DeviceName),
     /// Move a device: its new flows go to another server
     #[command(after_help = "Example:\n  redirector device move disk-a --to s2 --policy drain \
@@ -313,6 +288,7 @@ pub enum DeviceCommand {
                             --servers n1,n2 --affinity client")]
     Add(Box<AddDevice>),
     /// Remove a device; its open flows are reset
+    #[command(after_help = "Example:\n  redirector device remove disk-a")]
     Remove(DeviceName),
 }
 
@@ -336,30 +312,6 @@ pub struct DeviceName {
     /// Name of the device
     #[arg(value_parser = name)]
     pub name: String,
-}
-
-/// The words of the command line for an administrative state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StateArg {
-    /// It takes devices
-    Active,
-    /// It keeps its open flows and gets no new ones
-    Draining,
-    /// It serves nothing
-    Inactive,
-    /// It is declared dead
-    Failed,
-}
-
-impl From<StateArg> for AdminState {
-    fn from(state: StateArg) -> Self {
-        match state {
-            StateArg::Active => Self::Active,
-            StateArg::Draining => Self::Draining,
-            StateArg::Inactive => Self::Inactive,
-            StateArg::Failed => Self::Failed,
-        }
-    }
 }
 
 /// A name that can be a piece of a path. What else a name must be, the daemon says.

@@ -19,6 +19,7 @@ pub struct AssociationPage {
 #[derive(Debug, Subcommand)]
 pub enum AssociationCommand {
     /// List the associations, by device
+    #[command(after_help = "Example:\n  redirector association list --limit 100")]
     List(AssociationPage),
     /// Move several devices in one step: all or none
     #[command(after_help = "Example:\n  redirector association set disk-a=s2 disk-b=s3")]

@@ -51,6 +51,7 @@ pub enum ExplainCommand {
                             40000 --service 10.0.1.100:10809 --flags ack")]
     Packet(ExplainPacket),
     /// What would move where if a server died; changes nothing
+    #[command(after_help = "Example:\n  redirector explain death s1")]
     Death {
         /// Name of the server
         server: String,

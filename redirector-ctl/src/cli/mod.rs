@@ -14,6 +14,7 @@ mod follow;
 mod plan;
 mod record;
 mod request;
+mod server_args;
 mod service_args;
 mod table;
 #[cfg(test)]

@@ -15,11 +15,15 @@ use crate::api::wire::MetricsUrl;
 #[derive(Debug, Clone, Copy, Default, Subcommand)]
 pub enum PlanCommand {
     /// Show it: moves with their figures, what is blocked, which servers take nothing
+    #[command(after_help = "Examples:\n  redirector plan show\n  redirector --output json plan \
+                            show | jq .moves")]
     #[default]
     Show,
     /// Carry it out, all of it
+    #[command(after_help = "Example:\n  redirector plan apply --generation 42")]
     Apply(Seen),
     /// Throw it away; the next one is made when its time comes
+    #[command(after_help = "Example:\n  redirector plan discard")]
     Discard(Seen),
 }
 

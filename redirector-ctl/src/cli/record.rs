@@ -19,8 +19,10 @@ use crate::api::recorder::{Dump, DumpList, Recorder};
 #[derive(Debug, Subcommand)]
 pub enum RecordCommand {
     /// Show what it keeps and what it costs
+    #[command(after_help = "Example:\n  redirector record show")]
     Show,
     /// List its dumps, oldest first
+    #[command(after_help = "Example:\n  redirector record list")]
     List,
     /// Make a dump of what it has now
     #[command(after_help = "Examples:\n  redirector record dump --file now.pcapng\n  redirector \

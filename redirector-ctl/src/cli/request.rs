@@ -4,10 +4,11 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::args::{Ask, DeviceCommand, ServerCommand};
+use super::args::{Ask, DeviceCommand};
 use super::association_args::AssociationCommand;
 use super::device_args::{AddDevice, PolicyArgs};
 use super::flow_args::{ExplainCommand, FlowCommand};
+use super::server_args::ServerCommand;
 use super::{flow_table, plan, table};
 use crate::api::associations::{MoveRequest, PatchAssociations, PutAssociation};
 use crate::api::clients::PutClient;

@@ -1,5 +1,7 @@
 //! The command line against the real API on a real socket.
 
+mod help;
+
 use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};

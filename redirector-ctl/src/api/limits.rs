@@ -50,8 +50,9 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest wait for a generation, in ms, and how long unless another time is asked for.
 pub(super) const WAIT_MAX_MS: u64 = 15_000;
 pub(super) const WAIT_DEFAULT_MS: u64 = 10_000;
-/// Time between two looks at whether a generation is there.
-pub(super) const WAIT_LOOK: Duration = Duration::from_millis(50);
+/// Time between two looks at whether a generation is there, while events come and while none does.
+pub(super) const WAIT_LOOK_MIN: Duration = Duration::from_millis(50);
+pub(super) const WAIT_LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Longest wait for the daemon's loop before it counts as hanging.
 pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::extract::{Params, within};
-use super::limits::{WAIT_DEFAULT_MS, WAIT_LOOK, WAIT_MAX_MS};
+use super::limits::{WAIT_DEFAULT_MS, WAIT_LOOK_MAX, WAIT_LOOK_MIN, WAIT_MAX_MS};
 use super::openapi::ReadProblems;
 use super::problem::Problem;
 use super::reply::Reply;
@@ -109,14 +109,22 @@ pub(super) async fn get_status(
     Params(query): Params<StatusQuery>,
 ) -> Result<Reply<Status>, Problem> {
     let wait_ms = within("wait_ms", query.wait_ms, (WAIT_DEFAULT_MS, WAIT_MAX_MS))?;
-    let wanted = query.wait_generation.unwrap_or_default();
+    let shown = |of: &Snapshot| Reply::ok(of.spec.generation, Status::of(of));
+    let Some(wanted) = query.wait_generation else {
+        return Ok(shown(&*api.daemon.snapshot().await?));
+    };
     let ends_at = Instant::now() + Duration::from_millis(wait_ms);
+    let mut latest = api.daemon.follow().await?;
     loop {
         let snapshot = api.daemon.snapshot().await?;
         if snapshot.applied_generation >= wanted || Instant::now() >= ends_at {
-            return Ok(Reply::ok(snapshot.spec.generation, Status::of(&snapshot)));
+            return Ok(shown(&snapshot));
         }
-        tokio::time::sleep(WAIT_LOOK).await;
+        // Each look is a turn of the daemon's loop, so many who wait look only when something has
+        // happened, and now and then for what makes no event.
+        let again_at = ends_at.min(Instant::now() + WAIT_LOOK_MAX);
+        tokio::time::sleep(WAIT_LOOK_MIN).await;
+        let _ = timeout_at(again_at, latest.changed()).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::harness::{Lab, request};
 use crate::daemon::{ChangeError, DaemonHandle, Request, Snapshot};
@@ -85,11 +86,19 @@ fn shown_as(change: Twist) -> Lab {
     let inner = Lab::new();
     let (daemon, mut requests) = DaemonHandle::new(4);
     tokio::spawn(async move {
-        while let Some(Request::Snapshot { answer }) = requests.recv().await {
-            let snapshot = inner.daemon.snapshot().await.expect("it runs");
-            let mut snapshot = Snapshot::clone(&snapshot);
-            change(&mut snapshot);
-            let _ = answer.send(std::sync::Arc::new(snapshot));
+        while let Some(asked) = requests.recv().await {
+            match asked {
+                Request::Snapshot { answer } => {
+                    let snapshot = inner.daemon.snapshot().await.expect("it runs");
+                    let mut snapshot = Snapshot::clone(&snapshot);
+                    change(&mut snapshot);
+                    let _ = answer.send(std::sync::Arc::new(snapshot));
+                }
+                Request::Follow { answer } => {
+                    let _ = answer.send(inner.daemon.follow().await.expect("it runs"));
+                }
+                _ => return,
+            }
         }
     });
     Lab::before(daemon)
@@ -155,6 +164,42 @@ async fn the_status_waits_for_a_generation_but_not_for_ever() {
         let refused = lab.get(&format!("/v1/status?{query}")).await;
         assert_eq!(refused.problem()["code"], "bad_query", "{query}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_generation_looks_at_an_event_and_rarely_otherwise() {
+    let (inner, latest) = (Lab::new(), watch::Sender::new(0_u64));
+    let (events, (daemon, mut requests)) = (latest.clone(), DaemonHandle::new(4));
+    let (looks, seen) = watch::channel(0_u64);
+    tokio::spawn(async move {
+        while let Some(asked) = requests.recv().await {
+            match asked {
+                Request::Snapshot { answer } => {
+                    looks.send_modify(|len| *len += 1);
+                    let shown = inner.daemon.snapshot().await.expect("it runs");
+                    // The first event is that of the generation.
+                    let applied_generation = 3 + *events.borrow();
+                    let shown = Snapshot { applied_generation, ..Snapshot::clone(&shown) };
+                    let _ = answer.send(std::sync::Arc::new(shown));
+                }
+                Request::Follow { answer } => drop(answer.send(events.subscribe())),
+                _ => return,
+            }
+        }
+    });
+    let lab = Lab::before(daemon);
+    let begin = tokio::time::Instant::now();
+    lab.get("/v1/status?wait_generation=4&wait_ms=5000").await;
+    let looks_len = *seen.borrow();
+    assert!((2..=8).contains(&looks_len), "{looks_len} looks in {:?}", begin.elapsed());
+    let begin = tokio::time::Instant::now();
+    let told = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        latest.send_replace(1);
+    };
+    let (answer, ()) = tokio::join!(lab.get("/v1/status?wait_generation=4&wait_ms=5000"), told);
+    assert_eq!(answer.json()["applied_generation"], 4);
+    assert!((300..400).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub(super) const WAIT_MAX_MS: u64 = 15_000;
 pub(super) const WAIT_DEFAULT_MS: u64 = 10_000;
 /// Time between two looks at whether a generation is there, while events come and while none does.
 pub(super) const WAIT_LOOK_MIN: Duration = Duration::from_millis(50);
-pub(super) const WAIT_LOOK_MAX: Duration = Duration::from_secs(5);
+pub(super) const WAIT_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Longest wait for the daemon's loop before it counts as hanging.
 pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -66,10 +66,13 @@ fn the_dashboard_shows_moves_and_survives_what_happens_to_a_site() -> Result<()>
     browser.step("drained")?;
     browser.step("keyboard")?;
     wait_until_on(&site, "s1")?;
+    browser.step("stale")?;
+    wait_until_on(&site, "s1")?;
 
     site.gateway.ip(&["link set to-s1 down"])?;
     browser.step("failover")?;
     wait_until_on(&site, "s2")?;
+    browser.step("timeline")?;
 
     site.redirector.stop()?;
     browser.step("lost")?;
@@ -131,6 +134,11 @@ fn the_dashboard_asks_for_a_token_and_an_operator_applies_a_plan_with_it() -> Re
         keep_busy(&site, port)?;
     }
     browser.step("plan")?;
+    browser.step("history")?;
+    browser.step("discard")?;
+    let metrics = api.send(Method::GET, "/metrics", &[], Vec::new())?.accepted()?;
+    let discarded = "redirector_plan_outcomes_total{outcome=\"discarded\"} 1\n";
+    ensure!(metrics.as_str().is_some_and(|text| text.contains(discarded)), "{metrics}");
     browser.step("apply")?;
     let on_s2 = api.devices()?.iter().filter(|device| device.association.server == "s2").count();
     ensure!(on_s2 == 1, "{on_s2} devices are on s2");

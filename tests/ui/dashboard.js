@@ -159,12 +159,67 @@ const steps = {
     await see("#said", "disk is on s1 now");
   },
 
+  async stale() {
+    const api = (path, method = "GET", body) =>
+      page.evaluate(
+        ([path, method, body]) =>
+          fetch(path, {
+            method,
+            headers: { "content-type": "application/json" },
+            body: body && JSON.stringify(body),
+          }).then((answer) => answer.json()),
+        [path, method, body],
+      );
+    await page.locator('#devices [data-device="disk"]').click();
+    await see("#dialog-confirm", "Move disk to s2");
+    // What the page knows gets old while somebody else makes a change.
+    const held = [];
+    const lists = /\/v1\/devices\?/;
+    await page.route(lists, (route) => held.push(route));
+    await api("/v1/associations/archive", "PUT", { server: "s1" });
+    await page.click("#dialog-confirm");
+    await see("#dialog-error", "Something has changed since this was drawn. Look at the preview again");
+    const { association } = await api("/v1/devices/disk");
+    assert.equal(association.server, "s1", "disk was moved under a stale preview");
+    await shot("stale-preview");
+    await page.unroute(lists);
+    await Promise.all(held.map((route) => route.continue()));
+    await see("#events li.move", "device archive moved from s2 to s1");
+    await page.click("#dialog-confirm");
+    await see("#said", "disk is on s2 now");
+    for (const [device, server] of [["archive", "s2"], ["disk", "s1"]]) {
+      await api(`/v1/associations/${device}`, "PUT", { server });
+    }
+    await see("#events li.move", "device disk moved from s2 to s1");
+  },
+
   async failover() {
     await see("#map .server.dead", "s1");
     await see("#map .server.dead", "dead");
     await see("#events li.failover", "device disk moved from s1 to s2 (failure)");
     await see("#devices tr", /disk.*s2.*failure/s);
     await shot("failover");
+  },
+
+  async timeline() {
+    const marks = (kind) => page.locator(`#timeline path.event.${kind} title`);
+    await marks("failover").first().waitFor({ state: "attached" });
+    const failovers = (await marks("failover").allTextContents()).join("\n");
+    assert.match(failovers, /\d device disk moved from s1 to s2 \(failure\)/);
+    const moves = (await marks("move").allTextContents()).join("\n");
+    assert.match(moves, /\d device disk moved from s1 to s2 \(planned\)/);
+    const words = await page.locator("#timeline svg").getAttribute("aria-label");
+    assert.match(words, /^Events of the last .*: move: \d+, failover: [12], drain ended: \d+$/);
+    // The mark of what came last is the rightmost, and within the drawing.
+    const places = await page.locator("#timeline path.event:has(title)").evaluateAll((paths) =>
+      paths.map((path) => Number(path.getAttribute("transform").match(/[\d.]+/)[0])));
+    const width = Number(await page.locator("#timeline svg").getAttribute("width"));
+    assert.ok(places.every((x) => x >= 100 && x <= width), `marks at ${places} of ${width}`);
+    assert.equal(await marks("server_dead").count(), 0);
+    await page.check("#all-events");
+    await marks("server_dead").first().waitFor({ state: "attached" });
+    await shot("timeline");
+    await page.uncheck("#all-events");
   },
 
   async lost() {
@@ -231,6 +286,35 @@ const steps = {
     await see("#plan", "It waits for your word.");
     await see("#plan li b", /: s1 → s2/);
     await shot("plan");
+  },
+
+  async history() {
+    for (const [of, unit] of [["server s1", /now \d+\s%, expected/], ["device disk", /now .*B\/s, expected/]]) {
+      await page.selectOption("#history-of", of);
+      // A line begins with its second point.
+      for (const what of ["measured", "band"]) {
+        const path = page.locator(`#history path.${what}[d*="L"]`);
+        await path.waitFor({ state: "attached" });
+        const { width } = await path.evaluate((drawn) => drawn.getBBox());
+        assert.ok(width > 0, `${what} of ${of} has no width`);
+      }
+      await see("#history .note", of.split(" ")[1]);
+      await see("#history .note", unit);
+    }
+    await shot("history");
+  },
+
+  async discard() {
+    // Plans are made anew all the time, and one may have just been made for another state.
+    for (let tries = 1; ; tries += 1) {
+      await page.locator('#plan [data-action="discard"]').click();
+      await see("#said", /The plan was/);
+      const said = await page.locator("#said").textContent();
+      if (said === "The plan was thrown away.") break;
+      assert.ok(tries < 10, `ten times: ${said}`);
+    }
+    assert.equal(await page.locator("#events li.move", { hasText: "overload" }).count(), 0);
+    await see("#plan", "It waits for your word.");
   },
 
   async apply() {

@@ -152,7 +152,7 @@ pub(super) fn load(mut section: Section<'_>, report: &mut Report<'_>) -> LoadCon
     config
 }
 
-/// The defaults of trigger, stop, rest and horizon are those of the simulator's `planner_swift`.
+/// The simulator's headline is made of these defaults; with others look at its figures first.
 pub(super) fn plan(mut section: Section<'_>, report: &mut Report<'_>) -> PlanConfig {
     let modes = PlanMode::ALL.map(|mode| (mode.name(), mode));
     let config = PlanConfig {

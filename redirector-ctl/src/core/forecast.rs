@@ -10,6 +10,8 @@
 //! samples are bridged, as time that passed without news; after more than [`Settings::gap_max`] the
 //! level starts again from the next sample, while the season and what is known of the forecasters'
 //! errors stay. A series whose last sample is older than that gives no forecast.
+//!
+//! Bursts: no forecaster sees one begin, so the percentile is never below the last value.
 
 mod models;
 
@@ -97,7 +99,7 @@ impl Settings {
 /// What is expected at the horizon.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Forecast {
-    /// Nine times out of ten it is at most this much.
+    /// Nine times out of ten it is at most this much; never less than the last value.
     pub p90: f64,
     /// The middle of what is expected.
     pub point: f64,
@@ -222,7 +224,9 @@ impl Series {
         let Some(by) = self.best(&points) else { return Some(self.cold()) };
         let record = &self.records[by as usize];
         let point = f64::from(points[by as usize]);
-        let p90 = (point + f64::from(record.margin)).clamp(0.0, VALUE_MAX);
+        // What has just begun is in nobody's mean or season: a plan that counts on less than is
+        // needed already moves too late.
+        let p90 = (point + f64::from(record.margin)).max(f64::from(self.last)).min(VALUE_MAX);
         Some(Forecast { p90, point, mae: f64::from(record.mae), by })
     }
 

@@ -28,18 +28,19 @@ pub(super) struct Solved {
 }
 
 /// One resource, no constraints.
-pub(super) fn one_resource(seeds: &[u64], rounds: u32) -> Solved {
-    solve(LARGE, seeds, rounds)
+pub(super) fn one_resource(rules: &Rules, seeds: &[u64], rounds: u32) -> Solved {
+    solve(LARGE, rules, seeds, rounds)
 }
 
 /// Three resources, with allowed servers, pins, groups and servers that refuse.
-pub(super) fn three_resources(seeds: &[u64], rounds: u32) -> Solved {
-    solve(Shape { resources_len: 3, constrained: true, ..LARGE }, seeds, rounds)
+pub(super) fn three_resources(rules: &Rules, seeds: &[u64], rounds: u32) -> Solved {
+    solve(Shape { resources_len: 3, constrained: true, ..LARGE }, rules, seeds, rounds)
 }
 
-fn solve(shape: Shape, seeds: &[u64], rounds: u32) -> Solved {
+fn solve(shape: Shape, rules: &Rules, seeds: &[u64], rounds: u32) -> Solved {
     let mut solved = Solved::default();
-    let rules = Rules { moves_max: usize::MAX, ..Rules::default() };
+    // All that it would do, in however many plans.
+    let rules = Rules { moves_max: usize::MAX, ..rules.clone() };
     for seed in seeds {
         let problem = problem(shape, *seed);
         for _ in 0..rounds {

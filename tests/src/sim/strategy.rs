@@ -1,5 +1,6 @@
 //! Who decides which server a device is on: the planner, and what others do in its place.
 
+use redirector_ctl::config::Config;
 use redirector_ctl::core::balance::{
     Allowed, Calm, Device, Eligibility, Problem, Rules, Server, ServerAt, Vector, decide, propose,
 };
@@ -32,10 +33,11 @@ pub(super) enum Kind {
     Thresholds,
     /// The same relief as the planner's, every minute, on a weighted mean and without any memory.
     Reactive,
-    /// The planner as it is: forecasts, trigger, rest and budget by default.
+    /// The planner as it ships: the rules and the horizon of a configuration that says nothing.
     Planner,
-    /// The planner with a trigger of one period, a looser stop and a longer rest.
-    Swift,
+    /// The planner with slower rules: three imbalanced periods of five begin, and it stops 5 %
+    /// above the even load.
+    Slow,
 }
 
 impl Kind {
@@ -47,7 +49,7 @@ impl Kind {
         Self::Thresholds,
         Self::Reactive,
         Self::Planner,
-        Self::Swift,
+        Self::Slow,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -59,7 +61,7 @@ impl Kind {
             Self::Thresholds => "thresholds",
             Self::Reactive => "reactive_ewma",
             Self::Planner => "planner",
-            Self::Swift => "planner_swift",
+            Self::Slow => "planner_slow",
         }
     }
 
@@ -88,7 +90,7 @@ impl Strategy {
             // The same for all, so that luck is no difference between them.
             random: Random::new(1),
             rules: rules(kind),
-            settings: Settings { horizon: horizon(kind), ..Settings::daily(MINUTE_MS) },
+            settings: settings(kind),
             series: vec![Series::default(); devices_len],
             calm: Calm::default(),
         };
@@ -130,7 +132,7 @@ impl Strategy {
                     self.problem.devices[one.device.0 as usize].server = one.to;
                 }
             }
-            Kind::Planner | Kind::Swift => self.plan(minute),
+            Kind::Planner | Kind::Slow => self.plan(minute),
         }
         let moved = |(device, from): (usize, usize)| {
             let to = self.server_of(device);
@@ -149,7 +151,7 @@ impl Strategy {
             device.demand = match self.kind {
                 Kind::Reactive if known > 0.0 => Vector::new(&[weighted(EWMA_WEIGHT)]),
                 Kind::Thresholds if known > 0.0 => Vector::new(&[weighted(DRS_WEIGHT)]),
-                Kind::Planner | Kind::Swift => {
+                Kind::Planner | Kind::Slow => {
                     series.observe(&self.settings, now_ms, load);
                     let Some(forecast) = series.forecast(&self.settings, now_ms) else { continue };
                     device.error = Vector::new(&[forecast.mae]);
@@ -223,23 +225,29 @@ fn hashed(device: u32, servers_len: usize) -> usize {
     (0..servers_len).max_by_key(weight).unwrap_or_default()
 }
 
-/// How far ahead the planner looks, in minutes.
-fn horizon(kind: Kind) -> u32 {
-    if kind == Kind::Swift { 1 } else { 2 }
+/// A configuration that leaves all to its defaults; without an interface there is none.
+const DEFAULTS: &str = "[[interface]]\nname = \"eth0\"\n";
+
+/// The product's defaults.
+pub(super) fn shipped() -> Config {
+    Config::parse(DEFAULTS).unwrap_or_else(|problems| panic!("{DEFAULTS}: {problems:?}"))
 }
 
-fn rules(kind: Kind) -> Rules {
-    let usual = Rules::default();
+/// How loads are forecast. A period is the planner's interval, which has to be the simulated one.
+fn settings(kind: Kind) -> Settings {
+    let Config { plan, load, .. } = shipped();
+    assert_eq!(plan.interval_ms, MINUTE_MS, "the simulated loads change by the minute");
     match kind {
-        Kind::Planner => usual,
-        Kind::Swift => Rules {
-            trigger_window: 1,
-            trigger_hits: 1,
-            stop: 0.1,
-            rest_ms: 60 * MINUTE_MS,
-            ..usual
-        },
-        _ => Rules { gain_per_cost: 0.0, gain_per_error: 0.0, ..usual },
+        Kind::Slow => Settings::daily(MINUTE_MS),
+        _ => plan.outlook(&load).forecast,
+    }
+}
+
+pub(super) fn rules(kind: Kind) -> Rules {
+    match kind {
+        Kind::Planner => shipped().plan.rules(),
+        Kind::Slow => Rules::default(),
+        _ => Rules { gain_per_cost: 0.0, gain_per_error: 0.0, ..Rules::default() },
     }
 }
 

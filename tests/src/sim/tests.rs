@@ -21,9 +21,9 @@ fn of(scores: &[Score], kind: Kind) -> &Score {
 }
 
 #[test]
-fn the_planner_tracks_far_better_than_static_placement_and_moves_less_than_reaction() {
+fn slow_rules_track_far_better_than_static_placement_and_move_less_than_reaction() {
     let scores = scores();
-    let planner = of(scores, Kind::Planner);
+    let planner = of(scores, Kind::Slow);
     for kind in [Kind::NoMoves, Kind::Hash, Kind::TwoChoices, Kind::Thresholds] {
         let other = of(scores, kind);
         let error = other.tracking_error[0];
@@ -35,12 +35,21 @@ fn the_planner_tracks_far_better_than_static_placement_and_moves_less_than_react
 }
 
 #[test]
-fn the_swift_rules_track_better_than_reaction_with_fewer_moves() {
+fn what_ships_tracks_better_than_reaction_with_fewer_moves() {
     let scores = scores();
-    let (swift, reactive) = (of(scores, Kind::Swift), of(scores, Kind::Reactive));
-    assert!(swift.tracking_error[0] < reactive.tracking_error[0]);
-    assert!(swift.moves < reactive.moves);
-    assert_eq!(swift.reversals[0], 0);
+    let (shipped, reactive) = (of(scores, Kind::Planner), of(scores, Kind::Reactive));
+    assert!(shipped.tracking_error[0] < reactive.tracking_error[0]);
+    assert!(shipped.moves < reactive.moves);
+    assert_eq!(shipped.reversals[0], 0);
+}
+
+#[test]
+fn the_planner_that_is_simulated_is_the_one_of_an_empty_configuration() {
+    let plan = strategy::shipped().plan;
+    let rules = strategy::rules(Kind::Planner);
+    assert_eq!(rules.trigger_floor, f64::from(plan.trigger_floor_pct) / 100.0);
+    assert_eq!(rules.moves_max, plan.moves_max as usize);
+    assert_ne!(rules, strategy::rules(Kind::Slow));
 }
 
 #[test]
@@ -55,14 +64,16 @@ fn the_same_seed_gives_the_same_week() {
 
 #[test]
 fn a_large_problem_is_evened_out_with_hardly_more_than_must_be_moved() {
-    let solved = solve::one_resource(&[1], 0);
-    assert!(solved.before[0] > 1.15 && solved.after[0] <= 1.0501, "{solved:?}");
-    assert!(solved.moved[0] <= 1.10, "{solved:?}");
+    for (kind, target) in [(Kind::Planner, 1.1001), (Kind::Slow, 1.0501)] {
+        let solved = solve::one_resource(&strategy::rules(kind), &[1], 0);
+        assert!(solved.before[0] > 1.15 && solved.after[0] <= target, "{solved:?}");
+        assert!(solved.moved[0] <= 1.10, "{solved:?}");
+    }
 }
 
 #[test]
 fn three_resources_with_constraints_are_evened_out_too() {
-    let solved = solve::three_resources(&[1], 0);
+    let solved = solve::three_resources(&strategy::rules(Kind::Slow), &[1], 0);
     assert!(solved.before[0] > 1.15 && solved.after[0] <= 1.0501, "{solved:?}");
 }
 

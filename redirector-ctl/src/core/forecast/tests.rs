@@ -117,6 +117,15 @@ fn nine_values_in_ten_stay_below_the_forecast() {
 }
 
 #[test]
+fn a_burst_is_planned_for_as_soon_as_it_has_begun() {
+    let mut series = after(0, (0..400).map(|n| 100.0 + 10.0 * (noise(n) - 0.5)));
+    extend(&mut series, 400, [1000.0]);
+    let forecast = forecast(&series, 400);
+    assert!(forecast.point < 500.0, "its mean knows of no burst yet: {forecast:?}");
+    assert_eq!(forecast.p90, 1000.0);
+}
+
+#[test]
 fn a_short_gap_is_bridged() {
     let mut series = after(0, [10.0; 40]);
     assert_eq!(series.observe(&SETTINGS, 45_000, 20.0), Taken::AfterGap(5));

@@ -81,7 +81,7 @@ impl Watcher {
             if let Some(source) = route.and_then(|route| route.source) {
                 ways.sources.insert(*address, source);
             }
-            match way(*address, *route, (&ports, &macs)) {
+            match way(*address, *route, &ports, &macs) {
                 Ok(Some(hop)) => {
                     ways.hops.insert(*address, hop);
                 }
@@ -137,7 +137,8 @@ impl Watcher {
 fn way(
     address: IpAddr,
     route: Option<Route>,
-    (ports, macs): (&[Option<u32>], &BTreeMap<(u32, IpAddr), [u8; 6]>),
+    ports: &[Option<u32>],
+    macs: &BTreeMap<(u32, IpAddr), [u8; 6]>,
 ) -> Result<Option<NextHop>, String> {
     let Some(route) = route else {
         return Err(format!("there is no route to {address}: add one"));

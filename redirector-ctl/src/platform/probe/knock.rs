@@ -234,7 +234,7 @@ pub(super) async fn ask(
         // Whoever is under suspicion has accepted a connection by then: this one has its time.
         let limits = Limits { connect: limits.answer, ..limits };
         let means = Means { anew: None, ..means };
-        Some(bad(&call, race::ask(Asked::Service(&call), limits, means).await.result)?)
+        bad(&call, race::ask(Asked::Service(&call), limits, means).await.result)
     };
     let (own, bad) = match select(std::pin::pin!(own), std::pin::pin!(at_service)).await {
         Either::Left((own, _)) if !is_good(&own.result) => return own,

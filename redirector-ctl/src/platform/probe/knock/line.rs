@@ -7,7 +7,8 @@
 //! Limits: [`WAITING_MAX`] questions are remembered, answered or not, so that a late or repeated
 //! answer is ended as well; then the oldest is forgotten.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
@@ -168,10 +169,10 @@ impl Line {
 
     /// Sends a frame. An interface that does not take it may be another one by now.
     fn send(&mut self, out: u32, frame: &[u8]) -> io::Result<()> {
-        if !self.out.contains_key(&out) {
-            self.out.insert(out, sending(out)?);
-        }
-        let Some(socket) = self.out.get(&out) else { return Ok(()) };
+        let socket = match self.out.entry(out) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(sending(out)?),
+        };
         let sent = socket.send(frame).map(drop);
         if sent.is_err() {
             self.out.remove(&out);

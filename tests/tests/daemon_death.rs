@@ -49,7 +49,7 @@ fn detach_takes_the_program_and_its_tables_away() -> Result<()> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     ensure!(!announced()?.is_empty(), "and what is announced stays announced");
-    let mut detach = gateway.command(&lab.redirector.program().to_string_lossy());
+    let mut detach = gateway.command(lab.redirector.program());
     let output = detach.args(["detach", "--config"]).arg(lab.redirector.config()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // The kernel frees a link some time after its last pin is gone.

@@ -8,19 +8,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::balance::PlanAsker;
 use super::kernel::Kernel;
 use super::owner::{Owed, Owner};
 use super::tell::{Done, tell};
-use super::{Applied, ChangeError};
+use super::{Applied, ChangeError, Request};
 use crate::core::change::Change;
 use crate::core::plan::{Plan, plan};
 use crate::core::spec::Spec;
 use crate::platform::store::{Last, State, Store, StoreError};
+
+/// How long those whose change came into force at the end may look at it.
+const LAST_LOOKS: Duration = Duration::from_millis(250);
 
 /// Changes that wait for the disk at most; whoever comes then is told to try again.
 const WAITING_MAX: usize = 1024;
@@ -323,6 +327,21 @@ impl<K: Kernel> Owner<K> {
         while self.journal.is_busy() {
             let result = self.journal.written().await;
             self.take_written(result).await;
+        }
+    }
+
+    /// The end: whoever has been told nothing yet is told what became of his change, and may still
+    /// look at it, which is part of the answer. All else is refused by nobody being there.
+    pub(super) async fn finish(mut self, mut requests: mpsc::Receiver<Request>) {
+        if !self.journal.is_busy() {
+            return;
+        }
+        self.until_written().await;
+        let end = tokio::time::Instant::now() + LAST_LOOKS;
+        while let Ok(Some(request)) = tokio::time::timeout_at(end, requests.recv()).await {
+            if matches!(request, Request::Snapshot { .. }) {
+                self.answer(request);
+            }
         }
     }
 }

@@ -50,8 +50,6 @@ const REPORTS_AT_ONCE_MAX: usize = 256;
 /// How long reports of a server's other paths are waited for when nobody was there for one of them:
 /// that all of it is dead takes effect by one store, and not by a move of each device.
 const GATHER: Duration = Duration::from_millis(10);
-/// How long those whose change came into force at the end may look at it.
-const LAST_LOOKS: Duration = Duration::from_millis(250);
 /// Requests answered between two other things.
 const REQUESTS_AT_ONCE_MAX: usize = 16;
 
@@ -246,21 +244,6 @@ impl<K: Kernel> Owner<K> {
         }
     }
 
-    /// The end: whoever has been told nothing yet is told what became of his change, and may still
-    /// look at it, which is part of the answer. All else is refused by nobody being there.
-    async fn finish(mut self, mut requests: mpsc::Receiver<Request>) {
-        if !self.journal.is_busy() {
-            return;
-        }
-        self.until_written().await;
-        let end = tokio::time::Instant::now() + LAST_LOOKS;
-        while let Ok(Some(request)) = tokio::time::timeout_at(end, requests.recv()).await {
-            if matches!(request, Request::Snapshot { .. }) {
-                self.answer(request);
-            }
-        }
-    }
-
     async fn timed_turn(&mut self, input: Input, reports: &mut mpsc::Receiver<Report>) {
         let watch = Stopwatch::start();
         self.turn(input, reports).await;
@@ -343,7 +326,7 @@ impl<K: Kernel> Owner<K> {
             && ((is_silent && report.manner == Manner::Confirming) || (is_refused && is_asked))
     }
 
-    fn answer(&mut self, request: Request) {
+    pub(super) fn answer(&mut self, request: Request) {
         // Whoever asked may have gone: then nobody wants the answer, and that is fine.
         match request {
             Request::Change { change, if_match, answer } => {

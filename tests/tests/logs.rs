@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use redirector_tests::data_path::Version;
+use redirector_tests::fault::Fault;
 use redirector_tests::greeters::{API, Greeters};
+use redirector_tests::lab::{Lab, Plan};
 use redirector_tests::wait::{self, Look};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -75,4 +77,20 @@ fn a_log_for_people_has_the_sentence_the_fields_and_the_programs_own_messages() 
     let told = line(&site, "the program's message", |line| line.contains("on this CPU"))?;
     ensure!(told.contains("WARN") && told.contains("packets on this CPU: no_server"), "{told}");
     site.redirector.stop()
+}
+
+#[test]
+fn a_log_that_cannot_be_written_keeps_no_check_from_being_made() -> Result<()> {
+    let mut lab = Lab::build(Plan::standard(1 << 20))?;
+    let starter = ["sh", "-c", "exec \"$@\" 2> /dev/full", "sh"];
+    lab.redirector.set_starter(starter.map(str::to_owned).to_vec());
+    lab.start_redirector()?;
+    lab.redirector.wait_until_all_healthy()?;
+    let api = lab.api()?;
+    let victim = api.device("echo-a")?.association.server;
+    Fault::Kill.inject(&mut lab, &victim)?;
+    wait::until("the failover", LOGGED_WITHIN, || {
+        let now = api.device("echo-a")?.association.server;
+        Ok(if now == victim { Look::NotYet(now) } else { Look::Done(()) })
+    })
 }

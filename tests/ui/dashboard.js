@@ -170,6 +170,8 @@ const steps = {
           }).then((answer) => answer.json()),
         [path, method, body],
       );
+    // A dialog is about what the page knew when it was opened.
+    await see("#devices tr", /disk.*s1.*s2/s);
     await page.locator('#devices [data-device="disk"]').click();
     await see("#dialog-confirm", "Move disk to s2");
     // What the page knows gets old while somebody else makes a change.
@@ -182,8 +184,9 @@ const steps = {
     const { association } = await api("/v1/devices/disk");
     assert.equal(association.server, "s1", "disk was moved under a stale preview");
     await shot("stale-preview");
+    // Those that the page has given up meanwhile are over.
+    await Promise.allSettled(held.map((route) => route.continue()));
     await page.unroute(lists);
-    await Promise.all(held.map((route) => route.continue()));
     await see("#events li.move", "device archive moved from s2 to s1");
     await page.click("#dialog-confirm");
     await see("#said", "disk is on s2 now");
@@ -291,12 +294,12 @@ const steps = {
   async history() {
     for (const [of, unit] of [["server s1", /now \d+\s%, expected/], ["device disk", /now .*B\/s, expected/]]) {
       await page.selectOption("#history-of", of);
-      // A line begins with its second point.
+      // A line begins with its second point, and is drawn anew with each.
       for (const what of ["measured", "band"]) {
-        const path = page.locator(`#history path.${what}[d*="L"]`);
-        await path.waitFor({ state: "attached" });
-        const { width } = await path.evaluate((drawn) => drawn.getBBox());
-        assert.ok(width > 0, `${what} of ${of} has no width`);
+        await page.waitForFunction(
+          (path) => document.querySelector(path)?.getBBox().width > 0,
+          `#history path.${what}[d*="L"]`,
+        );
       }
       await see("#history .note", of.split(" ")[1]);
       await see("#history .note", unit);

@@ -17,6 +17,8 @@ pub fn death(spec: &Spec, ctx: &Context<'_>, server: &Name) -> Result<Plan, Spec
         return Err(SpecError { problems: vec![SpecProblem { code, kind, field, detail }] });
     }
     let mut observed = ctx.observed.clone();
+    // It is supposed to be dead, not to be doubted.
+    observed.doubt.healthy_min = 0;
     let dead = PathHealth {
         health: Health::Dead,
         since_ms: ctx.now_ms,

@@ -31,9 +31,6 @@ async fn a_death_holds_its_server_down_and_what_was_sent_again_is_counted() {
     (owner.settings.hold_down.first_ms, owner.settings.hold_down.max_ms) = (60_000, 60_000);
     assert!(owner.snapshot().held_down.is_empty());
     kill(&mut owner, "s1").await;
-    owner.left.clear();
-    owner.left.insert(owner.spec.servers["s1"].id);
-    owner.recall();
     assert_eq!(owner.snapshot().own.detector.syns_resent, 1);
     assert_eq!(owner.snapshot().held_down, ["s1".to_owned()].into());
     assert_eq!(owner.own.detector.outages, 0);

@@ -164,7 +164,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn start_log(config: LogConfig) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // Whoever tells standard error that standard error cannot be written, as on a full disk, panics.
+    // Whoever tells standard error that it cannot be written, as on a full disk, panics.
     let log = log.log_internal_errors(false);
     match config.format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),

@@ -12,8 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::lab::Lab;
 use crate::process::{Keeping, Life, Process};
-use crate::topology::server_address;
-use crate::{programs, storage};
+use crate::{loads, programs, storage};
 
 /// Port of every server's agent.
 const PORT: u16 = 9777;
@@ -32,14 +31,7 @@ pub struct Agent {
 /// # Errors
 /// When the file cannot be written.
 pub fn configure(lab: &Lab, lines: &str) -> Result<()> {
-    let path = lab.redirector.config();
-    let mut text = fs::read_to_string(path).context("read the lab's configuration")?;
-    for number in 1..=lab.plan().servers_len {
-        let address = server_address(number);
-        let line = format!("address = \"{address}\"\n");
-        text = text.replace(&line, &format!("{line}agent_address = \"{address}:{PORT}\"\n"));
-    }
-    fs::write(path, text + lines).context("write the lab's configuration")
+    loads::add_to_servers(lab, lines, |address| format!("agent_address = \"{address}:{PORT}\""))
 }
 
 impl Agent {

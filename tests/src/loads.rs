@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,13 +75,26 @@ struct Figures {
 /// # Errors
 /// When the file cannot be written.
 pub fn configure(lab: &Lab, lines: &str) -> Result<()> {
+    add_to_servers(lab, lines, |address| {
+        format!("metrics_url = \"http://{address}:{PORT}/metrics\"")
+    })
+}
+
+/// Adds a line about each server to the lab's configuration, and at its end these lines.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn add_to_servers(
+    lab: &Lab,
+    lines: &str,
+    of_server: impl Fn(Ipv4Addr) -> String,
+) -> Result<()> {
     let path = lab.redirector.config();
     let mut text = fs::read_to_string(path).context("read the lab's configuration")?;
     for number in 1..=lab.plan().servers_len {
         let address = server_address(number);
         let line = format!("address = \"{address}\"\n");
-        let more = format!("{line}metrics_url = \"http://{address}:{PORT}/metrics\"\n");
-        text = text.replace(&line, &more);
+        text = text.replace(&line, &format!("{line}{}\n", of_server(address)));
     }
     let _ = write!(text, "\n{lines}");
     fs::write(path, text).context("write the lab's configuration")

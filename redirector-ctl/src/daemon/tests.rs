@@ -42,6 +42,7 @@ mod balance;
 mod counts;
 mod disk;
 mod journal;
+mod links;
 mod suspects;
 mod told;
 

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod dumps;
 pub mod files;
 pub mod netlink;
+mod packet_ends;
 pub mod pcapng;
 pub mod privileges;
 pub mod probe;

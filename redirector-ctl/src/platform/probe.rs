@@ -118,11 +118,20 @@ impl Prober {
     /// runtime.
     #[must_use]
     pub fn new(timing: ProbeTiming, clock: Clock, reports: mpsc::Sender<Report>) -> Self {
-        let turns = Arc::new(Semaphore::new(CHECKS_IN_FLIGHT_MAX));
-        let confirming_turns = Arc::new(Semaphore::new(CONFIRMING_IN_FLIGHT_MAX));
-        let program_turns = Arc::new(Semaphore::new(PROGRAMS_IN_FLIGHT_MAX));
-        let spare = Arc::new(Semaphore::new(SPARE_MAX));
-        let paths_len = Arc::default();
+        let turns =
+            [CHECKS_IN_FLIGHT_MAX, CONFIRMING_IN_FLIGHT_MAX, PROGRAMS_IN_FLIGHT_MAX, SPARE_MAX];
+        Self::with_turns(timing, clock, reports, turns)
+    }
+
+    /// With so many turns for checks, for those that confirm, for programs, and so many spare ones.
+    fn with_turns(
+        timing: ProbeTiming,
+        clock: Clock,
+        reports: mpsc::Sender<Report>,
+        turns: [usize; 4],
+    ) -> Self {
+        let [turns, confirming_turns, program_turns, spare] =
+            turns.map(|len| Arc::new(Semaphore::new(len)));
         let (ways, knocker) = Knocker::new();
         let asker = Asker {
             timing,
@@ -132,7 +141,7 @@ impl Prober {
             program_turns,
             spare,
             reports,
-            paths_len,
+            paths_len: Arc::default(),
             knocker,
         };
         Self { asker, tasks: BTreeMap::new(), next_serial: 1, ways }
@@ -220,22 +229,7 @@ impl Prober {
         let (interval, timeout) = (Duration::from_secs(1), Duration::from_secs(1));
         let timing = ProbeTiming { interval, timeout, confirm_timeout: timeout, jitter_pct: 0 };
         let (reports, _) = mpsc::channel(1);
-        let turns = Arc::new(Semaphore::new(0));
-        let (confirming_turns, program_turns) = (turns.clone(), turns.clone());
-        let (spare, paths_len) = (turns.clone(), Arc::default());
-        let (ways, knocker) = Knocker::new();
-        let asker = Asker {
-            timing,
-            clock,
-            turns,
-            confirming_turns,
-            program_turns,
-            spare,
-            reports,
-            paths_len,
-            knocker,
-        };
-        Self { asker, tasks: BTreeMap::new(), next_serial: 1, ways }
+        Self::with_turns(timing, clock, reports, [0; 4])
     }
 
     /// A report as if a check of this path had ended now.

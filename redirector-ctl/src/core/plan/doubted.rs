@@ -1,6 +1,6 @@
 //! What pass 1 does not believe: servers that say no are kept while too few others are well.
 
-use super::super::spec::Name;
+use super::super::spec::Server;
 use super::Planner;
 
 /// Others that are to answer have done so by then, or have failed.
@@ -12,9 +12,11 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
     if refusals.unsure {
         planner.wake_at(planner.ctx.now_ms.saturating_add(LOOK_AGAIN_MS));
     }
-    let servers = planner.plan.spec.servers.clone();
-    let in_service = |name: &Name| servers.get(name).is_some_and(|server| !server.is_out());
-    for kept in refusals.doubted.into_iter().filter(|kept| in_service(&kept.server)) {
+    for kept in refusals.doubted {
+        let server = planner.plan.spec.servers.get(&kept.server);
+        if server.is_none_or(Server::is_out) {
+            continue;
+        }
         let devices = match kept.devices_len {
             1 => format!("device {}", kept.device),
             len => format!("device {} and {} others", kept.device, len - 1),

@@ -1,5 +1,6 @@
 //! What confirms a suspicion, and what does not.
 
+use super::links::link;
 use super::*;
 use crate::core::paths::{SAMPLE_LEN, SILENT_LEN};
 use crate::platform::probe::{Manner, Report};
@@ -151,17 +152,7 @@ async fn what_all_servers_refuse_ends_nothing_and_is_said() {
 #[tokio::test]
 async fn a_lost_link_is_one_failed_check_of_whoever_is_behind_it() {
     let (mut owner, _dir) = at_rest().await;
-    let up = Link {
-        carrier_index: 2,
-        tags: redirector_common::wire::Tags::NONE,
-        name: "servers0".into(),
-        index: 7,
-        mac: [2; 6],
-        mtu: 1500,
-        carrier: true,
-        xdp: XdpInForce::Native,
-    };
-    let clients = Link { name: "clients0".into(), index: 6, ..up.clone() };
+    let (clients, up) = (link("clients0", 6), link("servers0", 7));
     let down = Link { carrier: false, ..up.clone() };
     owner.shown.interfaces = super::super::start::interfaces(&[clients.clone(), up]);
     let ports: Vec<u16> = owner.observed.next_hops.values().map(|hop| hop.port).collect();

@@ -1,6 +1,7 @@
 //! What the daemon says of what it does and finds.
 
 use super::super::start::{gateway_interface, interfaces};
+use super::links::link;
 use super::*;
 use crate::config::{InterfaceConfig, XdpMode};
 
@@ -38,28 +39,20 @@ async fn a_move_that_brings_devices_together_that_are_to_be_kept_apart_says_so()
 #[tokio::test]
 async fn an_interface_that_came_anew_is_attached_to_and_next_hops_over_it_are_written_anew() {
     let (mut owner, _dir) = at_rest().await;
-    let link = |name: &str, index| Link {
-        carrier_index: index,
-        tags: redirector_common::wire::Tags::NONE,
-        name: name.into(),
-        index,
-        mac: [2; 6],
-        mtu: 1500,
-        carrier: true,
-        xdp: if index == 9 { XdpInForce::Nothing } else { XdpInForce::Native },
-    };
-    let links = |servers0| vec![link("clients0", 2), link("servers0", servers0)];
+    let links = |servers0| vec![link("clients0", 2), servers0];
+    let before = link("servers0", 7);
+    let anew = Link { xdp: XdpInForce::Nothing, ..link("servers0", 9) };
     let (mode, announce, vlan) = (XdpMode::Native, false, None);
-    owner.shown.interfaces = interfaces(&links(7));
-    for link in links(7) {
+    owner.shown.interfaces = interfaces(&links(before.clone()));
+    for link in links(before.clone()) {
         let wanted = InterfaceConfig { name: link.name.clone(), mode, announce, vlan };
         owner.gateway.interfaces.push(gateway_interface(&wanted, &link, &[]));
         owner.attaching.wanted.push(wanted);
     }
-    owner.take_ways(Ways { links: links(7), ..Ways::default() }).await;
+    owner.take_ways(Ways { links: links(before.clone()), ..Ways::default() }).await;
     assert_eq!((owner.kernel.attached.len(), owner.kernel.writes.len()), (0, 0));
 
-    owner.take_ways(Ways { links: links(9), ..Ways::default() }).await;
+    owner.take_ways(Ways { links: links(anew), ..Ways::default() }).await;
     assert_eq!(owner.kernel.attached, [("servers0".to_owned(), 9)]);
     assert_eq!(owner.gateway.interfaces[1].index, 9);
     let shown = &owner.snapshot().interfaces[1];
@@ -71,16 +64,7 @@ async fn an_interface_that_came_anew_is_attached_to_and_next_hops_over_it_are_wr
 #[tokio::test]
 async fn the_mode_that_is_shown_is_the_one_in_force() {
     let (mut owner, _dir) = at_rest().await;
-    let native = Link {
-        carrier_index: 2,
-        tags: redirector_common::wire::Tags::NONE,
-        name: "clients0".into(),
-        index: 7,
-        mac: [2; 6],
-        mtu: 1500,
-        carrier: true,
-        xdp: XdpInForce::Native,
-    };
+    let native = link("clients0", 7);
     let gone = Link { xdp: XdpInForce::Nothing, ..native.clone() };
     owner.shown.interfaces = interfaces(&[native]);
     assert_eq!(owner.snapshot().interfaces[0].mode, "native");

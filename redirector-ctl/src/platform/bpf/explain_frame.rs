@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{
-    EtherType, IpNumber, NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice,
-};
+use etherparse::{EtherType, IpNumber, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
 use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use redirector_common::wire::Tags;
 
 use super::explain::Question;
+use crate::platform::packet_ends;
 
 /// Who a described frame says it is from: a locally administered address of nobody.
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
@@ -90,15 +89,7 @@ fn tagged(mut bytes: Vec<u8>, tags: Tags) -> Vec<u8> {
 pub(super) fn leaves(bytes: &[u8]) -> Option<Leaves> {
     let mac = bytes.get(..6)?.try_into().ok()?;
     let sliced = SlicedPacket::from_ethernet(bytes).ok()?;
-    let (from, to): (IpAddr, IpAddr) = match sliced.net.as_ref()? {
-        NetSlice::Ipv4(ip) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into())
-        }
-        NetSlice::Ipv6(ip) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into())
-        }
-        NetSlice::Arp(_) => return None,
-    };
+    let (from, to) = packet_ends::addresses(sliced.net.as_ref()?)?;
     let ports = match sliced.transport.as_ref() {
         Some(TransportSlice::Tcp(tcp)) => (tcp.source_port(), tcp.destination_port()),
         Some(TransportSlice::Udp(udp)) => (udp.source_port(), udp.destination_port()),

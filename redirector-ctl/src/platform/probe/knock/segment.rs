@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
+use etherparse::{PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
 use redirector_common::family::{Family, V4, V6};
 use redirector_common::headers::{ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, PROTOCOL_UDP, UDP_LEN, Udp};
 use redirector_common::order::{Be16, Be32, Be128};
@@ -10,6 +10,7 @@ use zerocopy::IntoBytes as _;
 
 use super::Road;
 use crate::core::service::Forwarding;
+use crate::platform::packet_ends;
 
 /// Hops of a question: a server that has no such address must not send it on to one that has.
 const HOPS: u8 = 1;
@@ -119,15 +120,7 @@ fn wrapped(to: &Road, inner: &[u8], (here, service): (SocketAddr, SocketAddr)) -
 #[must_use]
 pub fn answer(packet: &[u8]) -> Option<Answer> {
     let sliced = SlicedPacket::from_ip(packet).ok()?;
-    let (from, to): (IpAddr, IpAddr) = match sliced.net.as_ref()? {
-        NetSlice::Ipv4(ip) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into())
-        }
-        NetSlice::Ipv6(ip) => {
-            (ip.header().source_addr().into(), ip.header().destination_addr().into())
-        }
-        NetSlice::Arp(_) => return None,
-    };
+    let (from, to) = packet_ends::addresses(sliced.net.as_ref()?)?;
     let Some(TransportSlice::Tcp(tcp)) = sliced.transport.as_ref() else { return None };
     if !tcp.ack() || tcp.syn() == tcp.rst() {
         return None;

@@ -48,7 +48,7 @@ pub struct Health {
 impl Health {
     /// For servers whose death is to be known within 60 ms also while they are idle.
     pub const FAST: Self =
-        Self { interval_ms: 20, timeout_ms: 10, rise: 2, fall: 2, evidence_interval_ms: 3 };
+        Self { interval_ms: 10, timeout_ms: 10, rise: 2, fall: 2, evidence_interval_ms: 3 };
 }
 
 impl Default for Health {

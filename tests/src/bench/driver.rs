@@ -161,6 +161,16 @@ impl Driver {
         })
     }
 
+    /// Gives the programs that hand frames on the interface by which they send.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn send_by(&mut self, ifindex: u32) -> Result<()> {
+        let map = self.ebpf.map_mut("EGRESS").context("map EGRESS")?;
+        Ok(Array::<_, u32>::try_from(map)?.set(0, ifindex, 0)?)
+    }
+
     /// Makes the sequence by which flows are chosen unevenly: rank r with weight r^-1.1, ranks
     /// spread over the flows.
     ///

@@ -4,6 +4,8 @@
 //! No offloads anywhere, with one exception: frames that a program sends over veth arrive only
 //! where receiving is by NAPI, which is switched on there together with GRO. So the ends of the
 //! redirected line have GRO, and the kernel's forwarding is measured twice, with and without it.
+//! What redirecting over veth costs by itself is told by a third line, whose gateway does nothing
+//! but hand frames on.
 //!
 //! The client has one CPU for itself and the server another, as far as there are two.
 
@@ -17,7 +19,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::Arguments;
-use super::place::{Place, Receiving, attach};
+use super::driver::{Driver, xdp};
+use super::place::{GATEWAY_AT_CLIENT, GATEWAY_AT_SERVER, Place, Receiving, attach, link};
 use crate::data_path::{Program, SERVICE_PORT, server_address, server_port};
 use crate::report::{Report, Row};
 use crate::run::Run;
@@ -76,7 +79,19 @@ pub fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let _program = attached(&redirected)?;
     let at_server = SocketAddr::from((server_address(1), server_port(0)));
     let service = SocketAddr::from((redirected.service(), SERVICE_PORT));
-    let lines = [(&direct, at_server), (&direct_gro, at_server), (&redirected, service)];
+    let bare = Place::new(&run, "bare", Receiving::Gro)?;
+    let _handing_on = hand_on(&bare)?;
+    let lines = [
+        (&direct, at_server),
+        (&direct_gro, at_server),
+        (&bare, at_server),
+        (&redirected, service),
+    ];
+    for (place, _) in lines {
+        // Else the client's ports all wait out their time after some seconds of connecting, and
+        // what is measured is its search for a free one.
+        place.client.sysctl("net/ipv4/tcp_max_tw_buckets", "0")?;
+    }
     let listeners = lines.iter().map(|(place, _)| place.server.listen(at_server));
     let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let done = AtomicBool::new(false);
@@ -102,17 +117,44 @@ fn attached(place: &Place) -> Result<Program> {
     Ok(program)
 }
 
+/// Lets the gateway hand on what comes from either end, unread, to the other one. The programs
+/// live as long as what is given back.
+fn hand_on(place: &Place) -> Result<[Driver; 2]> {
+    let there = one_way(place, "clients0", "servers0")?;
+    let back = one_way(place, "servers0", "clients0")?;
+    // Each end takes the other one for its gateway.
+    let ends = [
+        (&place.client, GATEWAY_AT_CLIENT, &place.server),
+        (&place.server, GATEWAY_AT_SERVER, &place.client),
+    ];
+    for (end, gateway, other) in ends {
+        let (_, mac) = link(other, "eth0")?;
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        end.ip(&[format!("neighbour replace {gateway} lladdr {mac} dev eth0 nud permanent")])?;
+    }
+    Ok([there, back])
+}
+
+fn one_way(place: &Place, from: &str, to: &str) -> Result<Driver> {
+    let mut driver = Driver::load()?;
+    let (egress, _) = link(&place.gateway, to)?;
+    driver.send_by(egress)?;
+    attach(xdp(&mut driver.ebpf, "bare_redirect")?, &place.gateway, from)?;
+    Ok(driver)
+}
+
 type Path<'a> = (&'a Place, SocketAddr);
 
-fn rounds(arguments: &Arguments, report: &mut Report, lines: [Path<'_>; 3]) -> Result<()> {
+fn rounds(arguments: &Arguments, report: &mut Report, lines: [Path<'_>; 4]) -> Result<()> {
     let rounds = arguments.rounds().max(3);
     for (work, name) in Work::ALL {
         if !arguments.wants(name) {
             continue;
         }
         let (mut ratios, mut ratios_gro, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ratios_bare = Vec::new();
         for _ in 0..rounds {
-            let [plain, gro, through] = lines.map(|(place, to)| {
+            let [plain, gro, bare, through] = lines.map(|(place, to)| {
                 let measured =
                     place.client.enter(|| stay_on(CLIENT_CPU).and_then(|()| rate(work, to)));
                 measured.with_context(|| format!("{name} to {to}"))
@@ -120,10 +162,12 @@ fn rounds(arguments: &Arguments, report: &mut Report, lines: [Path<'_>; 3]) -> R
             let through = through?;
             ratios.push(through / plain?);
             ratios_gro.push(through / gro?);
+            ratios_bare.push(through / bare?);
             rates.push(through);
         }
         report.rows.push(Row::samples(name, "of direct", &ratios));
         report.rows.push(Row::samples(&format!("{name}_gro"), "of direct", &ratios_gro));
+        report.rows.push(Row::samples(&format!("{name}_bare"), "of redirect", &ratios_bare));
         let unit = if work == Work::Bulk { "Gbit/s" } else { "1/s" };
         report.rows.push(Row::samples(&format!("{name}_rate"), unit, &rates));
     }

@@ -4,7 +4,7 @@
 //! parts run in one core's softirq, so each figure contains generator, veth and sink.
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::PerCpuArray;
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions};
 
 use super::Arguments;
@@ -122,8 +122,7 @@ impl Line {
         let mut program = None;
         if let Some(own) = gateway.own() {
             let (sink_side, _) = link(&place.gateway, "servers0")?;
-            let map = driver.ebpf.map_mut("EGRESS").context("map EGRESS")?;
-            Array::<_, u32>::try_from(map)?.set(0, sink_side, 0)?;
+            driver.send_by(sink_side)?;
             attach(xdp(&mut driver.ebpf, own)?, &place.gateway, "clients0")?;
         }
         match gateway {

@@ -22,9 +22,9 @@ use super::tables::limits;
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 2);
 /// The gateway's address among the clients.
-const GATEWAY_AT_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 1);
+pub const GATEWAY_AT_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 1);
 /// The gateway's address among the servers.
-const GATEWAY_AT_SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 254);
+pub const GATEWAY_AT_SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 254);
 
 /// The namespaces.
 pub struct Place {

@@ -31,7 +31,7 @@ pub(super) fn explanation(body: &[u8]) -> Shown {
     let association = explained.association.map(|words| {
         let backup = or_dash(words.backup);
         let (server, epoch, drains) = (words.server, words.epoch, words.drains_len);
-        format!("server {server}, backup {backup}, epoch {epoch}, {drains} drain(s)")
+        format!("server {server}, backup {backup}, epoch {epoch}, drains open: {drains}")
     });
     let leaves = explained.leaves.map(|leaves| {
         let (source, destination, mac) = (leaves.source, leaves.destination, leaves.mac);

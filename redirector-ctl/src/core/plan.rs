@@ -8,7 +8,7 @@
 mod apart;
 mod backups;
 mod doubted;
-mod drains;
+pub mod drains;
 mod fail_back;
 mod filling;
 mod leave;

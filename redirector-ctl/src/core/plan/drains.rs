@@ -39,6 +39,12 @@ pub(super) fn pass(planner: &mut Planner<'_>) {
     }
 }
 
+/// What the reason for ending drains, as [`pass`] puts it together, says of one device.
+pub fn of_device(why: &str, device: &str) -> String {
+    let of = |part: &str| part.strip_prefix(device)?.strip_prefix(": ").map(str::to_owned);
+    why.split("; ").filter_map(of).collect::<Vec<_>>().join("; ")
+}
+
 /// When a drain ends at the latest. Nobody counts the flows of a stateless device, so its drains
 /// must end by time: where none is said, by the device's own for planned moves.
 fn deadline_at_ms(device: &Device, drain: &Drain) -> Option<u64> {
@@ -69,4 +75,17 @@ fn over(planner: &Planner<'_>, device: &Device, drain: &Drain) -> Option<String>
     let empty = !census.flows.contains_key(&(device.id, epoch));
     (census.began_at_ms >= counts_from && empty)
         .then(|| format!("the last flow of epoch {epoch} on {server} has ended"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_device;
+
+    #[test]
+    fn a_device_hears_of_its_own_drains_only() {
+        let why = "disk: s1 of epoch 3 serves no more; disk-b: the deadline of epoch 1 on s1 has \
+                   passed; disk: the last flow of epoch 4 on s2 has ended";
+        let of_disk = "s1 of epoch 3 serves no more; the last flow of epoch 4 on s2 has ended";
+        assert_eq!(of_device(why, "disk"), of_disk);
+    }
 }

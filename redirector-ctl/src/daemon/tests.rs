@@ -376,8 +376,7 @@ async fn a_report_about_an_earlier_address_is_ignored() {
     let refused = CheckResult::Refused("connection refused".to_owned());
     let old = owner.prober.report("s1", "d1", refused);
     let address = "10.0.2.99".parse().unwrap();
-    let state = crate::core::spec::AdminState::Active;
-    let load = LoadSources::default();
+    let (state, load) = (None, LoadSources::default());
     let put = Change::PutServer { name: "s1".into(), address, state, load };
     owner.change(&put, None).await.unwrap();
     assert_eq!(owner.take_report(&old), Urgency::Nothing);

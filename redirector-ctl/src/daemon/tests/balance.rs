@@ -52,7 +52,7 @@ async fn all_on_s1(mode: PlanMode) -> (Owner<Model>, tempfile::TempDir) {
     for (name, server) in owner.spec.servers.clone() {
         let agent = (server.address, 9999).into();
         let load = LoadSources { agent_address: Some(agent), ..LoadSources::default() };
-        let (address, state) = (server.address, server.state);
+        let (address, state) = (server.address, Some(server.state));
         owner.change(&Change::PutServer { name, address, state, load }, None).await.unwrap();
     }
     let to_s1 = |device: &str| Move { device: device.into(), server: "s1".into(), policy: None };

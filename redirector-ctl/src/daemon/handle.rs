@@ -57,6 +57,14 @@ pub enum ChangeError {
     },
 }
 
+impl ChangeError {
+    /// Whether the change is made all the same, and only its way to disk or tables is not over.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::NotApplied { .. })
+    }
+}
+
 /// The daemon is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon is stopping")]

@@ -140,6 +140,19 @@ async fn a_plan_is_carried_out_at_a_word_and_only_once() {
 }
 
 #[tokio::test]
+async fn a_plan_that_the_tables_do_not_take_yet_is_carried_out_and_not_proposed_again() {
+    let (mut owner, _dir) = all_on_s1(PlanMode::Automatic).await;
+    owner.kernel.broken = true;
+    period(&mut owner, &UNEVEN).await;
+    assert_ne!(servers(&owner), ["s1", "s1", "s1"], "it is made");
+    assert_eq!(state(&owner), PlanState::Applied);
+    assert_eq!((owner.own.planner.applied, owner.own.planner.refused), (1, 0));
+    let told = texts(&owner, EventKind::Error);
+    assert_eq!(told.len(), 1, "what is owed is told once: {told:?}");
+    assert!(told[0].starts_with("the tables refuse "), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_plan_for_another_generation_is_refused() {
     let (mut owner, _dir) = all_on_s1(PlanMode::Recommend).await;
     period(&mut owner, &UNEVEN).await;

@@ -208,6 +208,7 @@ impl<K: Kernel> Owner<K> {
         }
         self.shown.way_problems = ways.problems;
         self.attach_anew(&mut ways.links).await;
+        self.follow_lines(&ways.links);
         self.tell_ways(&ways.sources);
         self.take_links(&ways.links);
         // Its frames go where they went. A kernel forgets the neighbours that it does not need too.
@@ -225,7 +226,7 @@ impl<K: Kernel> Owner<K> {
             let link = links.iter().find(|link| link.index == shown.index);
             let carrier = link.is_some_and(|link| link.carrier);
             if let Some(link) = link {
-                shown.mtu = link.mtu;
+                (shown.mtu, shown.mac) = (link.mtu, link.mac);
                 if link.xdp.name() != shown.mode {
                     shown.mode = link.xdp.name().to_owned();
                     let text = mode_text(shown);

@@ -57,6 +57,7 @@ struct Model {
     /// Servers whose SYNs were sent again, and how many writes there were before that.
     recalls: RefCell<Vec<(Vec<u16>, usize)>>,
     attached: Vec<(String, u32)>,
+    gateway: Gateway,
 }
 
 const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
@@ -106,7 +107,8 @@ impl Kernel for Model {
         Ok(true)
     }
 
-    fn set_gateway(&mut self, _: &Gateway) -> Result<(), TablesError> {
+    fn set_gateway(&mut self, gateway: &Gateway) -> Result<(), TablesError> {
+        self.gateway = gateway.clone();
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use super::evidence::Evidence;
 use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::owner::{Kept, Owed, Owner, Settings, Shown, Urgency};
+use super::pace::Pace;
 use super::waking::Waking;
 use super::ways::Ways;
 use super::{Applied, ChangeError, EventKind, Own, PlanError};
@@ -199,17 +200,13 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         owed: Owed::default(),
         journal: Journal::default(),
         refused_clients: BTreeSet::new(),
-        wake_at_ms: None,
-        sweep_not_before_ms: 0,
-        sweep_soon: false,
+        pace: Pace::default(),
         left: BTreeSet::new(),
         waking: Waking::default(),
         loads: balance::loads(clock),
         balance: balance::planner(),
         fallen: Fallen::default(),
         watches: BTreeMap::new(),
-        evidence_not_before_ms: 0,
-        evidence_rest_ms: 0,
         own: Own::default(),
         inspector: tokio::sync::mpsc::channel(1).0,
         recorder: super::recorder::Recorder::of_nobody(),

@@ -3,6 +3,7 @@
 use super::links::link;
 use super::*;
 use crate::core::paths::{SAMPLE_LEN, SILENT_LEN};
+use crate::daemon::pace::Rest;
 use crate::platform::probe::{Manner, Report};
 
 /// A report of a check that was made because s1 was under suspicion.
@@ -49,7 +50,7 @@ async fn packets_of_a_suspect_speak_for_it() {
     // Two looks after it was asked, between which it answered a client.
     for answered in [1, 2] {
         owner.kernel.signs.insert(id, signs(answered));
-        owner.evidence_not_before_ms = 0;
+        owner.pace.evidence = Rest::default();
         owner.take_evidence();
     }
     owner.take_report(&report);
@@ -97,7 +98,8 @@ async fn a_path_that_alone_is_dead_is_not_waited_with_for_long() {
 #[tokio::test]
 async fn clients_of_one_device_that_a_living_server_fails_are_looked_for_at_once() {
     let (mut owner, _dir) = at_rest().await;
-    (owner.sweep_soon, owner.sweep_not_before_ms) = (false, u64::MAX);
+    owner.pace.sweep_soon = false;
+    owner.pace.sweep = Rest::begin(u64::MAX, Duration::ZERO, 1);
     owner.left.clear();
     let refused = CheckResult::Refused("connection refused".to_owned());
     for _ in 0..2 {
@@ -108,7 +110,7 @@ async fn clients_of_one_device_that_a_living_server_fails_are_looked_for_at_once
     owner.replan().await;
     assert!(!owner.spec.servers["s1"].life_over);
     assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
-    assert!(owner.sweep_soon && owner.sweep_not_before_ms == 0, "it would rest");
+    assert!(owner.pace.sweep_soon && owner.pace.sweep.is_over(0), "it would rest");
     assert!(owner.left.contains(&owner.spec.servers["s1"].id));
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redirector_common::wire::ServerCount;
 use tokio::sync::{oneshot, watch};
 
 use super::announce::Announcer;
@@ -31,7 +32,7 @@ use crate::core::observed::Observed;
 use crate::core::op::Op;
 use crate::core::seed::Seed;
 use crate::core::spec::{Cause, LoadSources};
-use crate::core::suspicion::{Patience, Signs};
+use crate::core::suspicion::Patience;
 use crate::platform::bpf::{AttachError, Interface};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
@@ -54,7 +55,7 @@ struct Model {
     state_dir: PathBuf,
     writes: Vec<(String, u64)>,
     broken: bool,
-    signs: BTreeMap<u16, Signs>,
+    signs: BTreeMap<u16, ServerCount>,
     /// Servers whose SYNs were sent again, and how many writes there were before that.
     recalls: RefCell<Vec<(Vec<u16>, usize)>>,
     attached: Vec<(String, u32)>,
@@ -80,7 +81,7 @@ impl Kernel for Model {
         Ok(Counters::default())
     }
 
-    fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+    fn signs(&self, server: u16) -> Result<ServerCount, TablesError> {
         Ok(self.signs.get(&server).copied().unwrap_or_default())
     }
 

@@ -42,7 +42,7 @@ async fn a_suspect_that_refuses_or_only_accepts_is_asked_once_more() {
 async fn packets_of_a_suspect_speak_for_it() {
     let (mut owner, _dir) = at_rest().await;
     let id = owner.spec.servers["s1"].id;
-    let signs = |answered| Signs { answered, ..Signs::default() };
+    let signs = |answered| ServerCount { answered, ..ServerCount::default() };
     owner.kernel.signs.insert(id, signs(1));
     owner.take_evidence();
     let report = confirming(&owner, "d1", nobody());

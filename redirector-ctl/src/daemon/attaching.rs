@@ -132,11 +132,14 @@ impl<K: Kernel> Owner<K> {
             .filter(|at| !self.announcer.is_ours(&link.name, **at))
             .copied()
             .collect();
-        let Some(known) = self.gateway.interfaces.get_mut(port) else { return };
+        let mut gateway = self.gateway.clone();
+        let Some(known) = gateway.interfaces.get_mut(port) else { return };
         *known = gateway_interface(wanted, link, &own);
-        if let Err(error) = self.kernel.set_gateway(&self.gateway) {
+        if let Err(error) = self.kernel.set_gateway(&gateway) {
+            // It counts as new still, so that this is tried again.
             return self.tell_failed(&link.name, error.to_string());
         }
+        self.gateway = gateway;
         for line in self.applied.servers.values_mut() {
             if line.next_hop.is_some_and(|hop| usize::from(hop.port) == port) {
                 line.next_hop = None;

@@ -62,16 +62,18 @@ struct Model {
     gateway: Gateway,
 }
 
+impl Model {
+    fn check(&self) -> Result<(), TablesError> {
+        let (attempt, source) = ("write".to_owned(), std::io::Error::other("refused"));
+        if self.broken { Err(TablesError::Io { attempt, source }) } else { Ok(()) }
+    }
+}
+
 const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
 
 impl Kernel for Model {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
-        if self.broken {
-            return Err(TablesError::Io {
-                attempt: "write".to_owned(),
-                source: std::io::Error::other("refused"),
-            });
-        }
+        self.check()?;
         self.image.take(op);
         self.writes.push((op.to_string(), generation_on_disk(&self.state_dir)));
         Ok(())
@@ -110,8 +112,7 @@ impl Kernel for Model {
     }
 
     fn set_gateway(&mut self, gateway: &Gateway) -> Result<(), TablesError> {
-        self.gateway = gateway.clone();
-        Ok(())
+        self.check().map(|()| self.gateway = gateway.clone())
     }
 }
 

@@ -85,6 +85,19 @@ async fn an_interface_that_came_anew_is_attached_to_and_next_hops_over_it_are_wr
 }
 
 #[tokio::test]
+async fn an_interface_that_came_anew_is_told_of_until_the_kernel_takes_it() {
+    let (mut owner, _dir) = at_rest().await;
+    has(&mut owner, &[link("servers0", 7)]);
+    owner.kernel.broken = true;
+    let anew = Link { xdp: XdpInForce::Nothing, ..link("servers0", 9) };
+    owner.take_ways(Ways { links: vec![anew], ..Ways::default() }).await;
+    owner.kernel.broken = false;
+    owner.attach_again().await;
+    assert_eq!(owner.kernel.gateway.interfaces[0].index, 9);
+    assert_eq!(owner.gateway.interfaces[0].index, 9);
+}
+
+#[tokio::test]
 async fn the_mode_that_is_shown_is_the_one_in_force() {
     let (mut owner, _dir) = at_rest().await;
     let native = link("clients0", 7);

@@ -80,6 +80,8 @@ pub(super) struct Shown {
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
+    /// What the kernel has not taken of the addresses to be announced and withdrawn.
+    pub(super) unannounced: BTreeSet<String>,
     /// Servers whose Ethernet address was known once and is not now.
     pub(super) unresolved: BTreeSet<Name>,
     /// Some refusals may be believed as soon as others have answered.
@@ -258,6 +260,7 @@ impl<K: Kernel> Owner<K> {
             }
             Input::Sweep => {
                 self.attach_again().await;
+                self.announce_again().await;
                 self.sweep().await;
             }
             Input::Wake => self.replan().await,

@@ -147,14 +147,25 @@ impl<K: Kernel> Owner<K> {
         self.announce().await;
     }
 
-    /// Brings announced addresses in line with the spec, or a part of them.
+    /// Brings announced addresses in line with the spec, or a part of them. An event tells once of
+    /// what the kernel does not take.
     pub(super) async fn announce(&mut self) {
-        for error in self.announcer.reconcile(&self.spec).await {
-            self.error(error.to_string());
+        let failures = self.announcer.reconcile(&self.spec).await;
+        let failures: BTreeSet<String> = failures.iter().map(ToString::to_string).collect();
+        let before = std::mem::replace(&mut self.shown.unannounced, failures.clone());
+        for failure in failures.difference(&before) {
+            self.error(format!("{failure}; it is tried again with each sweep"));
         }
         // An address that was taken away must not be taken for one of ours when it is there again.
         if self.announcer.differs_from_journal() {
             self.journal.fall_behind();
+        }
+    }
+
+    /// Tries again what the kernel did not take.
+    pub(super) async fn announce_again(&mut self) {
+        if !self.shown.unannounced.is_empty() {
+            self.announce().await;
         }
     }
 

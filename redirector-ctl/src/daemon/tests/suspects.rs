@@ -70,9 +70,9 @@ async fn a_server_whose_paths_die_one_after_another_is_left_as_a_whole() {
         ["d1", "d2", "d3"].map(|device| confirming(&owner, device, nobody()));
     // Whoever is asked before a suspect is no witness.
     well_beside(&mut owner, "s1");
+    // It runs when the first one has been looked at, and more is waited for.
     tokio::spawn(async move {
         for report in others {
-            tokio::time::sleep(Duration::from_millis(1)).await;
             sender.send(report).await.unwrap();
         }
         std::future::pending::<()>().await;

@@ -33,6 +33,7 @@ mod load;
 mod measure;
 mod own;
 mod owner;
+mod pace;
 mod planned;
 mod recorder;
 mod settle;

@@ -176,13 +176,19 @@ impl Greeters {
 /// # Errors
 /// When the connection is broken, or what comes back is something else.
 pub fn echo(stream: &mut TcpStream) -> Result<()> {
-    for len in [1, 40, 64] {
-        let said = vec![7; len];
-        stream.write_all(&said)?;
-        let mut heard = vec![0; len];
-        stream.read_exact(&mut heard)?;
-        ensure!(heard == said, "what came back is something else");
-    }
+    [1, 40, 64].into_iter().try_for_each(|len| echo_of(stream, len))
+}
+
+/// Says so many bytes at once, and expects to hear them again.
+///
+/// # Errors
+/// As of [`echo`].
+pub fn echo_of(stream: &mut TcpStream, len: usize) -> Result<()> {
+    let said = vec![7; len];
+    stream.write_all(&said)?;
+    let mut heard = vec![0; len];
+    stream.read_exact(&mut heard)?;
+    ensure!(heard == said, "what came back is something else");
     Ok(())
 }
 

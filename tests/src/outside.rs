@@ -56,7 +56,7 @@ fn site() -> (Spec, SpecLimits) {
 }
 
 fn put_server(body: PutServer) -> Change {
-    let (address, state) = (body.address, body.state.unwrap_or_default());
+    let (address, state) = (body.address, body.state);
     Change::PutServer { name: "another".to_owned(), address, state, load: body.into() }
 }
 

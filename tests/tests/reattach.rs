@@ -1,11 +1,13 @@
 //! An interface of the gateway that is deleted and made anew gets the program again, and so does
-//! one from which it was taken off: packets flow as before, without a restart of the daemon.
+//! one from which it was taken off: packets flow as before, without a restart of the daemon. Nor
+//! does another MTU take one.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use redirector_common::verdict::Reason;
 use redirector_tests::data_path::Version;
-use redirector_tests::greeters::{Greeters, echo};
+use redirector_tests::greeters::{Greeters, echo, echo_of};
 use redirector_tests::netns::run_quietly;
 use redirector_tests::wait::{self, Look};
 
@@ -82,5 +84,25 @@ fn a_program_that_was_taken_off_is_attached_again() -> Result<()> {
     expect_said(&site, "the program is attached to interface to-c1")?;
     expect_served(&site, "s1")?;
     ensure!(link.exists(), "the link is pinned again");
+    site.redirector.stop()
+}
+
+/// More than one packet of an interface takes.
+const LARGE_LEN: usize = 8000;
+
+#[test]
+fn clients_hear_of_an_mtu_that_became_smaller_while_the_daemon_runs() -> Result<()> {
+    let mut site = Greeters::start(Version::V4, "")?;
+    let (mut stream, _) = wait::until_ok("a connection", WITHIN, || site.connect())?;
+    echo_of(&mut stream, LARGE_LEN).context("while everything fits")?;
+    // Both ends of a link have one MTU.
+    site.servers[0].ip(&["link set eth0 mtu 1300".to_owned()])?;
+    site.gateway.ip(&["link set to-s1 mtu 1300".to_owned()])?;
+    expect_said(&site, "the MTU of interface to-s1 is 1300 now")?;
+    echo_of(&mut stream, LARGE_LEN).context("with packets that do not fit any more")?;
+    wait::until("a packet that was too big", WITHIN, || {
+        let too_big = site.count(Reason::TooBig)?;
+        Ok(if too_big > 0 { Look::Done(()) } else { Look::NotYet("none".to_owned()) })
+    })?;
     site.redirector.stop()
 }

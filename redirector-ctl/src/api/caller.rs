@@ -150,16 +150,22 @@ impl Api {
     ) -> Result<Applied, ChangeError> {
         let (caller, what) = (&asked.caller, change.to_string());
         let done = self.daemon.change(change, asked.seen).await;
-        match &done {
-            Ok(Applied { generation, .. }) => audit(caller, &what, Some(*generation), "done"),
-            Err(ChangeError::NotApplied { generation, .. }) => {
-                audit(caller, &what, Some(*generation), "accepted");
-            }
-            Err(ChangeError::Stale { current }) => audit(caller, &what, Some(*current), "stale"),
-            Err(ChangeError::Refused(_)) => audit(caller, &what, None, "refused"),
-            Err(ChangeError::Unavailable(_)) => audit(caller, &what, None, "failed"),
-        }
+        let (generation, outcome) = match &done {
+            Ok(Applied { generation, .. }) => (Some(*generation), "done"),
+            Err(error) => outcome_of(error),
+        };
+        audit(caller, &what, generation, outcome);
         done
+    }
+}
+
+/// What an audit line says of a change that is not done: under which generation, and the outcome.
+pub(super) fn outcome_of(error: &ChangeError) -> (Option<u64>, &'static str) {
+    match error {
+        ChangeError::NotApplied { generation, .. } => (Some(*generation), "accepted"),
+        ChangeError::Stale { current } => (Some(*current), "stale"),
+        ChangeError::Refused(_) => (None, "refused"),
+        ChangeError::Unavailable(_) => (None, "failed"),
     }
 }
 

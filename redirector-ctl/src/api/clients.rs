@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::Asked;
-use super::extract::{Body, PathNames};
+use super::extract::{Body, PathNames, no_address};
 use super::limits::FLOWS_MAX;
 use super::openapi::ChangeProblems;
 use super::problem::Problem;
@@ -103,10 +103,7 @@ pub(super) async fn put_client(
     asked: Asked,
     Body(body): Body<PutClient>,
 ) -> Result<Reply<MovedClient>, Problem> {
-    let client: IpAddr = address.parse().map_err(|_| {
-        let detail = format!("`{address}` is not an address; write one such as 10.0.1.11");
-        Problem::malformed("bad_address", detail)
-    })?;
+    let client: IpAddr = address.parse().map_err(|_| no_address("bad_address", &address))?;
     let PutClient { server, open_flows } = body;
     let wish = ClientMove { device: device.clone(), client, server: server.clone() };
     let Applied { generation, events } = api.change(asked, Change::MoveClient(wish)).await?;

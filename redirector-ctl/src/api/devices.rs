@@ -185,7 +185,8 @@ pub struct PutDevice {
     /// Whether load never moves it.
     #[serde(default)]
     pub pinned: bool,
-    /// Devices with the same word here are kept on different servers by plans for load.
+    /// Devices with the same word here are kept on different servers: by plans for load always, by
+    /// failovers and backups where another server may take the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_apart: Option<String>,
     /// What happens to open flows on a planned move; `drain` for one hour when left out.

@@ -1,6 +1,7 @@
 //! What handlers take of a request. Whatever does not fit is a problem, never a bare status.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -148,6 +149,16 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
             )),
         }
     }
+}
+
+/// An address of the query.
+pub(super) fn address(field: &'static str, text: &str) -> Result<IpAddr, Problem> {
+    text.parse().map_err(|_| no_address("bad_query", text).in_field(field))
+}
+
+/// The problem of a text that should be an address.
+pub(super) fn no_address(code: &'static str, text: &str) -> Problem {
+    Problem::malformed(code, format!("`{text}` is not an address; write one such as 10.0.1.11"))
 }
 
 /// A number of the query, from 1 to `max`, or `default` where it is left out.

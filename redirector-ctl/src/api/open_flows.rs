@@ -1,6 +1,6 @@
 //! `/v1/flows`: open flows one by one, and closing one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::{Caller, audit};
-use super::extract::{Params, PathName, within};
+use super::extract::{Params, PathName, address, within};
 use super::limits::{FLOWS_DEFAULT, FLOWS_MAX};
 use super::names::Names;
 use super::openapi::ReadProblems;
@@ -186,12 +186,7 @@ fn filter(query: &FlowQuery, snapshot: &Snapshot) -> Result<FlowFilter, Problem>
         let known = snapshot.spec.servers.get(name).map(|server| server.id);
         known.ok_or_else(|| Problem::unknown("server", name))
     };
-    let client = |text: &String| {
-        text.parse::<IpAddr>().map_err(|_| {
-            let detail = format!("`{text}` is not an address; write one such as 10.0.1.11");
-            Problem::malformed("bad_query", detail).in_field("client")
-        })
-    };
+    let client = |text: &String| address("client", text);
     Ok(FlowFilter {
         device: query.device.as_ref().map(device).transpose()?,
         server: query.server.as_ref().map(server).transpose()?,

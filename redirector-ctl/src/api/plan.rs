@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::caller::{Asked, audit};
+use super::caller::{Asked, audit, outcome_of};
 use super::extract::Body;
 use super::load::{Forecast, rounded, time};
 use super::openapi::{ChangeProblems, ReadProblems};
@@ -14,7 +14,7 @@ use super::reply::Reply;
 use super::status::Blocked;
 use crate::config::PlanMode;
 use crate::core::spec::Cause;
-use crate::daemon::{PlanState, PlanView, PlannedMove};
+use crate::daemon::{PlanError, PlanState, PlanView, PlannedMove};
 
 /// A plan for load. Shares are of what a server carries well, in its worst signal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -114,7 +114,7 @@ pub(super) async fn apply_plan(
     Body(Word {}): Body<Word>,
 ) -> Result<Reply<Plan>, Problem> {
     let applied = api.daemon.apply_plan(asked.seen).await;
-    noted(&asked, "apply the plan", applied.as_ref().ok().map(|applied| applied.generation));
+    noted(&asked, "apply the plan", applied.as_ref().map(|applied| applied.generation));
     let applied = applied?;
     let view = api.daemon.plan().await?;
     Ok(Reply::ok(applied.generation, view.into()))
@@ -130,14 +130,19 @@ pub(super) async fn discard_plan(
     Body(Word {}): Body<Word>,
 ) -> Result<Reply<Plan>, Problem> {
     let view = api.daemon.discard_plan(asked.seen).await;
-    noted(&asked, "discard the plan", view.as_ref().ok().map(|view| view.generation));
+    noted(&asked, "discard the plan", view.as_ref().map(|view| view.generation));
     let view = view?;
     Ok(Reply::ok(view.generation, view.into()))
 }
 
-/// Leaves an audit line of a word about the plan; `generation` is there if it was taken.
-fn noted(asked: &Asked, what: &str, generation: Option<u64>) {
-    let outcome = if generation.is_some() { "done" } else { "refused" };
+/// Leaves an audit line of a word about the plan, and what came of it.
+fn noted(asked: &Asked, what: &str, done: Result<u64, &PlanError>) {
+    let (generation, outcome) = match done {
+        Ok(generation) => (Some(generation), "done"),
+        Err(PlanError::Nothing) => (None, "refused"),
+        Err(PlanError::Stale { current, .. }) => (Some(*current), "stale"),
+        Err(PlanError::Change(error)) => outcome_of(error),
+    };
     audit(&asked.caller, what, generation, outcome);
 }
 

@@ -273,6 +273,10 @@ fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
+        let code = match error {
+            Unavailable::Stopping => "unavailable",
+            Unavailable::Busy => "busy",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
     }
 }

@@ -1,7 +1,5 @@
 //! `/v1/recorder`: the flight recorder and its dumps.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::{Caller, audit};
-use super::extract::{Params, PathName};
+use super::extract::{Params, PathName, address};
 use super::openapi::ReadProblems;
 use super::problem::{Problem, ProblemBody};
 use crate::daemon::{DumpFile, DumpWish, RecorderError, RecorderState};
@@ -113,7 +111,7 @@ pub(super) async fn make_dump(
             Some(known.ok_or_else(|| Problem::unknown("device", name))?)
         }
     };
-    let client = query.client.as_deref().map(address).transpose()?;
+    let client = query.client.as_deref().map(|text| address("client", text)).transpose()?;
     let made = api.daemon.dump(DumpWish { device, client }).await?;
     let outcome = if made.is_ok() { "done" } else { "refused" };
     audit(&caller, "dump the flight recorder", None, outcome);
@@ -140,13 +138,6 @@ pub(super) async fn get_dump(
     })?;
     audit(&caller, &format!("read dump {name}"), None, "done");
     Ok(([(header::CONTENT_TYPE, PCAPNG)], content).into_response())
-}
-
-fn address(text: &str) -> Result<IpAddr, Problem> {
-    text.parse().map_err(|_| {
-        let detail = format!("`{text}` is not an address; write one such as 10.0.1.11");
-        Problem::malformed("bad_query", detail).in_field("client")
-    })
 }
 
 impl Recorder {

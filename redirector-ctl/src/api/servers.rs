@@ -222,13 +222,12 @@ pub(super) async fn put_server(
     Body(body): Body<PutServer>,
 ) -> Result<Reply<Server>, Problem> {
     let before = api.daemon.snapshot().await?;
-    let known = before.spec.servers.get(&name);
-    only_new.check("server", &name, known.is_some())?;
+    let known = before.spec.servers.contains_key(&name);
+    only_new.check("server", &name, known)?;
     // What was judged above must still be so when the change is made.
     let asked = asked.or_on_top_of(only_new.0.then_some(before.spec.generation));
-    let state = body.state.or(known.map(|server| server.state)).unwrap_or_default();
-    let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    let address = body.address;
+    let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+    let (address, state) = (body.address, body.state);
     let change = Change::PutServer { name: name.clone(), address, state, load: body.into() };
     api.change(asked, change).await?;
     show(&api, &name, status).await

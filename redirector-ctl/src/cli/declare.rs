@@ -88,8 +88,10 @@ fn read(file: &Path) -> Result<Desired, String> {
     toml::from_str(&text).map_err(|error| error.to_string())
 }
 
-/// What there is.
+/// What there is, read piece by piece.
 struct Present {
+    /// When the first piece was read: a change that comes between two pieces makes the first step
+    /// stale.
     generation: Option<u64>,
     servers: BTreeMap<String, Server>,
     devices: BTreeMap<String, Device>,
@@ -97,12 +99,12 @@ struct Present {
 
 impl Present {
     async fn ask(options: &Options) -> Result<Self, AskError> {
-        let (servers, _) = list::<ServerList>(&Request::list("servers"), options).await?;
+        let (servers, generation) = list::<ServerList>(&Request::list("servers"), options).await?;
         let servers = servers.items.into_iter().map(|one| (one.name.clone(), one)).collect();
         let (mut devices, mut cursor) = (BTreeMap::new(), None);
         loop {
             let page = Request::devices_from(cursor);
-            let (page, generation) = list::<DeviceList>(&page, options).await?;
+            let (page, _) = list::<DeviceList>(&page, options).await?;
             devices.extend(page.items.into_iter().map(|one| (one.name.clone(), one)));
             cursor = page.next;
             if cursor.is_none() {

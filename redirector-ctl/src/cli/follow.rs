@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::args::{Options, Output};
 use super::client::{AskError, Stream};
 use super::words::word;
-use super::{Exit, client};
+use super::{Exit, client, complain};
 use crate::api::events::Event;
 use crate::api::stream::Notice;
 
@@ -41,11 +41,7 @@ pub(super) async fn follow(
             Err(AskError::Unreachable { .. }) if last_id.is_some() && tries < TRIES_MAX => {
                 tries += 1;
             }
-            Err(error) => {
-                writeln!(err, "redirector: {error}")?;
-                let unreachable = matches!(error, AskError::Unreachable { .. });
-                return Ok(if unreachable { Exit::Unreachable } else { Exit::Failed });
-            }
+            Err(error) => return complain(&error, err),
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -47,7 +47,9 @@ impl Spec {
         match change {
             Change::PutServer { name, address, state, load } => {
                 let was = self.servers.remove(name);
-                let put = ServerPut { name, address: *address, state: *state, load };
+                let before = was.as_ref().map(|was| was.state);
+                let state = state.or(before).unwrap_or_default();
+                let put = ServerPut { name, address: *address, state, load };
                 put_server(self, &put, was, ctx, problems);
             }
             Change::RemoveServer { name } => servers::remove(self, name, problems),

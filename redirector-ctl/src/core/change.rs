@@ -29,8 +29,8 @@ pub enum Change {
         name: Name,
         /// Address on which it serves its devices.
         address: IpAddr,
-        /// What the operator wants of it.
-        state: AdminState,
+        /// What the operator wants of it. None: what he wanted before, active for a new one.
+        state: Option<AdminState>,
         /// Where figures about its load come from.
         load: LoadSources,
     },
@@ -149,8 +149,8 @@ pub struct DeviceSpec {
     pub keep_apart: Option<Name>,
     /// What happens to open flows on a planned move.
     pub on_planned: FlowPolicy,
-    /// What happens to open flows when the device leaves a server that has too much load. None: as
-    /// `on_planned` says.
+    /// What happens to open flows when the device leaves a server that has too much load. None:
+    /// what [`FlowPolicy::under_load`] makes of `on_planned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_overload: Option<FlowPolicy>,
     /// What happens to open flows when the server is dead. None and reset are the same, and all
@@ -272,8 +272,11 @@ pub struct SpecError {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PutServer { name, address, state, .. } => {
+            Self::PutServer { name, address, state: Some(state), .. } => {
                 write!(f, "put server {name} at {address}, {}", state.name())
+            }
+            Self::PutServer { name, address, state: None, .. } => {
+                write!(f, "put server {name} at {address}")
             }
             Self::RemoveServer { name } => write!(f, "remove server {name}"),
             Self::SetServerState { name, state } => write!(f, "server {name}: {}", state.name()),

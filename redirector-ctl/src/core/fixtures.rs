@@ -8,8 +8,7 @@ use super::observed::Observed;
 use super::op::NextHop;
 use super::service::FamilySet;
 use super::spec::{
-    AdminState, Affinity, Check, CheckPace, FlowPolicy, Forwarding, LoadSources, Name, Protocol,
-    Spec, Tracking,
+    Affinity, Check, CheckPace, FlowPolicy, Forwarding, LoadSources, Name, Protocol, Spec, Tracking,
 };
 
 pub(crate) const LIMITS: SpecLimits = SpecLimits {
@@ -36,7 +35,7 @@ pub(crate) fn at(now_ms: u64, observed: &Observed) -> Context<'_> {
 pub(crate) fn server(n: u8) -> Change {
     let address = ip(&format!("10.0.2.{n}"));
     let load = LoadSources::default();
-    Change::PutServer { name: format!("s{n}"), address, state: AdminState::Active, load }
+    Change::PutServer { name: format!("s{n}"), address, state: None, load }
 }
 
 /// Device number `n` on these servers; the first of them has it.

@@ -85,7 +85,7 @@ fn a_move() -> impl Strategy<Value = Move> {
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => (server_name(), 1_u8..=5, state()).prop_map(|(name, n, state)| {
+        4 => (server_name(), 1_u8..=5, proptest::option::of(state())).prop_map(|(name, n, state)| {
             let load = LoadSources::default();
             Change::PutServer { name, address: ip(&format!("10.0.2.{n}")), state, load }
         }),

@@ -8,22 +8,7 @@
 //! reads the counters late sees both of a longer time; and to be sure, a look that comes late
 //! begins anew, because whatever kept us may have kept the packets too.
 
-/// What packets say of one server; all but `waiting` grow for ever. Sums over CPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Signs {
-    /// Segments to it that want something, since each CPU last saw one from it that says something.
-    pub waiting: u64,
-    /// Segments from it that say something: payload or FIN.
-    pub answered: u64,
-    /// SYNs to it.
-    pub opened: u64,
-    /// SYNs of its own in answer.
-    pub accepted: u64,
-    /// Its RSTs to flows that are not proven.
-    pub refused: u64,
-    /// ICMP errors about packets to it.
-    pub unreachable: u64,
-}
+use redirector_common::wire::ServerCount;
 
 /// When to suspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +90,7 @@ const FORGET_MS: u64 = 10_000;
 /// What is known of one server from the looks before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watch {
-    last: Option<(Signs, u64)>,
+    last: Option<(ServerCount, u64)>,
     /// Since when it is asked and says nothing; None while it speaks or nobody asks.
     silent_since_ms: Option<u64>,
     /// Since when SYNs to it are not answered.
@@ -122,29 +107,35 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks at the counters as they are at `now_ms`. Times are ms of a clock that never goes back.
-    pub fn look(&mut self, signs: Signs, now_ms: u64, patience: Patience) -> Option<Suspicion> {
-        let known = self.last.replace((signs, now_ms));
+    /// Looks at the counters, sums over CPUs, as they are at `now_ms`. Times are ms of a clock that
+    /// never goes back.
+    pub fn look(
+        &mut self,
+        counts: ServerCount,
+        now_ms: u64,
+        patience: Patience,
+    ) -> Option<Suspicion> {
+        let known = self.last.replace((counts, now_ms));
         let late_ms = patience.interval_ms.saturating_mul(LATE);
         let before = known.filter(|(before, at_ms)| {
-            now_ms.saturating_sub(*at_ms) <= late_ms && !has_begun_anew(before, &signs)
+            now_ms.saturating_sub(*at_ms) <= late_ms && !has_begun_anew(before, &counts)
         });
         let Some((before, at_ms)) = before else {
             (self.silent_since_ms, self.unaccepted_since_ms) = (None, None);
             self.accused = None;
             return None;
         };
-        if signs.answered != before.answered || signs.accepted != before.accepted {
+        if counts.answered != before.answered || counts.accepted != before.accepted {
             self.spoke_after_ms = Some(at_ms);
         }
-        self.note(&before, &signs, now_ms);
+        self.note(&before, &counts, now_ms);
         if let Some(for_ms) = self.silent_for(now_ms, patience) {
             return Some(Suspicion::Silent { for_ms });
         }
         if self.rest.is_some_and(|(at_ms, rest_ms)| now_ms.saturating_sub(at_ms) < rest_ms) {
             return None;
         }
-        let suspicion = self.suspicion(&before, &signs, now_ms, patience)?;
+        let suspicion = self.suspicion(&before, &counts, now_ms, patience)?;
         self.rest(now_ms);
         Some(suspicion)
     }
@@ -156,7 +147,7 @@ impl Watch {
     }
 
     /// Follows the two runs of silence.
-    fn note(&mut self, before: &Signs, now: &Signs, now_ms: u64) {
+    fn note(&mut self, before: &ServerCount, now: &ServerCount, now_ms: u64) {
         if now.answered != before.answered {
             self.silent_since_ms = None;
             if let Some((_, since_ms)) = self.accused.take() {
@@ -178,8 +169,8 @@ impl Watch {
 
     fn suspicion(
         &mut self,
-        before: &Signs,
-        now: &Signs,
+        before: &ServerCount,
+        now: &ServerCount,
         now_ms: u64,
         patience: Patience,
     ) -> Option<Suspicion> {
@@ -237,7 +228,7 @@ impl Watch {
 }
 
 /// Counters that grow for ever have become less: the place has a new holder.
-fn has_begun_anew(before: &Signs, now: &Signs) -> bool {
+fn has_begun_anew(before: &ServerCount, now: &ServerCount) -> bool {
     now.answered < before.answered || now.opened < before.opened || now.accepted < before.accepted
 }
 

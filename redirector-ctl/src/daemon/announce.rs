@@ -56,6 +56,12 @@ impl Announcer {
         Self::of(None, Vec::new(), BTreeSet::new(), BTreeSet::new())
     }
 
+    /// An announcer for an interface that is not there.
+    #[cfg(test)]
+    pub(super) fn in_vain(netlink: Netlink, nowhere: Link) -> Self {
+        Self::of(Some(netlink), vec![nowhere], BTreeSet::new(), BTreeSet::new())
+    }
+
     /// Looks at what is there; `journalled` is what an earlier daemon may have added.
     ///
     /// # Errors
@@ -154,7 +160,7 @@ impl Announcer {
     }
 
     /// Adds what is missing and removes what is ours and not wanted any more, up to
-    /// [`AT_ONCE_MAX`]. Returns what failed; it is tried again with the next call.
+    /// [`AT_ONCE_MAX`]. Returns what failed; the next call tries it again.
     pub(super) async fn reconcile(&mut self, spec: &Spec) -> Vec<NetlinkError> {
         let Some(netlink) = self.netlink.clone() else { return Vec::new() };
         let wanted = self.wanted(spec);

@@ -79,6 +79,37 @@ impl<K: Kernel> Owner<K> {
         self.attaching.links = links.to_vec();
     }
 
+    /// What the program knows of an interface follows the kernel: how long packets may be, and our
+    /// Ethernet address. What the kernel does not take is tried again with the next look.
+    pub(super) fn follow_lines(&mut self, links: &[Link]) {
+        let mut now = self.gateway.clone();
+        let mut told = Vec::new();
+        for known in &mut now.interfaces {
+            let Some(link) = links.iter().find(|link| link.index == u32::from(known.index)) else {
+                continue;
+            };
+            let name = &link.name;
+            if known.mtu != link.mtu {
+                told.push(format!("the MTU of interface {name} is {} now", link.mtu));
+            }
+            if known.mac != link.mac {
+                told.push(format!("interface {name} has another Ethernet address"));
+            }
+            (known.mtu, known.mac) = (link.mtu, link.mac);
+        }
+        if told.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel.set_gateway(&now) {
+            let what = told.join("; ");
+            return self.error(format!("{what}, and the program cannot be told: {error}"));
+        }
+        self.gateway = now;
+        for text in told {
+            self.events.record(self.now_ms(), EventKind::Link, About::default(), text);
+        }
+    }
+
     /// Tries again what did not succeed.
     pub(super) async fn attach_again(&mut self) {
         if self.attaching.failed.is_empty() {
@@ -101,11 +132,14 @@ impl<K: Kernel> Owner<K> {
             .filter(|at| !self.announcer.is_ours(&link.name, **at))
             .copied()
             .collect();
-        let Some(known) = self.gateway.interfaces.get_mut(port) else { return };
+        let mut gateway = self.gateway.clone();
+        let Some(known) = gateway.interfaces.get_mut(port) else { return };
         *known = gateway_interface(wanted, link, &own);
-        if let Err(error) = self.kernel.set_gateway(&self.gateway) {
+        if let Err(error) = self.kernel.set_gateway(&gateway) {
+            // It counts as new still, so that this is tried again.
             return self.tell_failed(&link.name, error.to_string());
         }
+        self.gateway = gateway;
         for line in self.applied.servers.values_mut() {
             if line.next_hop.is_some_and(|hop| usize::from(hop.port) == port) {
                 line.next_hop = None;

@@ -209,14 +209,16 @@ impl<K: Kernel> Owner<K> {
         outcome: Result<Applied, ChangeError>,
     ) {
         self.balance.is_carrying = false;
+        // What is owed to disk or tables is told by itself; the moves are made.
+        let is_made = outcome.as_ref().map_or_else(ChangeError::is_made, |_| true);
         let counts = &mut self.own.planner;
-        *(if outcome.is_ok() { &mut counts.applied } else { &mut counts.refused }) += 1;
+        *(if is_made { &mut counts.applied } else { &mut counts.refused }) += 1;
         let now_ms = self.now_ms();
         if let Some(current) = &mut self.balance.current {
-            if outcome.is_err() {
+            if !is_made {
                 current.view.state = PlanState::Proposed;
             }
-            for one in current.proposal.moves.iter().filter(|_| outcome.is_ok()) {
+            for one in current.proposal.moves.iter().filter(|_| is_made) {
                 let device = self.spec.devices.get(&current.problem.device(one.device).name);
                 let wait_ms = device.map_or(0, |it| blackout_ms(it.policy_of(cause_of(one))));
                 let rules = &self.balance.rules;
@@ -232,6 +234,7 @@ impl<K: Kernel> Owner<K> {
                 let _ = asker.send(outcome);
             }
             (None, Ok(_) | Err(PlanError::Nothing)) => {}
+            (None, Err(PlanError::Change(error))) if error.is_made() => {}
             (None, Err(error)) => self.error(format!("the plan was not carried out: {error}")),
         }
     }

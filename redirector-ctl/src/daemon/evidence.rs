@@ -9,6 +9,7 @@ use tokio::time::Interval;
 
 use super::kernel::Kernel;
 use super::owner::{Owner, ticks};
+use super::pace::Rest;
 use crate::core::health::{CheckResult, Health, PathHealth, Thresholds};
 use crate::core::paths::{Paths, SILENT_LEN};
 use crate::core::spec::Name;
@@ -16,7 +17,7 @@ use crate::core::suspicion::{Patience, Suspicion};
 use crate::platform::clock::Stopwatch;
 
 /// How much longer than itself a look keeps the next one away.
-const LOOK_REST: u64 = 20;
+const LOOK_REST: u32 = 20;
 
 /// Others have been asked often enough.
 const AT_ONCE: Thresholds = Thresholds { rise: 1, fall: 1 };
@@ -43,11 +44,11 @@ impl<K: Kernel> Owner<K> {
     /// against. It cuts nothing: the checks decide.
     pub(super) fn take_evidence(&mut self) {
         let now_ms = self.now_ms();
-        if now_ms < self.evidence_not_before_ms {
+        if !self.pace.evidence.is_over(now_ms) {
             return;
         }
         let watch = Stopwatch::start();
-        let patience = self.settings.evidence.patience.stretched(self.evidence_rest_ms);
+        let patience = self.settings.evidence.patience.stretched(self.pace.evidence.for_ms());
         let mut suspects: Vec<(Name, Suspicion)> = Vec::new();
         for (name, server) in &self.spec.servers {
             if server.is_out() {
@@ -76,9 +77,7 @@ impl<K: Kernel> Owner<K> {
             *self.own.detector.suspicions.entry(suspicion.name()).or_default() += 1;
             self.confirm(&server);
         }
-        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.evidence_rest_ms = took_ms.saturating_mul(LOOK_REST);
-        self.evidence_not_before_ms = now_ms.saturating_add(self.evidence_rest_ms);
+        self.pace.evidence = Rest::begin(now_ms, watch.elapsed(), LOOK_REST);
     }
 
     /// Asks a suspect with little patience, and the others, who say whether our own

@@ -57,10 +57,24 @@ pub enum ChangeError {
     },
 }
 
-/// The daemon is stopping.
+impl ChangeError {
+    /// Whether the change is made all the same, and only its way to disk or tables is not over.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::NotApplied { .. })
+    }
+}
+
+/// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the daemon is stopping")]
-pub struct Unavailable;
+pub enum Unavailable {
+    /// Nobody is there to answer.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// More of this kind was asked than may wait; nothing was done.
+    #[error("too many ask for this at a time: ask again later")]
+    Busy,
+}
 
 impl DaemonHandle {
     /// A handle and the queue that it fills. Tests of other parts answer the queue themselves.
@@ -133,8 +147,10 @@ impl DaemonHandle {
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Unavailable> {
         let (answer, wait) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| Unavailable)?;
-        wait.await.map_err(|_| Unavailable)
+        self.requests.send(request(answer)).await.map_err(|_| Unavailable::Stopping)?;
+        // Who is there and does not answer has dropped the question.
+        let is_gone = || self.requests.is_closed();
+        wait.await.map_err(|_| if is_gone() { Unavailable::Stopping } else { Unavailable::Busy })
     }
 
     /// Events with an id above `after`, oldest first, at most `limit`.
@@ -240,5 +256,24 @@ impl DaemonHandle {
     /// When the daemon is stopping.
     pub async fn follow(&self) -> Result<watch::Receiver<u64>, Unavailable> {
         self.ask(|answer| Request::Follow { answer }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_not_answered_hears_whether_to_ask_again() {
+        let (handle, mut queue) = DaemonHandle::new(1);
+        let drops_one = async {
+            drop(queue.recv().await);
+            queue
+        };
+        let (asked, queue) = tokio::join!(handle.recorder(), drops_one);
+        assert!(matches!(asked, Err(Unavailable::Busy)), "{asked:?}");
+        drop(queue);
+        let asked = handle.recorder().await;
+        assert!(matches!(asked, Err(Unavailable::Stopping)), "{asked:?}");
     }
 }

@@ -10,7 +10,7 @@ use crate::platform::bpf::{ExplainError, Explained, Explainer, Question};
 use crate::platform::clock::monotonic_ns;
 use crate::platform::tables::{FlowFilter, FlowPage, FlowPlace, FlowView, TablesError};
 
-/// Questions waiting at most: as many as the API has connections, so that nobody is refused.
+/// Questions waiting at most; whoever comes then is told to ask again.
 const WAITING_MAX: usize = 128;
 
 /// A page of flows and the clock by which their last packets are told: ns of the monotonic clock.

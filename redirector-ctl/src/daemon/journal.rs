@@ -315,7 +315,9 @@ impl<K: Kernel> Owner<K> {
             }
             Answer::Planner(asker) => self.plan_has_ended(asker, outcome),
             Answer::Nobody(failure) => {
-                if let Err(error) = outcome {
+                if let Err(error) = outcome
+                    && !error.is_made()
+                {
                     self.error(format!("{failure}: {error}"));
                 }
             }

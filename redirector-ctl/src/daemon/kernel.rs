@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use redirector_common::wire::ServerCount;
+
 use crate::core::apply::ClientHold;
 use crate::core::op::Op;
-use crate::core::suspicion::Signs;
 use crate::platform::bpf::{self, AttachError, Interface};
 use crate::platform::clock::monotonic_ns;
 use crate::platform::tables::{Counters, FlowCensus, FlowKey, Gateway, Sweep, Tables, TablesError};
@@ -16,7 +17,7 @@ pub(super) trait Kernel {
     /// All counters.
     fn counters(&self) -> Result<Counters, TablesError>;
     /// What packets say of a server.
-    fn signs(&self, server: u16) -> Result<Signs, TablesError>;
+    fn signs(&self, server: u16) -> Result<ServerCount, TablesError>;
     /// Sends SYNs that went to these servers within so many ms, and were not answered, to whoever
     /// serves now; gives how many.
     fn recall(&self, servers: &[u16], within_ms: u64) -> Result<usize, TablesError>;
@@ -41,7 +42,7 @@ impl Kernel for Tables {
         Self::counters(self)
     }
 
-    fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+    fn signs(&self, server: u16) -> Result<ServerCount, TablesError> {
         Self::signs(self, server)
     }
 

@@ -11,6 +11,7 @@ use super::events::About;
 use super::journal::{Answer, Wish};
 use super::kernel::Kernel;
 use super::owner::{Owner, Urgency};
+use super::pace::Rest;
 use super::ways::Ways;
 use super::{EventKind, InterfaceStatus};
 use crate::core::health::{CheckResult, Health, Thresholds, Transition};
@@ -25,10 +26,10 @@ use crate::platform::probe::{Manner, Report};
 use crate::platform::tables::{IdleTimes, Sweep};
 
 /// How much longer than itself a sweep keeps the next one away.
-const SWEEP_REST: u64 = 20;
+const SWEEP_REST: u32 = 20;
 
 /// The same of a reading of the counters.
-const STATS_REST: u64 = 20;
+const STATS_REST: u32 = 20;
 
 /// A frame for a service address that is sent to a router comes back or gets lost.
 fn note_routed(spec: &Spec, ways: &mut Ways) {
@@ -208,6 +209,7 @@ impl<K: Kernel> Owner<K> {
         }
         self.shown.way_problems = ways.problems;
         self.attach_anew(&mut ways.links).await;
+        self.follow_lines(&ways.links);
         self.tell_ways(&ways.sources);
         self.take_links(&ways.links);
         // Its frames go where they went. A kernel forgets the neighbours that it does not need too.
@@ -225,7 +227,7 @@ impl<K: Kernel> Owner<K> {
             let link = links.iter().find(|link| link.index == shown.index);
             let carrier = link.is_some_and(|link| link.carrier);
             if let Some(link) = link {
-                shown.mtu = link.mtu;
+                (shown.mtu, shown.mac) = (link.mtu, link.mac);
                 if link.xdp.name() != shown.mode {
                     shown.mode = link.xdp.name().to_owned();
                     let text = mode_text(shown);
@@ -273,7 +275,7 @@ impl<K: Kernel> Owner<K> {
 
     /// Reads the counters, and tries again what could not be written.
     pub(super) fn take_stats(&mut self) {
-        if self.now_ms() >= self.kept.stats_not_before_ms {
+        if self.pace.counters.is_over(self.now_ms()) {
             self.read_counters();
         }
         self.pay();
@@ -291,18 +293,16 @@ impl<K: Kernel> Owner<K> {
             }
             Err(error) => tracing::warn!(%error, "the counters cannot be read"),
         }
-        let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.kept.stats_not_before_ms =
-            self.now_ms().saturating_add(took_ms.saturating_mul(STATS_REST));
+        self.pace.counters = Rest::begin(self.now_ms(), watch.elapsed(), STATS_REST);
     }
 
     /// Counts flows and takes away those that are over.
     pub(super) async fn sweep(&mut self) {
         let began_at_ms = self.now_ms();
-        if began_at_ms < self.sweep_not_before_ms {
+        if !self.pace.sweep.is_over(began_at_ms) {
             return;
         }
-        self.sweep_soon = false;
+        self.pace.sweep_soon = false;
         let flows = &self.settings.flows;
         let idle =
             IdleTimes { tcp_ms: flows.tcp_idle_timeout_ms, other_ms: flows.udp_idle_timeout_ms };
@@ -317,8 +317,7 @@ impl<K: Kernel> Owner<K> {
         let swept = self.kernel.sweep(&sweep);
         let took = watch.elapsed();
         self.own.sweeps.add(took);
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.sweep_not_before_ms = began_at_ms.saturating_add(took_ms.saturating_mul(SWEEP_REST));
+        self.pace.sweep = Rest::begin(began_at_ms, took, SWEEP_REST);
         let mut census = match swept {
             Ok(census) => census,
             Err(error) => {

@@ -18,6 +18,7 @@ use super::evidence::Evidence;
 use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::load::Loads;
+use super::pace::Pace;
 use super::recorder::Recorder;
 use super::show::LastShown;
 use super::waking::Waking;
@@ -79,6 +80,8 @@ pub(super) struct Shown {
     /// Server -> its health and since when.
     pub(super) health: BTreeMap<Name, (Health, u64)>,
     pub(super) frozen: Option<String>,
+    /// What the kernel has not taken of the addresses to be announced and withdrawn.
+    pub(super) unannounced: BTreeSet<String>,
     /// Servers whose Ethernet address was known once and is not now.
     pub(super) unresolved: BTreeSet<Name>,
     /// Some refusals may be believed as soon as others have answered.
@@ -104,9 +107,6 @@ pub(super) struct Owed {
 pub(super) struct Kept {
     pub(super) imager: Imager,
     pub(super) watched: Option<Watched>,
-    /// When what can wait is planned for again.
-    pub(super) rested_at_ms: u64,
-    pub(super) stats_not_before_ms: u64,
 }
 
 /// All state.
@@ -133,10 +133,7 @@ pub(super) struct Owner<K> {
     pub(super) journal: Journal,
     /// Those of `owed.clients` of which an event has told.
     pub(super) refused_clients: BTreeSet<(Name, IpAddr)>,
-    pub(super) wake_at_ms: Option<u64>,
-    pub(super) sweep_not_before_ms: u64,
-    /// A server has died: its waiting clients are looked for at once, not with the next tick.
-    pub(super) sweep_soon: bool,
+    pub(super) pace: Pace,
     /// Servers that died in this turn, for one device at least, by number: their unanswered SYNs
     /// are still to be sent again.
     pub(super) left: BTreeSet<u16>,
@@ -147,9 +144,6 @@ pub(super) struct Owner<K> {
     pub(super) fallen: Fallen,
     /// What the packets of each server have said so far, by its id.
     pub(super) watches: BTreeMap<u16, Watch>,
-    pub(super) evidence_not_before_ms: u64,
-    /// How long the last look keeps the next one away.
-    pub(super) evidence_rest_ms: u64,
     pub(super) own: Own,
     /// Answers what needs no state.
     pub(super) inspector: mpsc::Sender<Inspection>,
@@ -266,6 +260,7 @@ impl<K: Kernel> Owner<K> {
             }
             Input::Sweep => {
                 self.attach_again().await;
+                self.announce_again().await;
                 self.sweep().await;
             }
             Input::Wake => self.replan().await,
@@ -273,7 +268,7 @@ impl<K: Kernel> Owner<K> {
         }
         self.recall();
         // It may have to rest first; whatever comes next asks again.
-        if self.sweep_soon {
+        if self.pace.sweep_soon {
             self.sweep().await;
         }
     }
@@ -351,7 +346,7 @@ impl<K: Kernel> Owner<K> {
             Request::CloseFlow { key, answer } => {
                 let closed = self.kernel.close_flow(&key);
                 // A client that only waits has to be woken to hear of it.
-                self.sweep_soon |= matches!(closed, Ok(Some(_)));
+                self.pace.sweep_soon |= matches!(closed, Ok(Some(_)));
                 let _ = answer.send(closed);
             }
             Request::Death { server, answer } => {
@@ -361,7 +356,7 @@ impl<K: Kernel> Owner<K> {
     }
 
     fn until_wake(&self) -> impl Future<Output = ()> + use<K> {
-        let wait_ms = self.wake_at_ms.map(|at| at.saturating_sub(self.now_ms()));
+        let wait_ms = self.pace.wake_at_ms.map(|at| at.saturating_sub(self.now_ms()));
         async move {
             match wait_ms {
                 Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,

@@ -7,6 +7,7 @@ use super::events::About;
 use super::journal::Wish;
 use super::kernel::Kernel;
 use super::owner::{Owed, Owner};
+use super::pace::Rest;
 use super::tell::{Done, tell};
 use super::{Applied, ChangeError, EventKind};
 use crate::core::change::Change;
@@ -45,21 +46,19 @@ impl<K: Kernel> Owner<K> {
     pub(super) async fn replan(&mut self) {
         let watch = Stopwatch::start();
         self.replan_now().await;
-        let took = watch.elapsed();
-        let rest = if took < RESTS_FROM { Duration::ZERO } else { took * PLAN_REST };
-        let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-        self.kept.rested_at_ms = self.now_ms().saturating_add(rest_ms);
+        let (took, now_ms) = (watch.elapsed(), self.now_ms());
+        let rests = took >= RESTS_FROM;
+        let rest = rests.then(|| Rest::begin(now_ms, took, PLAN_REST));
+        self.pace.decisions = rest.unwrap_or_default();
     }
 
     /// The same for what nobody waits for: with very many devices a look at all of them takes long,
     /// and while they are asked for the first time there is something new at every moment.
     pub(super) async fn replan_rested(&mut self) {
-        if self.now_ms() >= self.kept.rested_at_ms {
-            self.replan().await;
-            return;
+        match self.pace.decisions.is_over(self.now_ms()) {
+            true => self.replan().await,
+            false => self.pace.wake_after_rest(),
         }
-        let earlier_ms = self.wake_at_ms.unwrap_or(u64::MAX);
-        self.wake_at_ms = Some(earlier_ms.min(self.kept.rested_at_ms));
     }
 
     async fn replan_now(&mut self) {
@@ -148,14 +147,25 @@ impl<K: Kernel> Owner<K> {
         self.announce().await;
     }
 
-    /// Brings announced addresses in line with the spec, or a part of them.
+    /// Brings announced addresses in line with the spec, or a part of them. An event tells once of
+    /// what the kernel does not take.
     pub(super) async fn announce(&mut self) {
-        for error in self.announcer.reconcile(&self.spec).await {
-            self.error(error.to_string());
+        let failures = self.announcer.reconcile(&self.spec).await;
+        let failures: BTreeSet<String> = failures.iter().map(ToString::to_string).collect();
+        let before = std::mem::replace(&mut self.shown.unannounced, failures.clone());
+        for failure in failures.difference(&before) {
+            self.error(format!("{failure}; it is tried again with each sweep"));
         }
         // An address that was taken away must not be taken for one of ours when it is there again.
         if self.announcer.differs_from_journal() {
             self.journal.fall_behind();
+        }
+    }
+
+    /// Tries again what the kernel did not take.
+    pub(super) async fn announce_again(&mut self) {
+        if !self.shown.unannounced.is_empty() {
+            self.announce().await;
         }
     }
 
@@ -188,10 +198,9 @@ impl<K: Kernel> Owner<K> {
         self.owed.tables = None;
     }
 
-    /// Notes that flows of this server are refused from now on. Deaths are rare, so this one sweep
-    /// need not rest from the last.
+    /// Notes that flows of this server are refused from now on.
     fn note_left(&mut self, server: u16) {
-        (self.sweep_soon, self.sweep_not_before_ms) = (true, 0);
+        self.pace.sweep_now();
         self.left.insert(server);
     }
 
@@ -268,7 +277,7 @@ impl<K: Kernel> Owner<K> {
 
     /// Takes over what a plan says besides decisions, and tells what is new of it.
     pub(super) fn note(&mut self, plan: &Plan) {
-        self.wake_at_ms = plan.wake_at_ms;
+        self.pace.wake_at_ms = plan.wake_at_ms;
         let held = plan.held_back.as_ref();
         if self.shown.frozen.is_some() != held.is_some() {
             let text = held.map_or("decisions are no longer held back", |held| &held.text);

@@ -20,6 +20,7 @@ use super::journal::Journal;
 use super::kernel::Kernel;
 use super::load::Loads;
 use super::owner::{Inputs, Kept, Owed, Owner, Settings, Shown};
+use super::pace::Pace;
 use super::recorder::{self, Recorder};
 use super::waking::Waking;
 use super::ways::{Watcher, Ways};
@@ -107,17 +108,13 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<(Owner<Tables>, Inp
         owed: Owed::default(),
         journal: Journal::after(last.unwrap_or_default()),
         refused_clients: BTreeSet::new(),
-        wake_at_ms: None,
-        sweep_not_before_ms: 0,
-        sweep_soon: false,
+        pace: Pace::default(),
         left: BTreeSet::new(),
         waking: Waking::new(),
         loads,
         balance: Balance::new(config.plan),
         fallen: Fallen::default(),
         watches: BTreeMap::new(),
-        evidence_not_before_ms: 0,
-        evidence_rest_ms: 0,
         own: Own::default(),
         inspector,
         recorder: Recorder::new(&config.recorder, dumps),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redirector_common::wire::ServerCount;
 use tokio::sync::{oneshot, watch};
 
 use super::announce::Announcer;
@@ -16,6 +17,7 @@ use super::evidence::Evidence;
 use super::journal::{Answer, Journal, Wish};
 use super::kernel::Kernel;
 use super::owner::{Kept, Owed, Owner, Settings, Shown, Urgency};
+use super::pace::Pace;
 use super::waking::Waking;
 use super::ways::Ways;
 use super::{Applied, ChangeError, EventKind, Own, PlanError};
@@ -30,7 +32,7 @@ use crate::core::observed::Observed;
 use crate::core::op::Op;
 use crate::core::seed::Seed;
 use crate::core::spec::{Cause, LoadSources};
-use crate::core::suspicion::{Patience, Signs};
+use crate::core::suspicion::Patience;
 use crate::platform::bpf::{AttachError, Interface};
 use crate::platform::clock::Clock;
 use crate::platform::netlink::{Link, XdpInForce};
@@ -53,22 +55,25 @@ struct Model {
     state_dir: PathBuf,
     writes: Vec<(String, u64)>,
     broken: bool,
-    signs: BTreeMap<u16, Signs>,
+    signs: BTreeMap<u16, ServerCount>,
     /// Servers whose SYNs were sent again, and how many writes there were before that.
     recalls: RefCell<Vec<(Vec<u16>, usize)>>,
     attached: Vec<(String, u32)>,
+    gateway: Gateway,
+}
+
+impl Model {
+    fn check(&self) -> Result<(), TablesError> {
+        let (attempt, source) = ("write".to_owned(), std::io::Error::other("refused"));
+        if self.broken { Err(TablesError::Io { attempt, source }) } else { Ok(()) }
+    }
 }
 
 const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
 
 impl Kernel for Model {
     fn apply(&mut self, op: &Op) -> Result<(), TablesError> {
-        if self.broken {
-            return Err(TablesError::Io {
-                attempt: "write".to_owned(),
-                source: std::io::Error::other("refused"),
-            });
-        }
+        self.check()?;
         self.image.take(op);
         self.writes.push((op.to_string(), generation_on_disk(&self.state_dir)));
         Ok(())
@@ -78,7 +83,7 @@ impl Kernel for Model {
         Ok(Counters::default())
     }
 
-    fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+    fn signs(&self, server: u16) -> Result<ServerCount, TablesError> {
         Ok(self.signs.get(&server).copied().unwrap_or_default())
     }
 
@@ -106,8 +111,8 @@ impl Kernel for Model {
         Ok(true)
     }
 
-    fn set_gateway(&mut self, _: &Gateway) -> Result<(), TablesError> {
-        Ok(())
+    fn set_gateway(&mut self, gateway: &Gateway) -> Result<(), TablesError> {
+        self.check().map(|()| self.gateway = gateway.clone())
     }
 }
 
@@ -197,17 +202,13 @@ async fn at_rest() -> (Owner<Model>, tempfile::TempDir) {
         owed: Owed::default(),
         journal: Journal::default(),
         refused_clients: BTreeSet::new(),
-        wake_at_ms: None,
-        sweep_not_before_ms: 0,
-        sweep_soon: false,
+        pace: Pace::default(),
         left: BTreeSet::new(),
         waking: Waking::default(),
         loads: balance::loads(clock),
         balance: balance::planner(),
         fallen: Fallen::default(),
         watches: BTreeMap::new(),
-        evidence_not_before_ms: 0,
-        evidence_rest_ms: 0,
         own: Own::default(),
         inspector: tokio::sync::mpsc::channel(1).0,
         recorder: super::recorder::Recorder::of_nobody(),
@@ -376,8 +377,7 @@ async fn a_report_about_an_earlier_address_is_ignored() {
     let refused = CheckResult::Refused("connection refused".to_owned());
     let old = owner.prober.report("s1", "d1", refused);
     let address = "10.0.2.99".parse().unwrap();
-    let state = crate::core::spec::AdminState::Active;
-    let load = LoadSources::default();
+    let (state, load) = (None, LoadSources::default());
     let put = Change::PutServer { name: "s1".into(), address, state, load };
     owner.change(&put, None).await.unwrap();
     assert_eq!(owner.take_report(&old), Urgency::Nothing);

@@ -32,8 +32,8 @@ pub use explain_frame::Leaves;
 use limits::check_sizes;
 pub use limits::{RecorderLimits, TableLimits};
 pub use log_reader::LogReader;
+use pins::{PINNED_MAPS, Writer, check_links, detach_others, make_directories, pin_error};
 pub use pins::{attached_index, detach, is_bpffs};
-use pins::{check_links, detach_others, make_directories, pin_error};
 use ticks::Ticks;
 
 /// The program, built by `build.rs`.
@@ -43,34 +43,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/re
 /// them does not carry them.
 pub static LAB_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirector-lab"));
-
-/// Maps that outlive the daemon.
-const PINNED_MAPS: [&str; 24] = [
-    "CONTROL",
-    "INTERFACES",
-    "VLANS",
-    "MARKS",
-    "LOCALS",
-    "ASSOCIATIONS",
-    "SERVERS",
-    "DEVICES",
-    "REASON_COUNT",
-    "DEVICE_COUNT",
-    "SERVER_COUNT",
-    "RESPONSES",
-    "SERVICES4",
-    "ORIGINS4",
-    "FLOWS4",
-    "CANDIDATES4",
-    "CLIENTS4",
-    "PORTS4",
-    "SERVICES6",
-    "ORIGINS6",
-    "FLOWS6",
-    "CANDIDATES6",
-    "CLIENTS6",
-    "PORTS6",
-];
 
 /// Services of a device, on average, for which the tables have room.
 const SERVICES_PER_DEVICE: u32 = 4;
@@ -292,7 +264,7 @@ fn load(limits: &TableLimits, maps_dir: Option<&Path>) -> Result<Ebpf, AttachErr
     loader.override_global("RECORD_RING", &ring, true);
     loader.override_global("RECORD_MASK", &mask, true);
     loader.override_global("RECORD_SNAP", &recorder.snap_len, true);
-    let pinned = maps_dir.map(|dir| PINNED_MAPS.map(|name| (name, dir.join(name))));
+    let pinned = maps_dir.map(|dir| PINNED_MAPS.map(|(name, _)| (name, dir.join(name))));
     for (name, path) in pinned.into_iter().flatten() {
         // A map that is pinned keeps its size, and the handle must know it: it checks each index.
         if let Ok(made) = MapInfo::from_pin(&path) {

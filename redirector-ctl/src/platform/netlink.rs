@@ -7,32 +7,27 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::StreamExt;
-use futures::channel::mpsc::UnboundedReceiver;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use redirector_common::wire::Tags;
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use tokio::sync::mpsc;
 
 mod details;
+mod events;
 mod list;
 mod local;
 mod vlan;
 
 pub use details::Details;
+pub use events::NetEvent;
 use list::list;
 pub use local::answers_for_local_routes;
 use vlan::{Vlan, carried, vlan};
-
-/// Events waiting at most; the kernel's own queue holds the rest, and a full refresh follows
-/// anyway.
-const EVENTS_MAX: usize = 256;
 
 /// What was attempted and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -114,17 +109,6 @@ pub struct Neighbour {
     pub mac: [u8; 6],
 }
 
-/// Something changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NetEvent {
-    /// An interface came, went or changed.
-    Links,
-    /// A route or an address of ours came, went or changed.
-    Routes,
-    /// A neighbour came, went or changed.
-    Neighbours,
-}
-
 /// A way to ask the kernel. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Netlink {
@@ -147,8 +131,8 @@ impl Netlink {
         ];
         let (connection, handle, messages) = new_multicast_connection(&groups)?;
         tokio::spawn(connection);
-        let (events, queue) = mpsc::channel(EVENTS_MAX);
-        tokio::spawn(forward(messages, events));
+        let (events, queue) = mpsc::channel(events::EVENTS_MAX);
+        tokio::spawn(events::forward(messages, events));
         Ok((Self { handle }, queue))
     }
 
@@ -238,29 +222,6 @@ impl Netlink {
         };
         let request = self.handle.address().del(wanted);
         request.execute().await.map_err(failed(&format!("remove address {address}")))
-    }
-}
-
-/// Passes on that something changed. When nobody takes it any more, it ends.
-async fn forward(
-    mut messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
-    events: mpsc::Sender<NetEvent>,
-) {
-    use RouteNetlinkMessage as Message;
-    while let Some((message, _)) = messages.next().await {
-        let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
-        let event = match message {
-            Message::NewLink(_) | Message::DelLink(_) => NetEvent::Links,
-            Message::NewNeighbour(_) | Message::DelNeighbour(_) => NetEvent::Neighbours,
-            Message::NewRoute(_)
-            | Message::DelRoute(_)
-            | Message::NewAddress(_)
-            | Message::DelAddress(_) => NetEvent::Routes,
-            _ => continue,
-        };
-        if events.send(event).await.is_err() {
-            return;
-        }
     }
 }
 

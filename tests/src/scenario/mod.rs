@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod moves;
 pub mod overload;
 pub mod overload_memory;
+mod relief;
 pub mod scale;
 pub mod tables;
 pub mod told;

@@ -14,12 +14,14 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::io_load::{self, IoLoad};
-use crate::api::Api;
+use super::relief::{
+    self, EVEN, EVEN_WITHIN, MOVED_WITHIN, PATIENT, Relieved, SECTIONS, WATCHED_FOR, hottest,
+    meters, moves, others,
+};
 use crate::device::Kind;
 use crate::groups::Meter;
 use crate::lab::{Lab, Plan};
 use crate::loads::{self, Loads, Processor};
-use crate::redirector::Health;
 use crate::report::Row;
 use crate::wait::{self, Look, Pace};
 
@@ -27,23 +29,8 @@ use crate::wait::{self, Look, Pace};
 pub const RUNS: u64 = 30;
 /// How full the two devices make one server.
 const FILL: f64 = 0.95;
-/// Even: no server carries more than this much over the mean of both.
-pub(super) const EVEN: f64 = 1.3;
 /// Time over which the load is measured, before and after.
 const MEASURED_FOR: Duration = Duration::from_secs(4);
-pub(super) const MOVED_WITHIN: Duration = Duration::from_secs(30);
-/// Some jobs of fio have to end and begin on the other server until then.
-pub(super) const EVEN_WITHIN: Duration = Duration::from_secs(60);
-/// How long a second move is waited for after the load is even; many of the planner's periods.
-pub(super) const WATCHED_FOR: Duration = Duration::from_secs(8);
-
-/// The planner of the scenario: fast, and held back by nothing but evenness and rest.
-pub(super) const SECTIONS: &str = "[load]\ninterval_ms = 250\n\n[plan]\nmode = \"automatic\"\n\
-                        interval_ms = 1000\nchurn_pct = 100\n";
-
-/// Checks with time enough: the servers are busy on purpose, and this is not about their death.
-pub(super) const PATIENT: Health =
-    Health { interval_ms: 1000, timeout_ms: 1000, rise: 2, fall: 3, evidence_interval_ms: 0 };
 
 /// Two disks, both begun on s1, and two servers.
 pub fn plan() -> Plan {
@@ -60,47 +47,19 @@ pub fn plan() -> Plan {
 /// # Errors
 /// When a lab fails. Broken promises are in the outcome.
 pub fn run(runs: u64, seed: u64) -> Result<Outcome> {
-    let mut outcome = Outcome::default();
-    let (mut moved_ms, mut even_ms) = (Vec::new(), Vec::new());
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    let (mut bytes, mut broken) = (0, 0);
-    for number in 0..runs {
-        let once = run_once(seed + number).with_context(|| format!("overload, run {number}"))?;
-        moved_ms.push(once.moved_ms);
-        even_ms.push(once.even_ms);
-        before.push(100.0 * once.before);
-        after.push(100.0 * once.after);
-        bytes += once.bytes;
-        broken += u64::from(!once.violations.is_empty());
-        let violations = once.violations.into_iter();
-        outcome.violations.extend(violations.map(|text| format!("run {number}: {text}")));
-        outcome.notes.extend(Some(once.why).filter(|_| number == 0));
-    }
-    outcome.rows = vec![
-        Row::promise("overload", "runs", runs, broken),
-        Row::samples("overload_moved", "ms", &moved_ms),
-        Row::samples("overload_even", "ms", &even_ms),
-        Row::samples("overload_hottest_before", "%", &before),
-        Row::samples("overload_hottest_after", "%", &after),
-        Row::promise("overload_io", "MiB", bytes >> 20, broken),
-    ];
+    let mut bytes = 0;
+    let mut outcome = relief::gather("overload", runs, |number| {
+        let (found, verified_bytes) = run_once(seed + number)?;
+        bytes += verified_bytes;
+        Ok(found)
+    })?;
+    let broken = outcome.rows.first().and_then(|row| row.violations).unwrap_or_default();
+    outcome.rows.push(Row::promise("overload_io", "MiB", bytes >> 20, broken));
     Ok(outcome)
 }
 
-struct Once {
-    /// From the moment that the figures say overload to the move, and to even load.
-    moved_ms: f64,
-    even_ms: f64,
-    /// Share of the hottest server.
-    before: f64,
-    after: f64,
-    bytes: u64,
-    violations: Vec<String>,
-    /// The planner's reason.
-    why: String,
-}
-
-fn run_once(seed: u64) -> Result<Once> {
+/// One run, and how many bytes its I/O has verified.
+fn run_once(seed: u64) -> Result<(Relieved, u64)> {
     let mut lab = Lab::build(plan())?;
     loads::configure(&lab, SECTIONS)?;
     let loads = Loads::start(&lab)?;
@@ -141,13 +100,8 @@ fn run_once(seed: u64) -> Result<Once> {
     let io = io.finish(&lab).with_context(|| format!("events: {:?}", others(&api)))?;
     violations.extend(io.violations);
     let before = hottest(&needed).0 / cpus;
-    Ok(Once { moved_ms, even_ms, before, after, bytes: io.verified_bytes, violations, why })
-}
-
-/// What reads each server's group.
-pub(super) fn meters(lab: &Lab) -> BTreeMap<String, Meter> {
-    let servers = lab.servers.iter();
-    servers.map(|(name, server)| (name.clone(), server.group().meter().clone())).collect()
+    let relieved = Relieved { moved_ms, even_ms, before, after, violations, why };
+    Ok((relieved, io.verified_bytes))
 }
 
 /// Processors that each server's programs use, over some seconds.
@@ -173,12 +127,6 @@ fn measure(
     Ok(used()?.into_iter().map(rate).collect())
 }
 
-/// The most that a server needs, and the mean.
-pub(super) fn hottest(needed: &BTreeMap<String, f64>) -> (f64, f64) {
-    let sum: f64 = needed.values().sum();
-    (needed.values().copied().fold(0.0, f64::max), sum / needed.len().max(1) as f64)
-}
-
 fn watch(lab: &Lab, io: &mut IoLoad) -> Result<()> {
     let began = wait::now();
     let mut pace = Pace::every(Duration::from_millis(100));
@@ -187,18 +135,4 @@ fn watch(lab: &Lab, io: &mut IoLoad) -> Result<()> {
         pace.beat();
     }
     Ok(())
-}
-
-/// What else has happened, to be told with a failure.
-pub(super) fn others(api: &Api) -> Vec<String> {
-    let events = api.events(0).unwrap_or_default().into_iter();
-    let is_other = |kind: &str| !matches!(kind, "started" | "load" | "neighbour" | "link");
-    events.filter(|event| is_other(&event.kind)).map(|event| event.text).collect()
-}
-
-/// What was moved because of load, in the words of its events.
-pub(super) fn moves(api: &Api) -> Result<Vec<String>> {
-    let events = api.events(0)?.into_iter();
-    let for_load = events.filter(|event| event.cause.as_deref() == Some("overload"));
-    Ok(for_load.filter(|event| event.kind == "move").map(|event| event.text).collect())
 }

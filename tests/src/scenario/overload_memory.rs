@@ -12,15 +12,15 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Outcome;
-use super::overload::{
-    EVEN, EVEN_WITHIN, MOVED_WITHIN, PATIENT, SECTIONS, WATCHED_FOR, hottest, meters, moves, others,
+use super::relief::{
+    self, EVEN, EVEN_WITHIN, MOVED_WITHIN, PATIENT, Relieved, SECTIONS, WATCHED_FOR, hottest,
+    meters, moves, others,
 };
 use crate::device::Kind;
 use crate::flows::{Flow, Flows};
 use crate::groups::Meter;
 use crate::lab::{Lab, Plan};
 use crate::loads::{self, Loads, Processor};
-use crate::report::Row;
 use crate::wait::{self, Look, Pace};
 
 /// Memory that a session costs its server.
@@ -54,44 +54,10 @@ fn plan() -> Plan {
 /// When a lab fails, or this machine counts no memory of groups. Broken promises are in the
 /// outcome.
 pub fn run(runs: u64) -> Result<Outcome> {
-    let mut outcome = Outcome::default();
-    let (mut moved_ms, mut even_ms) = (Vec::new(), Vec::new());
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    let mut broken = 0;
-    for number in 0..runs {
-        let once = run_once().with_context(|| format!("overload-memory, run {number}"))?;
-        moved_ms.push(once.moved_ms);
-        even_ms.push(once.even_ms);
-        before.push(100.0 * once.before);
-        after.push(100.0 * once.after);
-        broken += u64::from(!once.violations.is_empty());
-        let violations = once.violations.into_iter();
-        outcome.violations.extend(violations.map(|text| format!("run {number}: {text}")));
-        outcome.notes.extend(Some(once.why).filter(|_| number == 0));
-    }
-    outcome.rows = vec![
-        Row::promise("overload_memory", "runs", runs, broken),
-        Row::samples("overload_memory_moved", "ms", &moved_ms),
-        Row::samples("overload_memory_even", "ms", &even_ms),
-        Row::samples("overload_memory_hottest_before", "%", &before),
-        Row::samples("overload_memory_hottest_after", "%", &after),
-    ];
-    Ok(outcome)
+    relief::gather("overload_memory", runs, |_| run_once())
 }
 
-struct Once {
-    /// From the moment that the memory is full to the move, and to even memory.
-    moved_ms: f64,
-    even_ms: f64,
-    /// Share of the fullest server.
-    before: f64,
-    after: f64,
-    violations: Vec<String>,
-    /// The planner's reason.
-    why: String,
-}
-
-fn run_once() -> Result<Once> {
+fn run_once() -> Result<Relieved> {
     let mut lab = Lab::build(plan())?;
     loads::configure(&lab, SECTIONS)?;
     for server in lab.servers.values() {
@@ -146,7 +112,7 @@ fn run_once() -> Result<Once> {
     }
     let share = |bytes: f64| bytes / MEMORY_BYTES as f64;
     let (before, after) = (share(before), share(after));
-    Ok(Once { moved_ms, even_ms, before, after, violations, why })
+    Ok(Relieved { moved_ms, even_ms, before, after, violations, why })
 }
 
 /// Memory of each server, in bytes.

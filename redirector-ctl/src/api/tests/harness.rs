@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
 use super::super::login::Entrance;
+use super::super::usage::Usage;
 use super::super::{Api, accept, listen, router};
 use super::plans;
 use crate::config::{ApiConfig, Config};
@@ -73,6 +74,7 @@ impl Answer {
 pub struct Lab {
     pub router: Router,
     pub daemon: DaemonHandle,
+    pub(in crate::api) usage: Usage,
 }
 
 impl Lab {
@@ -92,8 +94,9 @@ impl Lab {
     /// The same with another bound of what is in the metrics.
     pub fn with_series_of(devices_max: usize, daemon: DaemonHandle) -> Self {
         let api = Api::new(daemon.clone(), devices_max);
+        let usage = api.usage.clone();
         let router = router(api).layer(Extension(Entrance::Open));
-        Self { router, daemon }
+        Self { router, daemon, usage }
     }
 
     /// Serves the API on a socket in a new directory, which goes with the value that is returned.

@@ -38,7 +38,7 @@ pub(super) fn associate(
             }
             let left = left(&spec.servers, device, wish);
             if left == Left::Serving && cause != Cause::Failure {
-                check_room(device, wish, &mut part);
+                check_room(device, wish, cause, &mut part);
             }
         } else {
             let detail = format!("there is no device {}", wish.device);
@@ -113,9 +113,9 @@ pub(super) fn check_target(
 }
 
 /// Whether the association word can still keep the open flows' epochs open.
-fn check_room(device: &Device, wish: &Move, problems: &mut Problems) {
+fn check_room(device: &Device, wish: &Move, cause: Cause, problems: &mut Problems) {
     let stays = device.association.server == wish.server;
-    let resets = wish.policy.unwrap_or(device.on_planned) == FlowPolicy::Reset;
+    let resets = wish.policy.unwrap_or(device.policy_of(cause)) == FlowPolicy::Reset;
     if stays || resets || open_span(device) < DRAINS_MAX {
         return;
     }

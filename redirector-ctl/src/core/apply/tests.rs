@@ -1,8 +1,10 @@
 //! Every refusal, all problems at once, and what an accepted change keeps.
 
 mod filling;
+mod full;
 mod leaving;
 mod many;
+mod servers;
 mod service;
 mod stateless;
 
@@ -51,26 +53,6 @@ fn put(name: &str, edit: impl FnOnce(&mut DeviceSpec)) -> Change {
 }
 
 use ProblemKind::{Conflict, Malformed, NotFound, Refused};
-
-#[test]
-fn a_server_needs_a_name_and_an_address_of_its_own() {
-    let spec = three_and_three();
-    let put = |name: &str, address: &str| Change::PutServer {
-        name: name.into(),
-        address: ip(address),
-        state: AdminState::Active,
-        load: LoadSources::default(),
-    };
-    for (change, expected) in [
-        (put("S 4", "10.0.2.4"), problem("bad_name", Malformed, "name")),
-        (put("s4", "127.0.0.1"), problem("bad_address", Malformed, "address")),
-        (put("s4", "fe80::4"), problem("bad_address", Malformed, "address")),
-        (put("s4", "10.0.2.1"), problem("duplicate_address", Conflict, "address")),
-        (put("s4", "10.0.1.1"), problem("service_address", Conflict, "address")),
-    ] {
-        assert_eq!(refused(&spec, &change), [expected], "{change}");
-    }
-}
 
 #[test]
 fn a_device_needs_a_service_address_of_its_own_and_known_servers() {
@@ -293,50 +275,6 @@ fn a_move_opens_an_epoch_and_the_policy_says_what_open_flows_do() {
     assert_eq!(after(Some(FlowPolicy::Keep)), [("s1".into(), 1, None)]);
     assert_eq!(after(Some(FlowPolicy::Reset)), []);
     assert_eq!(after(Some(FlowPolicy::Drain { deadline_ms: 5 })), [("s1".into(), 1, Some(2005))]);
-}
-
-#[test]
-fn a_full_word_refuses_planned_moves_and_never_a_failover() {
-    let mut spec = three_and_three();
-    let well = all_well(&spec);
-    for n in 0..255 {
-        let to = if n % 2 == 0 { "s2" } else { "s1" };
-        spec = changed(&spec, &[move_to("d1", to, Some(FlowPolicy::Keep))], &at(2000, &well));
-    }
-    assert_eq!(spec.devices["d1"].association.epochs_open(), 255);
-    let full = [problem("too_many_drains", Refused, "moves[0].device")];
-    assert_eq!(refused_seeing(&spec, &move_to("d1", "s3", None), &well), full);
-    let moves = vec![Move { device: "d1".into(), server: "s3".into(), policy: None }];
-    let failover = Change::Associate { moves, cause: Cause::Failure };
-    let after = changed(&spec, &[failover], &at(2000, &well));
-    assert_eq!(after.devices["d1"].association.epochs_open(), 255);
-    let reset = move_to("d1", "s3", Some(FlowPolicy::Reset));
-    let after = changed(&spec, &[reset], &at(2000, &well));
-    assert_eq!(after.devices["d1"].association.epochs_open(), 0);
-}
-
-#[test]
-fn a_new_address_begins_a_new_life_and_keeps_the_id() {
-    let spec = three_and_three();
-    let put = Change::PutServer {
-        name: "s1".into(),
-        address: ip("10.0.2.77"),
-        state: AdminState::Active,
-        load: LoadSources::default(),
-    };
-    let after = changed(&spec, &[put], &at(2000, &Observed::default()));
-    let (was, now) = (&spec.servers["s1"], &after.servers["s1"]);
-    assert_eq!((now.id, now.incarnation), (was.id, was.incarnation + 1));
-}
-
-#[test]
-fn an_inactive_server_begins_a_new_life_when_it_serves_again() {
-    let spec = three_and_three();
-    let set = |state| Change::SetServerState { name: "s1".into(), state };
-    let off = changed(&spec, &[set(AdminState::Inactive)], &at(2000, &Observed::default()));
-    assert_eq!(off.servers["s1"].incarnation, 1);
-    let on = changed(&off, &[set(AdminState::Active)], &at(2000, &Observed::default()));
-    assert_eq!(on.servers["s1"].incarnation, 2);
 }
 
 #[test]

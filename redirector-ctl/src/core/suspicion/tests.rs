@@ -7,19 +7,19 @@ use super::*;
 const PATIENCE: Patience = Patience { interval_ms: 20, silence_ms: 30 };
 
 /// Looks every 20 ms; gives the suspicions with the number of their look.
-fn looks(signs: &[Signs]) -> Vec<(usize, Suspicion)> {
+fn looks(signs: &[ServerCount]) -> Vec<(usize, Suspicion)> {
     let mut watch = Watch::default();
     let at = |n: usize| 1000 + 20 * n as u64;
-    let look = |(n, signs): (usize, &Signs)| Some((n, watch.look(*signs, at(n), PATIENCE)?));
+    let look = |(n, signs): (usize, &ServerCount)| Some((n, watch.look(*signs, at(n), PATIENCE)?));
     signs.iter().enumerate().filter_map(look).collect()
 }
 
-fn talk(waiting: u64, answered: u64) -> Signs {
-    Signs { waiting, answered, ..Signs::default() }
+fn talk(waiting: u64, answered: u64) -> ServerCount {
+    ServerCount { waiting, answered, ..ServerCount::default() }
 }
 
-fn handshakes(opened: u64, accepted: u64) -> Signs {
-    Signs { opened, accepted, ..Signs::default() }
+fn handshakes(opened: u64, accepted: u64) -> ServerCount {
+    ServerCount { opened, accepted, ..ServerCount::default() }
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn questions_that_came_with_the_last_answers_count() {
 
 #[test]
 fn a_server_that_answers_is_not_suspected_however_much_it_is_asked() {
-    let signs: Vec<Signs> = (0..50).map(|n| talk(1 + n % 7, 5 + n)).collect();
+    let signs: Vec<ServerCount> = (0..50).map(|n| talk(1 + n % 7, 5 + n)).collect();
     assert_eq!(looks(&signs), []);
 }
 
@@ -51,7 +51,8 @@ fn clients_that_stop_asking_accuse_nobody() {
 
 #[test]
 fn syns_without_answer_are_a_suspicion_even_while_others_are_answered() {
-    let busy = |n: u64, opened, accepted| Signs { answered: n, ..handshakes(opened, accepted) };
+    let busy =
+        |n: u64, opened, accepted| ServerCount { answered: n, ..handshakes(opened, accepted) };
     let signs = [busy(1, 4, 4), busy(2, 5, 4), busy(3, 5, 4), busy(4, 5, 4)];
     assert_eq!(looks(&signs), [(3, Suspicion::Unaccepted { for_ms: 40 })]);
     let well = [busy(1, 4, 4), busy(2, 5, 4), busy(3, 5, 5), busy(4, 6, 5), busy(5, 6, 6)];
@@ -60,11 +61,11 @@ fn syns_without_answer_are_a_suspicion_even_while_others_are_answered() {
 
 #[test]
 fn a_refusal_or_an_error_is_a_suspicion_at_once_and_again_only_after_a_rest() {
-    let refused = |refused| Signs { refused, ..Signs::default() };
+    let refused = |refused| ServerCount { refused, ..ServerCount::default() };
     assert_eq!(looks(&[refused(1), refused(2)]), [(1, Suspicion::Refused)]);
-    let error = |unreachable| Signs { unreachable, ..Signs::default() };
+    let error = |unreachable| ServerCount { unreachable, ..ServerCount::default() };
     assert_eq!(looks(&[error(0), error(1)]), [(1, Suspicion::Unreachable)]);
-    let flood: Vec<Signs> = (0..500).map(refused).collect();
+    let flood: Vec<ServerCount> = (0..500).map(refused).collect();
     let told: Vec<usize> = looks(&flood).into_iter().map(|(n, _)| n).collect();
     assert_eq!(told, [1, 11, 31, 71, 151, 311], "rests of 0.2, 0.4, 0.8 .. s");
 }
@@ -160,6 +161,6 @@ fn a_server_is_heard_since_the_look_before_its_packets_came() {
     assert_eq!(watch.heard_since_ms(), Some(1000));
     watch.look(talk(2, 6), 1040, PATIENCE);
     assert_eq!(watch.heard_since_ms(), Some(1000), "nothing more has come");
-    watch.look(Signs { accepted: 1, ..talk(3, 6) }, 1060, PATIENCE);
+    watch.look(ServerCount { accepted: 1, ..talk(3, 6) }, 1060, PATIENCE);
     assert_eq!(watch.heard_since_ms(), Some(1040), "an accepted connection is a word too");
 }

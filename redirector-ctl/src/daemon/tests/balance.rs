@@ -52,7 +52,7 @@ async fn all_on_s1(mode: PlanMode) -> (Owner<Model>, tempfile::TempDir) {
     for (name, server) in owner.spec.servers.clone() {
         let agent = (server.address, 9999).into();
         let load = LoadSources { agent_address: Some(agent), ..LoadSources::default() };
-        let (address, state) = (server.address, server.state);
+        let (address, state) = (server.address, Some(server.state));
         owner.change(&Change::PutServer { name, address, state, load }, None).await.unwrap();
     }
     let to_s1 = |device: &str| Move { device: device.into(), server: "s1".into(), policy: None };
@@ -137,6 +137,19 @@ async fn a_plan_is_carried_out_at_a_word_and_only_once() {
     let last = told.last().unwrap();
     assert!(last.contains("(overload)") && last.contains("of its agent"), "{last}");
     assert!(last.contains(" is expected to need ") && last.contains("; gain "), "{last}");
+}
+
+#[tokio::test]
+async fn a_plan_that_the_tables_do_not_take_yet_is_carried_out_and_not_proposed_again() {
+    let (mut owner, _dir) = all_on_s1(PlanMode::Automatic).await;
+    owner.kernel.broken = true;
+    period(&mut owner, &UNEVEN).await;
+    assert_ne!(servers(&owner), ["s1", "s1", "s1"], "it is made");
+    assert_eq!(state(&owner), PlanState::Applied);
+    assert_eq!((owner.own.planner.applied, owner.own.planner.refused), (1, 0));
+    let told = texts(&owner, EventKind::Error);
+    assert_eq!(told.len(), 1, "what is owed is told once: {told:?}");
+    assert!(told[0].starts_with("the tables refuse "), "{told:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::health::CheckResult;
 use crate::daemon::CheckCounts;
+use crate::daemon::pace::Rest;
 use crate::platform::probe::{Manner, Report};
 
 #[tokio::test]
@@ -10,8 +11,8 @@ async fn a_suspicion_and_the_checks_that_it_leads_to_are_counted_by_kind() {
     let (mut owner, _dir) = at_rest().await;
     let id = owner.spec.servers["s1"].id;
     for refused in [0, 1] {
-        owner.kernel.signs.insert(id, Signs { refused, ..Signs::default() });
-        owner.evidence_not_before_ms = 0;
+        owner.kernel.signs.insert(id, ServerCount { refused, ..ServerCount::default() });
+        owner.pace.evidence = Rest::default();
         owner.take_evidence();
         next_moment(&owner).await;
     }

@@ -1,6 +1,8 @@
 //! A disk that fails, or is not there.
 
 use super::*;
+use crate::platform::clock::Stopwatch;
+use crate::platform::store::StoreError;
 
 #[tokio::test]
 async fn a_write_that_fails_is_told_and_tried_again() {
@@ -46,21 +48,31 @@ async fn without_a_disk_wishes_are_refused_and_failovers_are_made() {
 #[tokio::test]
 async fn a_change_that_a_loss_of_power_may_undo_is_made_and_not_called_done() {
     let (mut owner, dir) = at_rest().await;
-    drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
     let broken = |_: &_, _: &_| Err(std::io::Error::other("an error of the disk"));
-    owner.store = Arc::new(Store::open(dir.path()).unwrap().syncing(broken));
+    owner.store = Arc::new(opened_again(&mut owner, dir.path()).syncing(broken));
     let change = owner.change(&move_d1("s2"), None).await;
     assert!(matches!(change, Err(ChangeError::NotApplied { .. })), "{change:?}");
     assert_eq!(owner.spec.devices["d1"].association.server, "s2", "as a start would find it");
     assert_eq!(generation_on_disk(&owner.kernel.state_dir), owner.spec.generation);
-    drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere())));
-    owner.store = Arc::new(Store::open(dir.path()).unwrap());
+    owner.store = Arc::new(opened_again(&mut owner, dir.path()));
     owner.tick().await;
     let again = owner.change(&move_d1("s2"), None).await;
     assert_eq!(again.unwrap().generation, owner.spec.generation);
 }
 
-/// A store to hold the place of one that is opened again.
-pub(super) fn elsewhere() -> Store {
-    Store::open(tempfile::tempdir().unwrap().path()).unwrap()
+/// How long a lock is waited for.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// The owner's store, opened once more. A program that another test starts at this moment has the
+/// lock too, from its fork to its exec.
+pub(super) fn opened_again(owner: &mut Owner<Model>, dir: &Path) -> Store {
+    let elsewhere = Store::open(tempfile::tempdir().unwrap().path()).unwrap();
+    drop(std::mem::replace(&mut owner.store, Arc::new(elsewhere)));
+    let watch = Stopwatch::start();
+    loop {
+        match Store::open(dir) {
+            Err(StoreError::Locked(_)) if watch.elapsed() < WITHIN => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }

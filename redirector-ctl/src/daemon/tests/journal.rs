@@ -25,8 +25,7 @@ async fn at_a_closed_gate() -> (Owner<Model>, tempfile::TempDir) {
 fn close_the_gate(owner: &mut Owner<Model>, dir: &Path) {
     let made = Command::new("mkfifo").arg(dir.join("gate")).status().unwrap();
     assert!(made.success());
-    drop(std::mem::replace(&mut owner.store, Arc::new(super::disk::elsewhere())));
-    let store = Store::open(dir).unwrap();
+    let store = super::disk::opened_again(owner, dir);
     owner.store = Arc::new(store.syncing(until_the_gate_is_open));
 }
 

@@ -3,6 +3,7 @@
 use super::links::link;
 use super::*;
 use crate::core::paths::{SAMPLE_LEN, SILENT_LEN};
+use crate::daemon::pace::Rest;
 use crate::platform::probe::{Manner, Report};
 
 /// A report of a check that was made because s1 was under suspicion.
@@ -41,7 +42,7 @@ async fn a_suspect_that_refuses_or_only_accepts_is_asked_once_more() {
 async fn packets_of_a_suspect_speak_for_it() {
     let (mut owner, _dir) = at_rest().await;
     let id = owner.spec.servers["s1"].id;
-    let signs = |answered| Signs { answered, ..Signs::default() };
+    let signs = |answered| ServerCount { answered, ..ServerCount::default() };
     owner.kernel.signs.insert(id, signs(1));
     owner.take_evidence();
     let report = confirming(&owner, "d1", nobody());
@@ -49,7 +50,7 @@ async fn packets_of_a_suspect_speak_for_it() {
     // Two looks after it was asked, between which it answered a client.
     for answered in [1, 2] {
         owner.kernel.signs.insert(id, signs(answered));
-        owner.evidence_not_before_ms = 0;
+        owner.pace.evidence = Rest::default();
         owner.take_evidence();
     }
     owner.take_report(&report);
@@ -69,9 +70,9 @@ async fn a_server_whose_paths_die_one_after_another_is_left_as_a_whole() {
         ["d1", "d2", "d3"].map(|device| confirming(&owner, device, nobody()));
     // Whoever is asked before a suspect is no witness.
     well_beside(&mut owner, "s1");
+    // It runs when the first one has been looked at, and more is waited for.
     tokio::spawn(async move {
         for report in others {
-            tokio::time::sleep(Duration::from_millis(1)).await;
             sender.send(report).await.unwrap();
         }
         std::future::pending::<()>().await;
@@ -97,7 +98,8 @@ async fn a_path_that_alone_is_dead_is_not_waited_with_for_long() {
 #[tokio::test]
 async fn clients_of_one_device_that_a_living_server_fails_are_looked_for_at_once() {
     let (mut owner, _dir) = at_rest().await;
-    (owner.sweep_soon, owner.sweep_not_before_ms) = (false, u64::MAX);
+    owner.pace.sweep_soon = false;
+    owner.pace.sweep = Rest::begin(u64::MAX, Duration::ZERO, 1);
     owner.left.clear();
     let refused = CheckResult::Refused("connection refused".to_owned());
     for _ in 0..2 {
@@ -108,7 +110,7 @@ async fn clients_of_one_device_that_a_living_server_fails_are_looked_for_at_once
     owner.replan().await;
     assert!(!owner.spec.servers["s1"].life_over);
     assert_eq!(owner.spec.devices["d1"].association.cause, Cause::Failure);
-    assert!(owner.sweep_soon && owner.sweep_not_before_ms == 0, "it would rest");
+    assert!(owner.pace.sweep_soon && owner.pace.sweep.is_over(0), "it would rest");
     assert!(owner.left.contains(&owner.spec.servers["s1"].id));
 }
 

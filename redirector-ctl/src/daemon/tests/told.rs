@@ -36,19 +36,42 @@ async fn a_move_that_brings_devices_together_that_are_to_be_kept_apart_says_so()
     assert!(!last.text.contains("meets"), "{last:?}");
 }
 
+/// The gateway has these interfaces, as they are now.
+fn has(owner: &mut Owner<Model>, links: &[Link]) {
+    let (mode, announce, vlan) = (XdpMode::Native, false, None);
+    owner.shown.interfaces = interfaces(links);
+    for link in links {
+        let wanted = InterfaceConfig { name: link.name.clone(), mode, announce, vlan };
+        owner.gateway.interfaces.push(gateway_interface(&wanted, link, &[]));
+        owner.attaching.wanted.push(wanted);
+    }
+}
+
+#[tokio::test]
+async fn the_program_hears_of_another_mtu_and_ethernet_address() {
+    let (mut owner, _dir) = at_rest().await;
+    has(&mut owner, &[link("clients0", 2), link("servers0", 7)]);
+    let other = Link { mtu: 9000, mac: [4; 6], ..link("servers0", 7) };
+    let links = vec![link("clients0", 2), other];
+    owner.take_ways(Ways { links: links.clone(), ..Ways::default() }).await;
+    let known = |of: &Gateway| of.interfaces.iter().map(|of| (of.mtu, of.mac)).collect::<Vec<_>>();
+    assert_eq!(known(&owner.kernel.gateway), [(1500, [2; 6]), (9000, [4; 6])]);
+    let shown = &owner.snapshot().interfaces[1];
+    assert_eq!((shown.mtu, shown.mac), (9000, [4; 6]));
+    let told = owner.events.after(0, usize::MAX);
+    let said = |text: &str| told.iter().filter(|event| event.text == text).count();
+    assert_eq!(said("the MTU of interface servers0 is 9000 now"), 1);
+    owner.take_ways(Ways { links, ..Ways::default() }).await;
+    assert_eq!(owner.events.after(0, usize::MAX).len(), told.len(), "told once");
+}
+
 #[tokio::test]
 async fn an_interface_that_came_anew_is_attached_to_and_next_hops_over_it_are_written_anew() {
     let (mut owner, _dir) = at_rest().await;
     let links = |servers0| vec![link("clients0", 2), servers0];
     let before = link("servers0", 7);
     let anew = Link { xdp: XdpInForce::Nothing, ..link("servers0", 9) };
-    let (mode, announce, vlan) = (XdpMode::Native, false, None);
-    owner.shown.interfaces = interfaces(&links(before.clone()));
-    for link in links(before.clone()) {
-        let wanted = InterfaceConfig { name: link.name.clone(), mode, announce, vlan };
-        owner.gateway.interfaces.push(gateway_interface(&wanted, &link, &[]));
-        owner.attaching.wanted.push(wanted);
-    }
+    has(&mut owner, &links(before.clone()));
     owner.take_ways(Ways { links: links(before.clone()), ..Ways::default() }).await;
     assert_eq!((owner.kernel.attached.len(), owner.kernel.writes.len()), (0, 0));
 
@@ -59,6 +82,19 @@ async fn an_interface_that_came_anew_is_attached_to_and_next_hops_over_it_are_wr
     assert_eq!((shown.index, shown.mode.as_str()), (9, "native"));
     let behind = owner.observed.next_hops.values().filter(|hop| hop.port == 1).count();
     assert!(behind > 0 && owner.kernel.writes.len() == behind, "{:?}", owner.kernel.writes);
+}
+
+#[tokio::test]
+async fn an_interface_that_came_anew_is_told_of_until_the_kernel_takes_it() {
+    let (mut owner, _dir) = at_rest().await;
+    has(&mut owner, &[link("servers0", 7)]);
+    owner.kernel.broken = true;
+    let anew = Link { xdp: XdpInForce::Nothing, ..link("servers0", 9) };
+    owner.take_ways(Ways { links: vec![anew], ..Ways::default() }).await;
+    owner.kernel.broken = false;
+    owner.attach_again().await;
+    assert_eq!(owner.kernel.gateway.interfaces[0].index, 9);
+    assert_eq!(owner.gateway.interfaces[0].index, 9);
 }
 
 #[tokio::test]

@@ -22,27 +22,13 @@ use redirector_common::wire::{Count, InterfaceLine};
 
 use super::explain_frame::{Leaves, frame, leaves};
 use super::ticks::Ticks;
-use super::{AttachError, OBJECT, PROGRAM, load_error};
+use super::{AttachError, OBJECT, PINNED_MAPS, PROGRAM, Writer, load_error};
 use crate::platform::tables::{FlowEntry, FlowKey, FlowView, Wire, WireFamily};
 
-/// Tables that the program only reads.
-const SHARED_MAPS: [&str; 12] = [
-    "CONTROL",
-    "INTERFACES",
-    "VLANS",
-    "MARKS",
-    "LOCALS",
-    "ASSOCIATIONS",
-    "SERVERS",
-    "DEVICES",
-    "SERVICES4",
-    "ORIGINS4",
-    "SERVICES6",
-    "ORIGINS6",
-];
 /// Tables of which the described flow's entries are copied.
 const COPIED_MAPS: [&str; 3] = ["FLOWS", "CANDIDATES", "CLIENTS"];
-/// Tables that are emptied after each run.
+/// Tables that the explainer has for itself, small; but for the last one, which no described packet
+/// fills, they are emptied after each run.
 const OWN_MAPS: [&str; 6] = ["FLOWS", "CANDIDATES", "CLIENTS", "PORTS", "NEW_PORTS", "FRAGMENTS"];
 /// Room of the explainer's own tables; one flow at a time is in them.
 const OWN_ENTRIES: u32 = 1024;
@@ -150,7 +136,8 @@ impl Explainer {
         for (name, entries) in &names {
             loader.map_max_entries(name, *entries);
         }
-        for name in SHARED_MAPS {
+        let read_only = PINNED_MAPS.iter().filter(|(_, writer)| *writer == Writer::Daemon);
+        for (name, _) in read_only {
             let path = maps_dir.join(name);
             let made = aya::maps::MapInfo::from_pin(&path).map_err(|error| failed(&error))?;
             loader.map_max_entries(name, made.max_entries());

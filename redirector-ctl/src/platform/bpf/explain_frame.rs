@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, IpNumber, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
+use etherparse::{IpNumber, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
 use redirector_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use redirector_common::wire::Tags;
 
 use super::explain::Question;
-use crate::platform::packet_ends;
+use crate::platform::frames;
 
 /// Who a described frame says it is from: a locally administered address of nobody.
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
@@ -31,19 +31,20 @@ pub struct Leaves {
 /// The described packet, every checksum right, in a frame to our address `to` with `tags`.
 pub(super) fn frame(question: &Question, to: [u8; 6], tags: Tags) -> Vec<u8> {
     let (client, service) = (question.key.client, question.key.service);
-    let ethernet = PacketBuilder::ethernet2(SENDER, to);
-    let mut bytes = Vec::new();
+    let mut packet = Vec::new();
     // Two addresses of one family, and a vector takes everything: nothing can fail.
     let _ = match (client.ip(), service.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            write(ethernet.ipv4(from.octets(), to.octets(), HOPS), question, &mut bytes)
+            let ip = PacketBuilder::ipv4(from.octets(), to.octets(), HOPS);
+            write(ip, question, &mut packet)
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            write(ethernet.ipv6(from.octets(), to.octets(), HOPS), question, &mut bytes)
+            let ip = PacketBuilder::ipv6(from.octets(), to.octets(), HOPS);
+            write(ip, question, &mut packet)
         }
         _ => Ok(()),
     };
-    tagged(bytes, tags)
+    frames::framed((SENDER, to), tags, (&packet, client.is_ipv4()))
 }
 
 fn write(
@@ -69,27 +70,11 @@ fn tcp(question: &Question) -> TcpHeader {
     header
 }
 
-/// The frame with VLAN tags behind its addresses.
-fn tagged(mut bytes: Vec<u8>, tags: Tags) -> Vec<u8> {
-    let mut insert = |ether_type: EtherType, vlan: u16| {
-        let [a, b] = ether_type.0.to_be_bytes();
-        let [c, d] = vlan.to_be_bytes();
-        bytes.splice(12..12, [a, b, c, d]);
-    };
-    if tags.count() >= 1 {
-        insert(EtherType::VLAN_TAGGED_FRAME, tags.inner());
-    }
-    if tags.count() == 2 {
-        insert(EtherType::PROVIDER_BRIDGING, tags.outer());
-    }
-    bytes
-}
-
 /// What can be read off a frame; None if it is no IP packet.
 pub(super) fn leaves(bytes: &[u8]) -> Option<Leaves> {
     let mac = bytes.get(..6)?.try_into().ok()?;
     let sliced = SlicedPacket::from_ethernet(bytes).ok()?;
-    let (from, to) = packet_ends::addresses(sliced.net.as_ref()?)?;
+    let (from, to) = frames::addresses(sliced.net.as_ref()?)?;
     let ports = match sliced.transport.as_ref() {
         Some(TransportSlice::Tcp(tcp)) => (tcp.source_port(), tcp.destination_port()),
         Some(TransportSlice::Udp(udp)) => (udp.source_port(), udp.destination_port()),

@@ -121,13 +121,15 @@ pub(super) fn check_sizes(made: &TableLimits, wanted: &TableLimits) -> Result<()
             return Err(AttachError::TooSmall { field, made, wanted });
         }
     }
-    let (flows, candidates) = (made.flows_max, made.candidates_max);
-    if (flows, candidates) != (wanted.flows_max, wanted.candidates_max) {
+    let rooms = |of: &TableLimits| (of.flows_max, of.candidates_max, of.clients_max);
+    let (flows_max, candidates_max, clients_max) = rooms(made);
+    if rooms(made) != rooms(wanted) {
         tracing::warn!(
-            flows_max = flows,
-            candidates_max = candidates,
-            "the pinned flow tables keep their size; `redirector detach` makes room for another, \
-             and ends all flows"
+            flows_max,
+            candidates_max,
+            clients_max,
+            "the pinned tables of flows and clients keep their size; `redirector detach` makes \
+             room for another, and ends all flows"
         );
     }
     Ok(())

@@ -9,6 +9,43 @@ use aya::programs::links::{FdLink, PinnedLink};
 
 use super::{AttachError, Interface};
 
+/// Who writes a map. The other one only reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// The daemon: the map is intent, and means the same to every copy of the program.
+    Daemon,
+    /// The program. The daemon takes out what is over.
+    Program,
+}
+
+/// Maps that outlive the daemon.
+pub(super) const PINNED_MAPS: [(&str, Writer); 24] = [
+    ("CONTROL", Writer::Daemon),
+    ("INTERFACES", Writer::Daemon),
+    ("VLANS", Writer::Daemon),
+    ("MARKS", Writer::Daemon),
+    ("LOCALS", Writer::Daemon),
+    ("ASSOCIATIONS", Writer::Daemon),
+    ("SERVERS", Writer::Daemon),
+    ("DEVICES", Writer::Daemon),
+    ("REASON_COUNT", Writer::Program),
+    ("DEVICE_COUNT", Writer::Program),
+    ("SERVER_COUNT", Writer::Program),
+    ("RESPONSES", Writer::Program),
+    ("SERVICES4", Writer::Daemon),
+    ("ORIGINS4", Writer::Daemon),
+    ("FLOWS4", Writer::Program),
+    ("CANDIDATES4", Writer::Program),
+    ("CLIENTS4", Writer::Program),
+    ("PORTS4", Writer::Program),
+    ("SERVICES6", Writer::Daemon),
+    ("ORIGINS6", Writer::Daemon),
+    ("FLOWS6", Writer::Program),
+    ("CANDIDATES6", Writer::Program),
+    ("CLIENTS6", Writer::Program),
+    ("PORTS6", Writer::Program),
+];
+
 /// Removes the program from all interfaces, and all tables with their flows.
 ///
 /// Returns what was removed, one line each.

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use aya::maps::PerCpuValues;
 use redirector_common::response::{BUCKETS_LEN, ResponseTimes, bucket_end_ns};
 use redirector_common::verdict::Reason;
-use redirector_common::wire;
+use redirector_common::wire::{self, ServerCount};
 use zerocopy::FromZeros as _;
 
 use super::raw::Wire;
 use super::{RecorderCounts, Tables, TablesError, map_error};
 use crate::core::drained::Carried;
-use crate::core::suspicion::Signs;
 
 /// Packets and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,7 +126,7 @@ impl Tables {
 
     /// A new holder of a server's id begins at zero.
     pub(super) fn clear_server_count(&mut self, id: u16) -> Result<(), TablesError> {
-        let zeros = zeros(Wire(wire::ServerCount::default()))?;
+        let zeros = zeros(Wire(ServerCount::default()))?;
         self.server_count
             .set(u32::from(id), zeros, 0)
             .map_err(|source| map_error(format!("clear the counters of server {id}"), source))
@@ -175,12 +174,12 @@ impl Tables {
     /// # Errors
     ///
     /// When the kernel refuses to read.
-    pub fn signs(&self, server: u16) -> Result<Signs, TablesError> {
+    pub fn signs(&self, server: u16) -> Result<ServerCount, TablesError> {
         let per_cpu = self.server_count.get(&u32::from(server), 0);
         let per_cpu = per_cpu.map_err(|source| {
             map_error(format!("read what packets say of server {server}"), source)
         })?;
-        Ok(per_cpu.iter().fold(Signs::default(), |all, one| add(all, &one.0)))
+        Ok(per_cpu.iter().fold(ServerCount::default(), |all, one| add(all, &one.0)))
     }
 
     fn named_devices(&self) -> Result<Vec<u32>, TablesError> {
@@ -202,14 +201,19 @@ where
     PerCpuValues::try_from(vec![zero; cpus]).map_err(failed)
 }
 
-fn add(all: Signs, one: &wire::ServerCount) -> Signs {
-    Signs {
-        waiting: all.waiting.saturating_add(one.waiting),
-        answered: all.answered.saturating_add(one.answered),
-        opened: all.opened.saturating_add(one.opened),
-        accepted: all.accepted.saturating_add(one.accepted),
-        refused: all.refused.saturating_add(one.refused),
-        unreachable: all.unreachable.saturating_add(one.unreachable),
+fn add(all: ServerCount, one: &ServerCount) -> ServerCount {
+    let ServerCount { carried, waiting, answered, opened, accepted, refused, unreachable } = *one;
+    ServerCount {
+        carried: wire::Count {
+            packets: all.carried.packets.saturating_add(carried.packets),
+            bytes: all.carried.bytes.saturating_add(carried.bytes),
+        },
+        waiting: all.waiting.saturating_add(waiting),
+        answered: all.answered.saturating_add(answered),
+        opened: all.opened.saturating_add(opened),
+        accepted: all.accepted.saturating_add(accepted),
+        refused: all.refused.saturating_add(refused),
+        unreachable: all.unreachable.saturating_add(unreachable),
     }
 }
 

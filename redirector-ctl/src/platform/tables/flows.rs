@@ -194,11 +194,7 @@ impl Standing<'_> {
             }
         }
         // Whoever is between two flows finds the server of the last one for a while.
-        let is_over = |seen: &u64| {
-            let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(*seen);
-            (idle_ticks << CLOCK_SHIFT) / 1_000_000 > sweep.closing_ms
-        };
-        clients.retain(|_, (_, seen)| is_over(seen));
+        clients.retain(|_, (_, seen)| idle_ms(sweep.now_ns, *seen) > sweep.closing_ms);
         census.clients_gone.extend(clients.keys().map(|(client, device)| (*device, *client)));
         let clients = clients.into_values().map(|(key, _)| key).collect();
         let ports = ports.into_values().flatten().collect();
@@ -228,8 +224,7 @@ impl Standing<'_> {
     }
 
     fn fate<F: WireFamily>(&self, key: &F::Tuple, flow: &Flow, sweep: &Sweep) -> Fate {
-        let idle_ticks = (sweep.now_ns >> CLOCK_SHIFT).saturating_sub(flow.word_at(4));
-        let idle_ms = (idle_ticks << CLOCK_SHIFT) / 1_000_000;
+        let idle_ms = idle_ms(sweep.now_ns, flow.word_at(4));
         let open = self.tables.may_go_on(flow);
         let idle = sweep.idle_of(owner(flow).0);
         let (_, _, protocol) = F::parts(&F::destination(key));
@@ -334,6 +329,11 @@ pub(super) fn may_go_on(
     let bank = (control.load(CONTROL_BANK as usize) & 1) as usize;
     let word = device as usize * 2 + bank;
     word < associations.words_len() && Association(associations.load(word)).accepts(epoch)
+}
+
+/// How long ago a packet came, in ms; exact to a second. `seen` is in units of the table's clock.
+pub(super) fn idle_ms(now_ns: u64, seen: u64) -> u64 {
+    ((now_ns >> CLOCK_SHIFT).saturating_sub(seen) << CLOCK_SHIFT) / 1_000_000
 }
 
 pub(super) fn is_closing(flow: &Flow) -> bool {

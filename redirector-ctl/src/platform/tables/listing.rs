@@ -8,13 +8,13 @@ use std::os::fd::AsFd as _;
 
 use aya::maps::{HashMap, Map, MapData};
 use redirector_common::family::{V4, V6};
-use redirector_common::flow::{CLOCK_SHIFT, Flow};
+use redirector_common::flow::Flow;
 use redirector_common::headers::PROTOCOL_TCP;
 use redirector_common::order::Be16;
 use redirector_common::wire::{Association, SERVER_WORDS};
 
 use super::convert::WireFamily;
-use super::flows::{is_closing, may_go_on, owner};
+use super::flows::{idle_ms, is_closing, may_go_on, owner};
 use super::per_family::FamilyTables;
 use super::raw::{Batch, BatchReader, MappedWords, Wire};
 use super::{Maps, Tables, TablesError, gone, map_error, map_words};
@@ -67,7 +67,7 @@ impl FlowEntry {
     /// How long ago its last packet came, in ms; exact to a second.
     #[must_use]
     pub fn idle_ms(&self, now_ns: u64) -> u64 {
-        ((now_ns >> CLOCK_SHIFT).saturating_sub(self.seen) << CLOCK_SHIFT) / 1_000_000
+        idle_ms(now_ns, self.seen)
     }
 }
 

@@ -28,7 +28,7 @@ fn any(d: &mut DeviceSpec) {
 
 fn put_server(name: &str, address: &str) -> Change {
     let (address, load) = (ip(address), LoadSources::default());
-    Change::PutServer { name: name.into(), address, state: AdminState::Active, load }
+    Change::PutServer { name: name.into(), address, state: None, load }
 }
 
 /// The device of that name after these changes.

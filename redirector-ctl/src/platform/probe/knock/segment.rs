@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
 use redirector_common::family::{Family, V4, V6};
-use redirector_common::headers::{ETHER_TYPE_QINQ, ETHER_TYPE_VLAN, PROTOCOL_UDP, UDP_LEN, Udp};
+use redirector_common::headers::{PROTOCOL_UDP, UDP_LEN, Udp};
 use redirector_common::order::{Be16, Be32, Be128};
 use zerocopy::IntoBytes as _;
 
 use super::Road;
 use crate::core::service::Forwarding;
-use crate::platform::packet_ends;
+use crate::platform::frames;
 
 /// Hops of a question: a server that has no such address must not send it on to one that has.
 const HOPS: u8 = 1;
@@ -59,18 +59,7 @@ pub(super) fn frame(
         true => (wrapped(to, &packet, (here, service))?, to.server.is_ipv4()),
         false => (packet, service.is_ipv4()),
     };
-    let ether_type = if is_v4 { V4::ETHER_TYPE } else { V6::ETHER_TYPE };
-    let mut frame = [to.way.to, to.way.from].concat();
-    let tags = to.way.tags;
-    if tags.count() == 2 {
-        frame.extend([ETHER_TYPE_QINQ, Be16::new(tags.outer())].as_bytes());
-    }
-    if tags.count() >= 1 {
-        frame.extend([ETHER_TYPE_VLAN, Be16::new(tags.inner())].as_bytes());
-    }
-    frame.extend(ether_type.as_bytes());
-    frame.extend(packet);
-    Some(frame)
+    Some(frames::framed((to.way.from, to.way.to), to.way.tags, (&packet, is_v4)))
 }
 
 fn packet(ends: (IpAddr, IpAddr), tcp: TcpHeader) -> Option<Vec<u8>> {
@@ -120,7 +109,7 @@ fn wrapped(to: &Road, inner: &[u8], (here, service): (SocketAddr, SocketAddr)) -
 #[must_use]
 pub fn answer(packet: &[u8]) -> Option<Answer> {
     let sliced = SlicedPacket::from_ip(packet).ok()?;
-    let (from, to) = packet_ends::addresses(sliced.net.as_ref()?)?;
+    let (from, to) = frames::addresses(sliced.net.as_ref()?)?;
     let Some(TransportSlice::Tcp(tcp)) = sliced.transport.as_ref() else { return None };
     if !tcp.ack() || tcp.syn() == tcp.rst() {
         return None;

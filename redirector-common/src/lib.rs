@@ -29,6 +29,7 @@ pub mod packet;
 pub mod parse;
 pub mod path;
 pub mod record;
+pub mod request;
 pub mod response;
 pub mod short_way;
 pub mod tables;

@@ -26,7 +26,7 @@ pub use server_count::ServerCount;
 
 /// Version of the tables' layout. Pinned tables of another version are never reused: raise it with
 /// every change to this module, `keys.rs`, `flow.rs` or the list of reasons.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Index of the device in the association table; `DEVICE_NONE` for no device.
 pub const DEVICE_NONE: u32 = u32::MAX;
@@ -254,7 +254,7 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Counters of a device. Shape: 40 bytes; one per CPU.
+/// Counters of a device. Shape: 48 bytes; one per CPU.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -266,7 +266,11 @@ pub struct DeviceCount {
     pub to_client: Count,
     /// Flows opened, by their first packet.
     pub flows_opened: u64,
+    /// Requests of clients, as [`request`](crate::request) tells them.
+    pub requests: u64,
 }
+
+const _: () = assert!(size_of::<DeviceCount>() == 48);
 
 #[cfg(test)]
 mod tests {

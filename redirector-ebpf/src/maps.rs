@@ -17,6 +17,7 @@ use redirector_common::flow::Flow;
 use redirector_common::front::FrontUse;
 use redirector_common::order::{Be32, Be128};
 use redirector_common::path::Path;
+use redirector_common::request;
 use redirector_common::response::ResponseTimes;
 use redirector_common::tables::Route;
 use redirector_common::tcp::Segment;
@@ -75,7 +76,7 @@ pub static DEVICES: Array<DeviceLine> = Array::with_max_entries(4096, 0);
 #[map]
 static REASON_COUNT: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS_LEN, 0);
 
-/// Packets, bytes and flows opened per device and CPU. Writer: program. Reader: daemon.
+/// Packets, bytes, flows opened and requests per device and CPU. Writer: program. Reader: daemon.
 #[map]
 static DEVICE_COUNT: PerCpuArray<DeviceCount> = PerCpuArray::with_max_entries(4096, 0);
 
@@ -341,6 +342,9 @@ pub fn count(account: &Account, segment: &Segment, lasting: bool, frame_len: u64
             Action::ToClient => add(&mut counts.to_client, frame_len),
             _ => add(&mut counts.to_server, frame_len),
         };
+        if request::ends(account, segment) {
+            counts.requests += 1;
+        }
         counts.flows_opened += u64::from(matches!(reason, Reason::Opened | Reason::Affine));
     }
     if carried && let Some(counts) = SERVER_COUNT.get_ptr_mut(u32::from(account.server)) {

@@ -36,6 +36,7 @@ pub mod programs;
 pub mod random;
 pub mod redirector;
 pub mod report;
+pub mod responder;
 pub mod run;
 pub mod scenario;
 pub mod servers;

@@ -29,7 +29,7 @@ const FRAMES: usize = 8000;
 const PLAIN_FRAMES: usize = 300;
 /// Packets from one change of the tables to the next, on average.
 const PACKETS_PER_CHANGE: usize = 300;
-/// After so many packets the reasons counted are compared.
+/// After so many packets the counts are compared.
 const PACKETS_PER_COUNT: u64 = 10_000;
 
 /// How often each reason was met.
@@ -82,8 +82,9 @@ impl Pair {
         );
     }
 
-    /// Every packet is counted once, under the reason that the host names.
-    fn compare_reasons(&self, place: &str) {
+    /// Every packet is counted once, under the reason that the host names, and requests are those
+    /// that the host finds. Gives how many these are.
+    fn compare_counts(&self, place: &str) -> u64 {
         let counted: Met = self
             .program
             .reasons()
@@ -93,6 +94,12 @@ impl Pair {
             .map(|(reason, count)| (reason, count.packets))
             .collect();
         assert_eq!(self.met, counted, "{place}: reasons of the host and of the program");
+        let requests = self.host.requests.borrow();
+        for (device, count) in self.program.tables.counters().unwrap().devices {
+            let met = requests.get(&device).copied().unwrap_or_default();
+            assert_eq!(met, count.requests, "{place}: requests of device {device}");
+        }
+        requests.values().sum()
     }
 }
 
@@ -135,7 +142,7 @@ fn history(seed: u64, packets: u64, kind: Kind) -> Met {
     }
     let mut pair = Pair::new(&world);
     let mut met = Met::new();
-    let mut short_len = 0;
+    let (mut short_len, mut requests_max) = (0, 0);
     for step in 1..=packets {
         if world.below(PACKETS_PER_CHANGE) == 0 {
             let change = world.op();
@@ -150,7 +157,8 @@ fn history(seed: u64, packets: u64, kind: Kind) -> Met {
             pair = Pair::new(&world);
         }
         if step % PACKETS_PER_COUNT == 0 {
-            pair.compare_reasons(&format!("seed {seed}, step {step}"));
+            let requests = pair.compare_counts(&format!("seed {seed}, step {step}"));
+            requests_max = requests_max.max(requests);
         }
     }
     let met = sum(met, &pair.met);
@@ -158,6 +166,7 @@ fn history(seed: u64, packets: u64, kind: Kind) -> Met {
     eprintln!("seed {seed}: {packets} packets, {short_len} by the short way, {met:?}");
     let least = if kind == Kind::Plain { packets / 100 } else { packets / 1000 };
     assert!(short_len > least, "only {short_len} of {packets} took the short way");
+    assert!(requests_max > 0, "no requests were compared");
     met
 }
 

@@ -168,8 +168,9 @@ fn traffic_a_move_and_a_death_show_in_the_metrics() -> Result<()> {
         let packets = "redirector_device_packets_total{device=\"echo-a\",direction=\"to_server\"}";
         let on = format!("redirector_device_flows{{device=\"echo-a\",server=\"{server}\"}}");
         let timed = "redirector_device_response_seconds_count{device=\"echo-a\"}";
-        let seen = (value(&page, packets)?, value(&page, &on)?, value(&page, timed).ok());
-        let all = seen.0 > 0.0 && seen.1 >= 1.0 && seen.2 >= Some(1.0);
+        let requests = value(&page, "redirector_device_requests_total{device=\"echo-a\"}")?;
+        let seen = (value(&page, packets)?, value(&page, &on)?, value(&page, timed).ok(), requests);
+        let all = seen.0 > 0.0 && seen.1 >= 1.0 && seen.2 >= Some(1.0) && seen.3 >= 1.0;
         Ok(if all { Look::Done(()) } else { Look::NotYet(format!("{seen:?}")) })
     })?;
     let other = if server == "s3" { "s2" } else { "s3" };

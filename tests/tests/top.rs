@@ -63,7 +63,7 @@ fn one_frame_is_text_without_control_characters_and_a_missing_daemon_is_code_3()
     let frame = lab.redirector.cli(&["top", "--once"])?;
     ensure!(frame.status.success(), "{frame:?}");
     let text = String::from_utf8(frame.stdout)?;
-    for word in ["servers", "s1", "disk-a", "events", "q quit"] {
+    for word in ["servers", "s1", "disk-a", "REQUESTS", "events", "q quit"] {
         ensure!(text.contains(word), "{word} is missing in:\n{text}");
     }
     ensure!(!text.contains('\x1b'), "{text:?}");

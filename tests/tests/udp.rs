@@ -1,14 +1,11 @@
 //! A device that speaks UDP: a conversation stays on its server through a move, a new one follows.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use redirector_tests::lab::{Lab, Plan};
-use redirector_tests::netns::Namespace;
+use redirector_tests::responder::Responder;
 use redirector_tests::topology::service_address;
 use redirector_tests::wait;
 use reqwest::Method;
@@ -18,39 +15,6 @@ const PORT: u16 = 5000;
 const SERVER_PORT: u16 = 5001;
 const WITHIN: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// Answers every datagram with its server's name until dropped.
-struct Responder {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Responder {
-    fn start(server: &Namespace, name: &'static str) -> Result<Self> {
-        let socket = server.enter(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, SERVER_PORT))?))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                // A time-out is a look at the flag; a lost answer is the client's to ask again.
-                if let Ok((_, client)) = socket.recv_from(&mut [0; 64]) {
-                    let _ = socket.send_to(name.as_bytes(), client);
-                }
-            }
-        });
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Responder {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// A client's socket that takes answers from the service address alone.
 fn conversation(lab: &Lab) -> Result<UdpSocket> {
@@ -77,8 +41,9 @@ fn ask(socket: &UdpSocket) -> Result<String> {
 #[test]
 fn a_udp_conversation_stays_on_its_server_and_a_new_one_follows_the_move() -> Result<()> {
     let lab = Lab::start(Plan::standard(1 << 20))?;
+    let at = (Ipv4Addr::UNSPECIFIED, SERVER_PORT).into();
     let responders = ["s1", "s2", "s3"]
-        .map(|name| lab.network.host(name).and_then(|server| Responder::start(server, name)));
+        .map(|name| lab.network.host(name).and_then(|server| Responder::start(server, at, name)));
     for responder in &responders {
         ensure!(responder.is_ok(), "a responder did not start");
     }

@@ -304,6 +304,7 @@ const steps = {
       await see("#history .note", of.split(" ")[1]);
       await see("#history .note", unit);
     }
+    await see("#devices tr", /disk.*[1-9]\d* requests\/s/s);
     await shot("history");
   },
 

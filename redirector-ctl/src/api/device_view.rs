@@ -64,6 +64,7 @@ impl<'s> View<'s> {
             to_server: Count { packets: count.to_server.packets, bytes: count.to_server.bytes },
             to_client: Count { packets: count.to_client.packets, bytes: count.to_client.bytes },
             flows_opened: count.flows_opened,
+            requests: count.requests,
             traffic: Traffic::of_device(self.snapshot, device.id),
             responses: self.snapshot.counters.responses.get(&device.id).and_then(Responses::of),
         })

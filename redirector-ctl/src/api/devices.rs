@@ -118,6 +118,10 @@ pub struct Device {
     pub to_client: Count,
     /// Flows opened since the tables were made.
     pub flows_opened: u64,
+    /// Requests of its clients since the tables were made: segments with payload and TCP's PSH, or
+    /// datagrams. What is written at once counts as one, what is large or written in pieces as
+    /// several.
+    pub requests: u64,
     /// Its traffic, and what is expected of it.
     #[serde(default)]
     pub traffic: Traffic,

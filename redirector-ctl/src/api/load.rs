@@ -64,6 +64,8 @@ pub struct Traffic {
     pub bytes_per_second: Option<f64>,
     /// Flows opened a second.
     pub flows_opened_per_second: Option<f64>,
+    /// Requests a second: what its clients end by pushing (TCP's PSH), or datagrams.
+    pub requests_per_second: Option<f64>,
     /// What is expected, in bytes a second.
     pub forecast: Option<Forecast>,
 }
@@ -98,6 +100,7 @@ impl Traffic {
             packets_per_second: load.rates.map(|rates| rounded(rates.packets_per_s)),
             bytes_per_second: load.rates.map(|rates| rounded(rates.bytes_per_s)),
             flows_opened_per_second: load.rates.map(|rates| rounded(rates.flows_opened_per_s)),
+            requests_per_second: load.rates.map(|rates| rounded(rates.requests_per_s)),
             forecast: load.expected.map(Forecast::from),
         }
     }

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::de::DeserializeOwned;
 
 use super::words::{
-    bytes, duration, health, join, load, or_dash, percent, policy, rate, state, word,
+    bytes, duration, health, join, load, or_dash, per_second, percent, policy, rate, state, word,
 };
 use crate::api::associations::{Association, AssociationList, Carried, Drain, Moved};
 use crate::api::clients::MovedClient;
@@ -194,6 +194,7 @@ pub(super) fn device(body: &[u8]) -> Shown {
         ("check", device.check.to_string()),
         ("open flows", join(&by_server)),
         ("flows so far", device.flows_opened.to_string()),
+        ("requests", requests(&device)),
         ("to servers", count(device.to_server.packets, device.to_server.bytes)),
         ("to clients", count(device.to_client.packets, device.to_client.bytes)),
         ("traffic", or_dash(device.traffic.bytes_per_second.map(rate))),
@@ -275,6 +276,12 @@ fn signals(load: &Load) -> String {
 fn service(device: &Device) -> String {
     let ports = PortMap::new(device.protocol, (device.port, device.server_port), &device.ports);
     ports.service(device.address)
+}
+
+/// Requests so far, and how many a second of late.
+fn requests(device: &Device) -> String {
+    let now = device.traffic.requests_per_second.map(|rate| format!(", {} now", per_second(rate)));
+    format!("{}{}", device.requests, now.unwrap_or_default())
 }
 
 /// The device's own idle time-out, if it has one.

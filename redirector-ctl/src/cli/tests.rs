@@ -92,6 +92,7 @@ async fn one_thing_is_shown_as_pairs() {
     assert!(server.out.contains("next hop      02:00:00:00:00:07 on servers0\n"), "{}", server.out);
     let device = run(&socket, "device show disk-a").await;
     assert!(device.out.contains("when moved    open flows stay for 1 h 0 min\n"), "{}", device.out);
+    assert!(device.out.contains("requests      7, 12.5/s now\n"), "{}", device.out);
     let status = run(&socket, "status").await;
     assert!(status.out.contains("flows          6 of 262144\n"), "{}", status.out);
     assert!(status.out.contains("servers0       3  02:00:00:00:00:01  native"), "{}", status.out);

@@ -70,6 +70,11 @@ pub(super) fn rate(bytes_per_second: f64) -> String {
     format!("{}/s", bytes(bytes_per_second as u64))
 }
 
+/// How many a second.
+pub(super) fn per_second(rate: f64) -> String {
+    format!("{rate:.1}/s")
+}
+
 /// How loaded a server is, and by what.
 pub(super) fn load(load: &Load) -> String {
     match (load.score, &load.signal) {

@@ -192,5 +192,6 @@ fn totals(count: &DeviceCount) -> Totals {
         packets: count.to_server.packets.saturating_add(count.to_client.packets),
         bytes: count.to_server.bytes.saturating_add(count.to_client.bytes),
         flows_opened: count.flows_opened,
+        requests: count.requests,
     }
 }

@@ -74,6 +74,10 @@ export const share = (value) => `${Math.round(value * 100)}\u00a0%`;
 export const rate = (value) =>
   value === null || value === undefined ? "–" : `${bytes(value)}/s`;
 
+/** How many a second: with a tenth while they are few. */
+export const perSecond = (value, one) =>
+  `${value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 })} ${one}/s`;
+
 /** Bytes, in steps of 1000. */
 export function bytes(value) {
   let step = 0;

@@ -1,6 +1,6 @@
 // The panels of words and figures: servers, devices, drains, plan, reasons.
 
-import { bytes, clock, count, el, many, rate, share, show, span } from "./dom.js";
+import { bytes, clock, count, el, many, perSecond, rate, share, show, span } from "./dom.js";
 import { drainKey } from "./feed.js";
 import { refusal } from "./login.js";
 import { loadWords, mark } from "./map.js";
@@ -65,6 +65,7 @@ export function showDevices(place, more, { known, devices, pages, order }) {
     const { server, backup, cause, changed_at: changed } = device.association;
     const health = pathOf(servers.get(server), device);
     const expected = device.traffic?.forecast?.p90;
+    const requests = device.traffic?.requests_per_second;
     return el(
       "tr",
       { "data-key": `device ${device.name}` },
@@ -75,6 +76,7 @@ export function showDevices(place, more, { known, devices, pages, order }) {
       el("td", { class: "spare" }, cause, el("small", null, clock(Date.parse(changed)))),
       number(device.tracking === "stateless" ? "not counted" : count(device.flows_len)),
       el("td", { class: "number spare" }, rate(known.rates.devices.get(device.name)),
+        typeof requests === "number" && el("small", null, perSecond(requests, "requests")),
         typeof expected === "number" && el("small", null, `expected ≤ ${rate(expected)}`)),
       el("td", null, el("button", {
         type: "button",

@@ -1,12 +1,12 @@
 //! The same tables as ordinary collections, the same frame handling on a vector of bytes, and the
 //! very same decision.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use redirector_common::apply::{Exit, Work, apply};
+use redirector_common::apply::{Work, apply};
 use redirector_common::decide::decide;
 use redirector_common::family::{Family, V4, V6};
 use redirector_common::flow::Flow;
@@ -19,21 +19,23 @@ use redirector_common::parse;
 use redirector_common::path::Path;
 use redirector_common::short_way::{self, Taken};
 use redirector_common::tables::{Interface, Route, Server, Tables};
-use redirector_common::verdict::{Account, Reason, Verdict};
+use redirector_common::verdict::{Reason, Verdict};
 use redirector_common::wire::{
     Association, DeviceLine, Hop, LocalPorts, MARK_LOCAL, MARKS_LEN, Origin, ServerLine, Tags,
     mark_place,
 };
 use redirector_ctl::platform::tables::{Gateway, GatewayInterface};
 
+mod explained;
 mod family;
 mod front;
 mod ops;
 
+pub use explained::Explained;
 pub use family::{HostFamily, PerFamily, Shared};
 
 use super::frame::{Bytes, HEADROOM};
-use super::{DROP, INGRESS, Outcome, PASS, REDIRECT, TX};
+use super::{INGRESS, Outcome};
 
 /// The tables on the host.
 #[derive(Debug, Default)]
@@ -64,35 +66,12 @@ pub struct Host {
     pub may_answer: Cell<bool>,
     /// Packets that could also have taken the short way, and were compared.
     pub short_len: Cell<u64>,
+    /// Requests of clients, by device.
+    pub requests: RefCell<BTreeMap<u32, u64>>,
     /// The short way is being tried: what it would remember, the long way is to find by itself.
     trying: Cell<bool>,
     /// Whether the front is of use, as the program judges it.
     front_use: Cell<FrontUse>,
-}
-
-/// What became of a packet, and for whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explained {
-    /// Action and frame.
-    pub outcome: Outcome,
-    /// Why.
-    pub reason: Reason,
-    /// Device and server to whose account it goes.
-    pub account: (u32, u16),
-}
-
-impl Explained {
-    fn new(frame: Bytes, (exit, ifindex): (Exit, u16), account: &Account) -> Self {
-        let action = match exit {
-            Exit::Pass => PASS,
-            Exit::Drop => DROP,
-            Exit::Back => TX,
-            Exit::Send if ifindex == INGRESS => TX,
-            Exit::Send => REDIRECT,
-        };
-        let outcome = Outcome { action, frame: frame.bytes };
-        Self { outcome, reason: account.reason, account: (account.device, account.server) }
-    }
 }
 
 impl<F: HostFamily> Tables<F> for Host {
@@ -318,11 +297,7 @@ impl Host {
 
     /// The same, and for whom.
     pub fn explain(&self, frame: &[u8]) -> Explained {
-        let passed = |reason| Explained {
-            outcome: Outcome { action: PASS, frame: frame.to_vec() },
-            reason,
-            account: (u32::MAX, 0),
-        };
+        let passed = |reason| Explained::passed(frame, reason);
         let link = match parse::link(&Bytes::new(frame)) {
             Ok(link) => link,
             Err(reason) => return passed(reason),
@@ -353,10 +328,14 @@ impl Host {
         decide(&packet, self, &mut verdict);
         let mut work = Work::none();
         let frame = apply(frame, &packet, (&mut verdict, &mut work), (self, link.tags));
-        let explained = Explained::new(frame, (work.exit, work.ifindex), &verdict.account());
+        let of = (&verdict.account(), &packet.segment);
+        let explained = Explained::new(frame, (work.exit, work.ifindex), of);
         if let Some(short) = short {
             assert_eq!(short, explained, "the short way leads to the same");
             self.short_len.set(self.short_len.get() + 1);
+        }
+        if explained.is_request {
+            *self.requests.borrow_mut().entry(verdict.device).or_default() += 1;
         }
         Ok(explained)
     }
@@ -377,7 +356,7 @@ impl Host {
             self.front_use.set(before);
         }
         let exit = (taken.exit, taken.ifindex);
-        went.ok().map(|frame| Explained::new(frame, exit, &taken.account))
+        went.ok().map(|frame| Explained::new(frame, exit, (&taken.account, &taken.segment)))
     }
 
     /// The interface that a frame with these tags came in by.

@@ -79,6 +79,13 @@ fn traffic(page: &mut Page, snapshot: &Snapshot) {
     for (name, device) in &snapshot.spec.devices {
         family.add(&[("device", name)], count(device).flows_opened as f64);
     }
+    drop(family);
+    let help = "What its clients have ended by pushing (payload and TCP's PSH), and their \
+                datagrams, since the tables were made.";
+    let mut family = page.counter("redirector_device_requests_total", help);
+    for (name, device) in &snapshot.spec.devices {
+        family.add(&[("device", name)], count(device).requests as f64);
+    }
 }
 
 fn responses(page: &mut Page, snapshot: &Snapshot) {

@@ -257,7 +257,8 @@ impl Owner {
 
     fn counters(&self) -> Counters {
         let count = Count { packets: 10, bytes: 1000 };
-        let device = DeviceCount { to_server: count, to_client: count, flows_opened: 4 };
+        let device =
+            DeviceCount { to_server: count, to_client: count, flows_opened: 4, requests: 7 };
         Counters {
             reasons: Vec::new(),
             recorder: Default::default(),

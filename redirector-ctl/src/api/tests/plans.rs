@@ -42,7 +42,12 @@ pub fn loads() -> LoadView {
         refusal_kind: Some(RefusalKind::NoSource),
         ..ServerLoad::default()
     };
-    let rates = Rates { packets_per_s: 100.0, bytes_per_s: 2048.0, flows_opened_per_s: 0.5 };
+    let rates = Rates {
+        packets_per_s: 100.0,
+        bytes_per_s: 2048.0,
+        flows_opened_per_s: 0.5,
+        requests_per_s: 12.5,
+    };
     let disk_a = DeviceLoad { rates: Some(rates), expected: expected(1024.0) };
     let servers = [("s1", s1), ("s2", unknown.clone()), ("s3", unknown)];
     LoadView {
@@ -154,6 +159,10 @@ async fn a_server_shows_its_load_with_signals_age_and_forecast() {
 async fn a_device_shows_its_traffic_and_what_is_expected_of_it() {
     let device = Lab::new().get("/v1/devices/disk-a").await.json();
     assert_eq!(device["traffic"]["bytes_per_second"], 2048.0);
+    assert_eq!(
+        (&device["requests"], &device["traffic"]["requests_per_second"]),
+        (&json!(7), &json!(12.5))
+    );
     assert_eq!(device["traffic"]["forecast"]["p90"], 1536.0);
     assert_eq!(device["pinned"], false);
 }

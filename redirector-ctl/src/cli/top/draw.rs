@@ -137,10 +137,13 @@ fn device_table(model: &Model) -> Table<'static> {
         Constraint::Length(10),
         Constraint::Length(8),
         Constraint::Length(12),
+        Constraint::Length(10),
         Constraint::Min(12),
     ];
+    let head =
+        ["DEVICE", "ADDRESS", "SERVER", "BACKUP", "FLOWS", "TRAFFIC", "REQUESTS", "DRAINING"];
     Table::new(rows, widths)
-        .header(heading(["DEVICE", "ADDRESS", "SERVER", "BACKUP", "FLOWS", "TRAFFIC", "DRAINING"]))
+        .header(heading(head))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
         .block(block(format!("devices, {} shown", shown.len())))
 }
@@ -156,7 +159,8 @@ fn device_row(device: &Device) -> Row<'static> {
         association.server.clone(),
         words::or_dash(association.backup.clone()),
         device.flows_len.to_string(),
-        device.traffic.bytes_per_second.map_or_else(|| "-".to_owned(), words::rate),
+        words::or_dash(device.traffic.bytes_per_second.map(words::rate)),
+        words::or_dash(device.traffic.requests_per_second.map(words::per_second)),
         drains.join(", "),
     ])
 }

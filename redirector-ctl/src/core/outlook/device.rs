@@ -13,6 +13,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Flows opened.
     pub flows_opened: u64,
+    /// Requests of clients.
+    pub requests: u64,
 }
 
 /// The same for each second.
@@ -24,6 +26,8 @@ pub struct Rates {
     pub bytes_per_s: f64,
     /// Flows opened a second.
     pub flows_opened_per_s: f64,
+    /// Requests a second.
+    pub requests_per_s: f64,
 }
 
 /// Totals and when they were read.
@@ -44,6 +48,7 @@ impl Reading {
             packets_per_s: per_s(now.packets, was.packets)?,
             bytes_per_s: per_s(now.bytes, was.bytes)?,
             flows_opened_per_s: per_s(now.flows_opened, was.flows_opened)?,
+            requests_per_s: per_s(now.requests, was.requests)?,
         })
     }
 }

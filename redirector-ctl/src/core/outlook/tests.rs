@@ -41,7 +41,7 @@ fn after(spec: &Spec, bytes: [u64; 3], lines: [&str; 3]) -> Outlook {
                 known.take_agent(line, now_ms);
             }
         }
-        let total = |n: usize| Totals { packets: 0, bytes: second * bytes[n], flows_opened: 0 };
+        let total = |n: usize| Totals { bytes: second * bytes[n], ..Totals::default() };
         let ids = spec.devices.values().map(|device| device.id).enumerate();
         let totals = ids.map(|(n, id)| (id, total(n))).collect();
         outlook.take_totals(spec, &totals, now_ms);

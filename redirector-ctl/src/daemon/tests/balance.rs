@@ -73,7 +73,7 @@ async fn period(owner: &mut Owner<Model>, weights: &[(&str, &str)]) {
         next_moment(owner).await;
         let now_ms = owner.now_ms();
         let bytes = 1000 * (now_ms - owner.settings.clock.started_at_ms());
-        let totals = Totals { packets: bytes / 1000, bytes, flows_opened: 0 };
+        let totals = Totals { packets: bytes / 1000, bytes, ..Totals::default() };
         let all: BTreeMap<u32, Totals> =
             owner.spec.devices.values().map(|device| (device.id, totals)).collect();
         owner.loads.outlook.take_totals(&owner.spec, &all, now_ms);

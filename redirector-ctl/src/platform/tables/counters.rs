@@ -30,6 +30,8 @@ pub struct DeviceCount {
     pub to_client: Count,
     /// Flows opened.
     pub flows_opened: u64,
+    /// Requests of clients.
+    pub requests: u64,
 }
 
 /// How long a device's servers took to answer its clients, since the device was made.
@@ -150,6 +152,7 @@ impl Tables {
                 to_server: sum(per_cpu.iter().map(|c| c.0.to_server)),
                 to_client: sum(per_cpu.iter().map(|c| c.0.to_client)),
                 flows_opened: per_cpu.iter().map(|c| c.0.flows_opened).sum(),
+                requests: per_cpu.iter().map(|c| c.0.requests).sum(),
             };
             counters.devices.insert(device, count);
             // Who was never asked has nothing to read.

@@ -78,7 +78,7 @@ pub(super) async fn list_devices(
     let devices = &snapshot.spec.devices;
     let fits = |(name, device): &(&Name, &spec::Device)| wish.fits(name, device);
     let total = if wish.is_any() { devices.len() } else { devices.iter().filter(fits).count() };
-    // Of those by name no more are looked at than are shown, and one to know whether there are more.
+    // By name no more are looked at than are shown, and one to know whether there are more.
     let (after, len_max) = match query.order {
         DeviceOrder::Name => (query.cursor.as_ref(), limit + 1),
         DeviceOrder::Traffic | DeviceOrder::Flows => (None, usize::MAX),

@@ -49,7 +49,10 @@ fn a_change_that_is_under_way_at_sigterm_is_on_disk_and_answered_before_the_daem
     let before = lab.api()?.device("echo-b")?.association.server;
     let mut servers = lab.servers.keys().cloned();
     let other = servers.find(|name| *name != before).context("another server")?;
-    let is_there = |state: &State| state.spec.devices["echo-b"].association.server == other;
+    let is_there = |state: &State| {
+        let device = state.spec.devices.get("echo-b");
+        device.is_some_and(|device| device.association.server == other)
+    };
 
     let (api, wanted) = (lab.api()?, other.clone());
     let change = thread::spawn(move || api.move_device("echo-b", &wanted));

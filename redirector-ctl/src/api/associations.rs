@@ -1,7 +1,5 @@
 //! `/v1/associations`: through which server each device is reached, one at a time or many at once.
 
-use std::ops::Bound;
-
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -197,8 +195,7 @@ pub(super) async fn list_associations(
     let limit = within("limit", query.limit, (DEVICES_MAX, DEVICES_MAX))?;
     let snapshot = api.daemon.snapshot().await?;
     let devices = &snapshot.spec.devices;
-    let from = query.cursor.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut rest = devices.range((from, Bound::Unbounded)).map(|(name, _)| name);
+    let mut rest = devices.after(query.cursor.as_ref()).map(|(name, _)| name);
     let page: Vec<&String> = rest.by_ref().take(limit).collect();
     let next = page.last().filter(|_| rest.next().is_some()).map(|name| (*name).clone());
     let items = shown(&snapshot, page);

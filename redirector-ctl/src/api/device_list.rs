@@ -1,7 +1,5 @@
 //! `GET /v1/devices`: page by page by name, or the first ones of another order.
 
-use std::ops::Bound;
-
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -77,22 +75,18 @@ pub(super) async fn list_devices(
     let snapshot = api.daemon.snapshot().await?;
     let view = View::of(&snapshot);
     let wish = Wish::of(&query);
-    let mut fitting: Vec<&Name> = snapshot
-        .spec
-        .devices
-        .iter()
-        .filter(|(name, device)| wish.fits(name, device))
-        .map(|(name, _)| name)
-        .collect();
-    let total = fitting.len();
+    let devices = &snapshot.spec.devices;
+    let fits = |(name, device): &(&Name, &spec::Device)| wish.fits(name, device);
+    let total = if wish.is_any() { devices.len() } else { devices.iter().filter(fits).count() };
+    // By name no more are looked at than are shown, and one to know whether there are more.
+    let (after, len_max) = match query.order {
+        DeviceOrder::Name => (query.cursor.as_ref(), limit + 1),
+        DeviceOrder::Traffic | DeviceOrder::Flows => (None, usize::MAX),
+    };
+    let fitting = devices.after(after).filter(fits).take(len_max);
+    let mut fitting: Vec<&Name> = fitting.map(|(name, _)| name).collect();
     match query.order {
-        DeviceOrder::Name => {
-            let seen = query.cursor.map_or(Bound::Unbounded, Bound::Excluded);
-            if let Bound::Excluded(seen) = &seen {
-                let begins = fitting.partition_point(|name| name.as_str() <= seen.as_str());
-                fitting.drain(..begins);
-            }
-        }
+        DeviceOrder::Name => {}
         // Devices come by name, and a stable sort keeps that order among equals.
         DeviceOrder::Traffic => fitting.sort_by_cached_key(|name| u64::MAX - view.bytes(name)),
         DeviceOrder::Flows => fitting.sort_by_cached_key(|name| u64::MAX - view.flows_len(name)),
@@ -115,6 +109,11 @@ impl Wish {
         let text = query.search.as_deref().unwrap_or_default().to_lowercase();
         let words = text.split_whitespace().map(str::to_owned).collect();
         Self { words, draining: query.draining }
+    }
+
+    /// Whether every device fits.
+    fn is_any(&self) -> bool {
+        self.words.is_empty() && !self.draining
     }
 
     fn fits(&self, name: &str, device: &spec::Device) -> bool {

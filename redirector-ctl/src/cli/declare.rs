@@ -1,14 +1,16 @@
 //! `redirector export` and `redirector apply`: servers and devices as a file.
 
+mod carry_out;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::carry_out::Work;
 use super::args::{Options, Output};
 use super::client::{self, AskError};
 use super::request::Request;
@@ -16,7 +18,6 @@ use super::{Exit, complain};
 use crate::api::desired::Desired;
 use crate::api::device_list::DeviceList;
 use crate::api::devices::{Device, PutDevice};
-use crate::api::many_devices::PatchDevices;
 use crate::api::servers::{PutServer, Server, ServerList};
 
 /// Prints what there is, in the form that [`apply`] takes.
@@ -73,7 +74,8 @@ pub(super) async fn apply(
         (true, _) => writeln!(err, "nothing differs")?,
         (false, false) => writeln!(err, "nothing is changed yet: repeat it with --yes")?,
         (false, true) => {
-            return carry_out(&steps, (&desired, present.generation), options, err).await;
+            let work = Work { steps: &steps, desired: &desired, options };
+            return work.carry_out(present.generation, err).await;
         }
     }
     Ok(Exit::Done)
@@ -88,7 +90,11 @@ fn read(file: &Path) -> Result<Desired, String> {
     toml::from_str(&text).map_err(|error| error.to_string())
 }
 
+/// Things by name, and the generation at which they are so.
+type Answered<T> = Result<(BTreeMap<String, T>, Option<u64>), AskError>;
+
 /// What there is, read piece by piece.
+#[derive(Default)]
 struct Present {
     /// When the first piece was read: a change that comes between two pieces makes the first step
     /// stale.
@@ -99,16 +105,34 @@ struct Present {
 
 impl Present {
     async fn ask(options: &Options) -> Result<Self, AskError> {
-        let (servers, generation) = list::<ServerList>(&Request::list("servers"), options).await?;
-        let servers = servers.items.into_iter().map(|one| (one.name.clone(), one)).collect();
-        let (mut devices, mut cursor) = (BTreeMap::new(), None);
+        let (servers, generation) = Self::ask_servers(options).await?;
+        let (devices, _) = Self::ask_devices(None, None, options).await?;
+        Ok(Self { generation, servers, devices })
+    }
+
+    /// The servers, and the generation at which they are so.
+    async fn ask_servers(options: &Options) -> Answered<Server> {
+        let (list, generation) = list::<ServerList>(&Request::brief_servers(), options).await?;
+        Ok((list.items.into_iter().map(|one| (one.name.clone(), one)).collect(), generation))
+    }
+
+    /// The devices whose names come after one name, and some page or so beyond another; and the
+    /// generation of the first page.
+    async fn ask_devices(
+        after: Option<String>,
+        until: Option<&str>,
+        options: &Options,
+    ) -> Answered<Device> {
+        let (mut devices, mut cursor, mut first) = (BTreeMap::new(), after, None);
         loop {
             let page = Request::devices_from(cursor);
-            let (page, _) = list::<DeviceList>(&page, options).await?;
+            let (page, generation) = list::<DeviceList>(&page, options).await?;
+            first = first.or(generation);
             devices.extend(page.items.into_iter().map(|one| (one.name.clone(), one)));
-            cursor = page.next;
+            let wants_more = |next: &String| until.is_none_or(|until| next.as_str() < until);
+            cursor = page.next.filter(wants_more);
             if cursor.is_none() {
-                return Ok(Self { generation, servers, devices });
+                return Ok((devices, first));
             }
         }
     }
@@ -207,82 +231,4 @@ fn differs<T: Serialize>(
     }
     let name = name.to_owned();
     (!fields.is_empty()).then(|| Step { kind, name, to: Some(to), fields, is_new: known.is_none() })
-}
-
-/// Bytes of devices that go in one request; the API takes twice as many.
-const PATCH_LEN_MAX: usize = 512 << 10;
-
-/// Steps that are one request: of a server one, of devices as many as fit.
-fn next_steps(steps: &[Step]) -> &[Step] {
-    let (mut len, mut bytes_len) = (0, 0);
-    for step in steps.iter().take_while(|step| step.kind == "devices") {
-        bytes_len += step.name.len() + step.to.as_ref().map_or(0, |to| to.to_string().len()) + 8;
-        if bytes_len > PATCH_LEN_MAX {
-            break;
-        }
-        len += 1;
-    }
-    &steps[..len.max(1)]
-}
-
-fn request_of(steps: &[Step], generation: Option<u64>) -> Result<Request, serde_json::Error> {
-    if let [Step { kind: "servers", name, to, .. }] = steps {
-        let method = if to.is_some() { Method::PUT } else { Method::DELETE };
-        return Ok(Request::change(method, "servers", name, to.clone(), generation));
-    }
-    let mut body = PatchDevices::default();
-    for Step { name, to, .. } in steps {
-        match to {
-            Some(to) => {
-                body.put.insert(name.clone(), serde_json::from_value(to.clone())?);
-            }
-            None => body.remove.push(name.clone()),
-        }
-    }
-    Ok(Request::patch_devices(&body, generation))
-}
-
-/// So often in a row what there is may be looked at again without a step being taken.
-const LOOKS_MAX: u32 = 20;
-
-/// Takes the steps, devices many at once, and each request only if nobody else has changed any of
-/// this since the one before. The daemon itself goes on deciding meanwhile (who is a new device's
-/// backup): where the steps that are left are the same as before, that was all.
-async fn carry_out(
-    steps: &[Step],
-    (desired, generation): (&Desired, Option<u64>),
-    options: &Options,
-    err: &mut impl Write,
-) -> io::Result<Exit> {
-    let (mut generation, mut done_len, mut looks) = (generation, 0, 0);
-    while done_len < steps.len() {
-        let now = next_steps(&steps[done_len..]);
-        let request = request_of(now, generation).map_err(io::Error::other)?;
-        let error = match client::send(options, &request).await {
-            Ok(answer) => {
-                (generation, looks) = (answer.generation, 0);
-                done_len += now.len();
-                continue;
-            }
-            Err(error) => error,
-        };
-        let is_ours = done_len > 0 && looks < LOOKS_MAX && error.is_stale();
-        if is_ours
-            && let Ok(present) = Present::ask(options).await
-            && self::steps(desired, &present) == steps[done_len..]
-        {
-            (generation, looks) = (present.generation, looks + 1);
-            continue;
-        }
-        let (kind, name) = (now[0].kind.trim_end_matches('s'), &now[0].name);
-        let rest = match now.len() {
-            1 => String::new(),
-            len => format!(" and {} more", len - 1),
-        };
-        let of = steps.len();
-        writeln!(err, "{done_len} of {of} steps are done; {kind} {name}{rest}:")?;
-        return complain(&error, err);
-    }
-    writeln!(err, "{} steps are done", steps.len())?;
-    Ok(Exit::Done)
 }

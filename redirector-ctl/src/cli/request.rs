@@ -67,6 +67,12 @@ impl Request {
         Self::show(&[what])
     }
 
+    /// The servers without what grows with the devices, for a program.
+    pub fn brief_servers() -> Self {
+        let query = vec![("brief", "true".to_owned())];
+        Self { query, ..Self::list("servers") }
+    }
+
     /// A page of the devices, for a program.
     pub fn devices_from(cursor: Option<String>) -> Self {
         let query = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();

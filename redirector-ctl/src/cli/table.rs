@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::de::DeserializeOwned;
 
 use super::words::{
-    bytes, duration, health, join, load, or_dash, per_second, percent, policy, rate, state, word,
+    bytes, duration, health, join, load, or_dash, per_second, percent, policy, rate, some, state, word,
 };
 use crate::api::associations::{Association, AssociationList, Carried, Drain, Moved};
 use crate::api::clients::MovedClient;
@@ -69,7 +69,7 @@ pub(super) fn servers(body: &[u8]) -> Shown {
             or_dash(each.load.forecast.map(|forecast| percent(forecast.p90))),
             each.flows_len.to_string(),
             bytes(each.bytes),
-            join(&each.devices),
+            some(&each.devices),
         ]);
     }
     Ok(text(&table))
@@ -79,7 +79,10 @@ pub(super) fn servers(body: &[u8]) -> Shown {
 pub(super) fn server(body: &[u8]) -> Shown {
     let server: Server = parse(body)?;
     let next_hop = server.next_hop.map(|hop| format!("{} on {}", hop.mac, hop.interface));
-    let paths = server.paths.iter();
+    // What is otherwise than the whole comes first: of very many not all are shown.
+    let (others, alike): (Vec<_>, Vec<_>) =
+        server.paths.iter().partition(|(_, found)| **found != server.health);
+    let paths = others.into_iter().chain(alike);
     let paths: Vec<String> =
         paths.map(|(device, found)| format!("{device} {}", health(*found))).collect();
     Ok(pairs(&[
@@ -91,9 +94,9 @@ pub(super) fn server(body: &[u8]) -> Shown {
         ("since", or_dash(server.health_since)),
         ("last failure", or_dash(server.health_detail)),
         ("last probe", or_dash(server.probe_ms.map(|ms| format!("{ms:.2} ms")))),
-        ("health for", join(&paths)),
+        ("health for", some(&paths)),
         ("next hop", next_hop.unwrap_or_else(|| "unresolved".to_owned())),
-        ("devices", join(&server.devices)),
+        ("devices", some(&server.devices)),
         ("open flows", server.flows_len.to_string()),
         ("draining", or_dash(server.draining.map(draining_on))),
         ("sent", format!("{} packets, {}", server.packets, bytes(server.bytes))),
@@ -137,7 +140,7 @@ pub(super) fn server_state(body: &[u8]) -> Shown {
         server.name,
         state(server.state),
         server.flows_len,
-        join(&server.devices)
+        some(&server.devices)
     ))
 }
 

@@ -1,5 +1,6 @@
 //! The command line against the real API on a real socket.
 
+mod apply;
 mod declare;
 mod help;
 

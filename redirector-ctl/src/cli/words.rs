@@ -39,6 +39,19 @@ pub(super) fn join(names: &[String]) -> String {
     if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }
 
+/// Names that one line of a table has room for.
+const SOME_LEN: usize = 16;
+
+/// The same of names of which there may be very many: the first ones, and how many more.
+pub(super) fn some(names: &[String]) -> String {
+    match names.get(..SOME_LEN) {
+        Some(first) if names.len() > SOME_LEN => {
+            format!("{} and {} more", first.join(", "), names.len() - SOME_LEN)
+        }
+        _ => join(names),
+    }
+}
+
 /// A text; a dash for none.
 pub(super) fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
@@ -98,6 +111,14 @@ pub(super) fn duration(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_very_many_names_the_first_are_told_and_how_many_more() {
+        let names: Vec<String> = (0..20_000).map(|n| format!("d{n}")).collect();
+        assert_eq!((some(&[]), some(&names[..2])), ("-".to_owned(), "d0, d1".to_owned()));
+        assert_eq!(some(&names[..SOME_LEN]), join(&names[..SOME_LEN]));
+        assert!(some(&names).ends_with("d14, d15 and 19984 more"), "{}", some(&names));
+    }
 
     #[test]
     fn bytes_are_told_in_the_largest_unit_that_fits() {

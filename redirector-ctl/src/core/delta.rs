@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::differing::differing;
+use super::differing::{Pair, differing};
 use super::spec::{Device, HeldClient, Name, Server, Spec};
 
 /// What one spec has otherwise than another.
@@ -44,7 +44,8 @@ impl Delta {
             ..Self::default()
         };
         if !before.devices.is_same(&after.devices) {
-            delta.devices = Changes::between(&before.devices, &after.devices);
+            let found = before.devices.differing(&after.devices, |was, is| was == is);
+            delta.devices = Changes::of(found);
         }
         if !before.slots.epochs.is_same(&after.slots.epochs) {
             delta.epochs = Changes::between(&before.slots.epochs, &after.slots.epochs);
@@ -60,7 +61,11 @@ impl Delta {
         self.incarnations.apply_to(&mut spec.slots.incarnations);
         // What is shared is copied by a mutable look at it alone.
         if !self.devices.is_empty() {
-            self.devices.apply_to(&mut spec.devices);
+            let Changes { put, gone } = self.devices;
+            for name in &gone {
+                spec.devices.remove(name);
+            }
+            spec.devices.extend(put);
         }
         if !self.epochs.is_empty() {
             self.epochs.apply_to(&mut spec.slots.epochs);
@@ -88,8 +93,12 @@ impl<K: Ord, V> Default for Changes<K, V> {
 
 impl<K: Ord + Clone, V: PartialEq + Clone> Changes<K, V> {
     fn between(before: &BTreeMap<K, V>, after: &BTreeMap<K, V>) -> Self {
+        Self::of(differing(before, after, |was, is| was == is))
+    }
+
+    fn of(found: Vec<Pair<'_, K, V>>) -> Self {
         let mut changes = Self::default();
-        for (key, _, is) in differing(before, after, |was, is| was == is) {
+        for (key, _, is) in found {
             match is {
                 Some(value) => drop(changes.put.insert(key.clone(), value.clone())),
                 None => drop(changes.gone.insert(key.clone())),

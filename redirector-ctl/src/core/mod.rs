@@ -31,6 +31,7 @@ pub mod op;
 mod op_text;
 pub mod outlook;
 pub mod paths;
+pub mod pieces;
 pub mod plan;
 pub mod ports;
 pub mod refusals;

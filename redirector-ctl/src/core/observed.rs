@@ -159,7 +159,9 @@ impl Deaths<'_> {
     /// The server is dead for this device.
     #[must_use]
     pub fn path(&self, server: &str, device: &str) -> bool {
-        let path = self.observed.paths.get(server).and_then(|of| of.get(device));
+        // In good times no device has to be looked for among very many.
+        let of = self.observed.paths.get(server).filter(|of| of.len_of(Health::Dead) > 0);
+        let path = of.and_then(|of| of.get(device));
         path.is_some_and(|path| self.believed(server, device, path))
     }
 

@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 pub use super::check::{Check, CheckPace};
 pub use super::filling::{Filling, Standing};
 pub use super::load::source::{LoadSources, MetricsUrl};
+use super::pieces::Pieces;
 pub use super::ports::PortRange;
 pub use super::service::{Affinity, Forwarding, Protocol, Tracking};
 use super::shared::Shared;
 
 /// Name of a server or device: 1 to 63 of `a-z 0-9 - . _`, beginning with a letter or digit.
 pub type Name = String;
+
+/// Devices by name. There may be very many.
+pub type Devices = Shared<Pieces<Name, Device>>;
 
 /// Everything the operator wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +30,7 @@ pub struct Spec {
     /// Servers by name.
     pub servers: BTreeMap<Name, Server>,
     /// Devices by name.
-    pub devices: Shared<BTreeMap<Name, Device>>,
+    pub devices: Devices,
     /// Device -> its clients that were moved by themselves, for as long as that holds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub clients: BTreeMap<Name, BTreeMap<IpAddr, HeldClient>>,

@@ -4,13 +4,12 @@
 //! Only addresses that the daemon itself added are ever removed. Which those are is journalled
 //! before they are added, so that a daemon that starts anew knows them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use crate::core::differing::differing;
 use crate::core::shared::Shared;
-use crate::core::spec::{Device, Name, Spec};
+use crate::core::spec::{Device, Devices, Spec};
 use crate::platform::netlink::{Link, Netlink, NetlinkError, answers_for_local_routes};
 use crate::platform::store::Store;
 
@@ -42,7 +41,7 @@ pub(super) struct Announcer {
     announced: Shared<Vec<String>>,
     /// What is wanted, and the devices because of which.
     wanted: Shared<BTreeSet<Place>>,
-    wanted_for: Shared<BTreeMap<Name, Device>>,
+    wanted_for: Devices,
     /// What was wanted when all of it was there and nothing else.
     reached: Option<Shared<BTreeSet<Place>>>,
     /// There is more to be done than was done in the last call.
@@ -214,7 +213,7 @@ impl Announcer {
     fn wanted(&mut self, spec: &Spec) -> Shared<BTreeSet<Place>> {
         if !self.wanted_for.is_same(&spec.devices) {
             let alike = |was: &Device, is: &Device| was.address == is.address;
-            if !differing(&self.wanted_for, &spec.devices, alike).is_empty() {
+            if !self.wanted_for.differing(&spec.devices, alike).is_empty() {
                 self.wanted = self.places(spec).into();
             }
             self.wanted_for = spec.devices.clone();

@@ -6,14 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::kernel::Kernel;
 use super::owner::Owner;
-use crate::core::differing::differing;
-use crate::core::shared::Shared;
-use crate::core::spec::{CheckPace, Device, Name, Server, Spec};
+use crate::core::spec::{CheckPace, Device, Devices, Name, Server, Spec};
 use crate::platform::probe::{DirectService, Path, Target, TunnelEnds, Way, Ways};
 use crate::platform::tables::Gateway;
 
 /// Of whom everything that is asked and watched was made.
-pub(super) type Watched = (BTreeMap<Name, Server>, Shared<BTreeMap<Name, Device>>);
+pub(super) type Watched = (BTreeMap<Name, Server>, Devices);
 
 impl<K: Kernel> Owner<K> {
     /// Asks and watches what the spec names, and forgets what it does not name any more.
@@ -54,7 +52,7 @@ impl<K: Kernel> Owner<K> {
             let sources = |(name, server): (&Name, &Server)| (name.clone(), server.load.clone());
             let alike = |was: &Device, is: &Device| was.id == is.id;
             servers.iter().map(sources).eq(self.spec.servers.iter().map(sources))
-                && differing(devices, &self.spec.devices, alike).is_empty()
+                && devices.differing(&self.spec.devices, alike).is_empty()
         });
         if !is_known {
             self.watch_loads();
@@ -68,7 +66,7 @@ impl<K: Kernel> Owner<K> {
         let known = before.filter(|(servers, _)| at(servers) == at(&self.spec.servers));
         let Some((_, devices)) = known else { return self.watch_all_paths() };
         let (mut gone, mut targets) = (Vec::new(), BTreeMap::new());
-        for (name, was, is) in differing(devices, &self.spec.devices, is_asked_alike) {
+        for (name, was, is) in devices.differing(&self.spec.devices, is_asked_alike) {
             let stays = |server: &Name| is.is_some_and(|is| is.servers.contains(server));
             let left = was.into_iter().flat_map(|was| &was.servers).filter(|one| !stays(one));
             gone.extend(left.map(|server| (server.clone(), name.clone())));

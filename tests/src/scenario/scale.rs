@@ -16,7 +16,7 @@ use crate::data_path::Version;
 use crate::greeters::{API, Greeters, echo};
 use crate::many_flows::copy_flow;
 use crate::report::Row;
-use crate::wait::{self, Look};
+use crate::wait::{self, Look, Pace};
 
 /// Numbers of devices that are worth reporting.
 pub const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
@@ -27,7 +27,9 @@ const ASKED: usize = 20;
 /// Moves one after the other.
 const MOVES: usize = 10;
 /// From the first change to all of the checks.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(300);
+const HEALTHY_WITHIN: Duration = Duration::from_secs(900);
+/// How often somebody looks how far they are, as a person would.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// From a death to the end of everything that follows from it.
 const MOVED_WITHIN: Duration = Duration::from_secs(180);
 
@@ -223,7 +225,9 @@ fn apply(site: &Greeters, devices_len: u32) -> Result<()> {
 
 /// Waits until every path has answered its checks.
 fn all_healthy(api: &Api) -> Result<()> {
+    let mut pace = Pace::every(LOOKED_EVERY);
     wait::until("all checks", HEALTHY_WITHIN, || {
+        pace.beat();
         let servers: Value = api.get("/v1/servers?brief=true")?;
         let items = servers["items"].as_array().cloned().unwrap_or_default();
         let is_well = |server: &Value| {

@@ -101,11 +101,16 @@ impl Lab {
 
     /// Serves the API on a socket in a new directory, which goes with the value that is returned.
     pub async fn on_socket() -> (tempfile::TempDir, PathBuf) {
+        Self::serve(Self::new().router).await
+    }
+
+    /// The same of a router that somebody has put more in front of.
+    pub async fn serve(router: Router) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("api.sock");
         let config = ApiConfig { unix_socket: Some(path.clone()), ..ApiConfig::default() };
         let listeners = listen::bind(&config).await.expect("the directory is new");
-        tokio::spawn(accept::serve(Self::new().router, listeners, std::future::pending()));
+        tokio::spawn(accept::serve(router, listeners, std::future::pending()));
         (directory, path)
     }
 

@@ -1,14 +1,14 @@
 //! Checks of a device's service address, ports and treatment: by themselves, beside those of other
 //! devices, and beside what this redirector has to send from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::change::{Context, DeviceSpec, SpecLimits};
 use super::super::ports::{NARROW_LEN_MAX, PortRange, RANGES_MAX};
 use super::super::service::{FamilySet, IDLE_MAX_MS, IDLE_MIN_MS, MSS_MAX, MSS_MIN, family_name};
 use super::super::spec::{
-    Affinity, Device, FlowPolicy, Forwarding, Name, Protocol, Spec, Tracking,
+    Affinity, Device, Devices, FlowPolicy, Forwarding, Name, Protocol, Spec, Tracking,
 };
 use super::super::validate::{self, Problems};
 use super::taken::Taken;
@@ -331,7 +331,7 @@ pub(super) fn check_room(
 
 /// Whether a server with this address can go on serving the devices that name it.
 pub(super) fn check_server(
-    devices: &BTreeMap<Name, Device>,
+    devices: &Devices,
     (server, address): (&Name, IpAddr),
     limits: &SpecLimits,
     problems: &mut Problems,

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::super::differing::differing;
 use super::super::observed::Observed;
 use super::super::service::Tracking;
 use super::super::shared::Shared;
-use super::super::spec::{Device, Name, Spec};
+use super::super::spec::{Device, Devices, Spec};
 use super::{Image, settings, word};
 
 /// Makes images.
@@ -21,7 +20,7 @@ pub struct Imager {
 #[derive(Debug)]
 struct Last {
     image: Image,
-    devices: Shared<BTreeMap<Name, Device>>,
+    devices: Devices,
     epochs: Shared<BTreeMap<u32, u16>>,
     ends: Vec<(u16, IpAddr)>,
 }
@@ -48,7 +47,7 @@ impl Last {
         if self.devices.is_same(&spec.devices) {
             return self.epochs.is_same(&spec.slots.epochs).then_some(image);
         }
-        for (_, was, is) in differing(&self.devices, &spec.devices, |was, is| was == is) {
+        for (_, was, is) in self.devices.differing(&spec.devices, |was, is| was == is) {
             let (was, is) = was.zip(is)?;
             if !has_only_moved(was, is) {
                 return None;

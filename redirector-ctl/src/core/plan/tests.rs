@@ -205,7 +205,7 @@ fn a_filling_server_inherits_only_what_no_other_server_may_have() {
 #[test]
 fn devices_go_back_to_a_filling_server_no_faster_than_it_fills() {
     let (mut spec, observed) = returned();
-    for device in spec.devices.values_mut() {
+    for (_, device) in spec.devices.iter_mut() {
         device.servers = names(&["s1", "s2", "s3"]);
         (device.fail_back_after_ms, device.association.cause) = (Some(0), Cause::Failure);
     }

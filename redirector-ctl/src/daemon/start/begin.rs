@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 
 use crate::core::change::Context;
+use crate::core::differing::{Pair, differing};
 use crate::core::image::Image;
 use crate::core::observed::Observed;
 use crate::core::op::NextHop;
@@ -84,8 +85,10 @@ fn known_ways(spec: &Spec, tables: &Image) -> BTreeMap<Name, NextHop> {
 /// What a changed configuration changes, one line each.
 fn differences(before: &Spec, after: &Spec) -> Vec<String> {
     let mut notes = Vec::new();
-    compare("server", &before.servers, &after.servers, &mut notes);
-    compare("device", &before.devices, &after.devices, &mut notes);
+    let servers = differing(&before.servers, &after.servers, |was, is| was == is);
+    compare("server", &servers, &mut notes);
+    let devices = before.devices.differing(&after.devices, |was, is| was == is);
+    compare("device", &devices, &mut notes);
     if !notes.is_empty() {
         notes
             .insert(0, "the configuration has changed since the state was made from it".to_owned());
@@ -93,23 +96,15 @@ fn differences(before: &Spec, after: &Spec) -> Vec<String> {
     notes
 }
 
-fn compare<T: PartialEq>(
-    what: &str,
-    before: &BTreeMap<Name, T>,
-    after: &BTreeMap<Name, T>,
-    notes: &mut Vec<String>,
-) {
-    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+fn compare<T>(what: &str, found: &[Pair<'_, Name, T>], notes: &mut Vec<String>) {
+    for (name, ..) in found.iter().filter(|(.., is)| is.is_none()) {
         notes.push(format!("the configuration has no {what} {name} any more: it is removed"));
     }
-    for (name, now) in after {
-        match before.get(name) {
-            None => notes.push(format!("the configuration has a new {what} {name}")),
-            Some(was) if was != now => {
-                notes.push(format!("the configuration changes {what} {name}"));
-            }
-            Some(_) => {}
-        }
+    for (name, was, _) in found.iter().filter(|(.., is)| is.is_some()) {
+        notes.push(match was {
+            None => format!("the configuration has a new {what} {name}"),
+            Some(_) => format!("the configuration changes {what} {name}"),
+        });
     }
 }
 

@@ -49,7 +49,7 @@ pub struct PlanConfig {
     pub trigger_window: u32,
     /// .. so many must have met imbalance.
     pub trigger_hits: u32,
-    /// How far above the even load a server is left, in percent.
+    /// How far above the even load servers are filled at most, in percent.
     pub stop_pct: u32,
     /// How long a device rests after a move, in ms.
     pub rest_ms: u64,

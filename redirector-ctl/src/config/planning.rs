@@ -15,6 +15,7 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// Five plans, of those that are made where nothing else is said.
 const FILL_MS: u64 = 5 * MINUTE_MS;
+const REST_MS: u64 = 12 * MINUTE_MS;
 
 /// `[load]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct PlanConfig {
     pub trigger_window: u32,
     /// .. so many must have met imbalance.
     pub trigger_hits: u32,
-    /// How far above the even load a server is left, in percent.
+    /// How far above the even load servers are filled at most, in percent.
     pub stop_pct: u32,
     /// How long a device rests after a move, in ms.
     pub rest_ms: u64,
@@ -164,12 +165,12 @@ pub(super) fn plan(mut section: Section<'_>, report: &mut Report<'_>) -> PlanCon
         trigger_floor_pct: section.number("trigger_floor_pct", 0..=100, report).unwrap_or(20),
         trigger_window: section.number("trigger_window", 1..=32, report).unwrap_or(1),
         trigger_hits: section.number("trigger_hits", 1..=32, report).unwrap_or(1),
-        stop_pct: section.number("stop_pct", 0..=1000, report).unwrap_or(10),
-        rest_ms: section.number("rest_ms", 0..=30 * DAY_MS, report).unwrap_or(HOUR_MS),
+        stop_pct: section.number("stop_pct", 0..=1000, report).unwrap_or(5),
+        rest_ms: section.number("rest_ms", 0..=30 * DAY_MS, report).unwrap_or(REST_MS),
         fill_ms: section.number("fill_ms", 0..=DAY_MS, report).unwrap_or(FILL_MS),
         payback_ms: section.number("payback_ms", 1000..=DAY_MS, report).unwrap_or(300_000),
         gain_per_cost: section.number("gain_per_cost", 0..=1000, report).unwrap_or(3),
-        churn_pct: section.number("churn_pct", 0..=100, report).unwrap_or(1),
+        churn_pct: section.number("churn_pct", 0..=100, report).unwrap_or(5),
         moves_max: section.number("moves_max", 1..=10_000, report).unwrap_or(100),
     };
     if config.trigger_hits > config.trigger_window {

@@ -11,11 +11,16 @@
 //! level starts again from the next sample, while the season and what is known of the forecasters'
 //! errors stay. A series whose last sample is older than that gives no forecast.
 //!
-//! Bursts: no forecaster sees one begin, so the percentile is never below the last value.
+//! Bursts: no forecaster sees one begin, so the percentile is never below the last value. How often
+//! and how far a series goes beyond what was planned for is remembered apart: [`Surge`].
 
 mod models;
+mod surges;
+
+pub use surges::Surge;
 
 use models::{DampedTrend, Season};
+use surges::Surges;
 
 /// The percentile that plans are made for, as a share.
 pub const QUANTILE: f64 = 0.9;
@@ -158,6 +163,7 @@ pub struct Series {
     ewma: f32,
     trend: DampedTrend,
     season: Season,
+    surges: Surges,
     records: [Record; LEN],
     /// Points forecast in the last periods, by slot modulo the ring; [`SILENT`] where a forecaster
     /// had nothing to say.
@@ -174,6 +180,7 @@ impl Default for Series {
             ewma: 0.0,
             trend: DampedTrend::default(),
             season: Season::default(),
+            surges: Surges::default(),
             records: [Record::default(); LEN],
             points: [[SILENT; LEN]; HORIZON_MAX as usize],
             run_len: 0,
@@ -198,6 +205,10 @@ impl Series {
         if missing > 0 {
             self.run_len = 0;
         }
+        if let Some(last) = self.slot.filter(|_| missing == 0) {
+            let planned = self.expect(settings, last, settings.steps()).p90;
+            self.surges.learn(settings.season, planned, value);
+        }
         self.judge(settings, slot, value);
         self.learn(
             settings,
@@ -220,14 +231,25 @@ impl Series {
             return None;
         }
         let ahead = settings.steps() + u32::try_from(age).unwrap_or(u32::MAX);
+        Some(self.expect(settings, slot, ahead))
+    }
+
+    /// What may come at once beyond the forecast; None where that is no habit.
+    #[must_use]
+    pub fn surge(&self, settings: &Settings) -> Option<Surge> {
+        self.surges.surge(settings.season)
+    }
+
+    /// What is expected `ahead` periods after `slot`, that of the last sample.
+    fn expect(&self, settings: &Settings, slot: u64, ahead: u32) -> Forecast {
         let points = self.say(settings, slot, ahead);
-        let Some(by) = self.best(&points) else { return Some(self.cold()) };
+        let Some(by) = self.best(&points) else { return self.cold() };
         let record = &self.records[by as usize];
         let point = f64::from(points[by as usize]);
         // What has just begun is in nobody's mean or season: a plan that counts on less than is
         // needed already moves too late.
         let p90 = (point + f64::from(record.margin)).max(f64::from(self.last)).min(VALUE_MAX);
-        Some(Forecast { p90, point, mae: f64::from(record.mae), by })
+        Forecast { p90, point, mae: f64::from(record.mae), by }
     }
 
     /// The rolling loss of a forecaster; None before its trials count.

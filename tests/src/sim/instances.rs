@@ -1,7 +1,7 @@
 //! Problems of one moment: many devices at random on many servers.
 
 use redirector_ctl::core::balance::{
-    Allowed, Device, DeviceAt, Eligibility, Problem, Server, ServerAt, Vector,
+    Allowed, Device, DeviceAt, Eligibility, Problem, Server, ServerAt, Surge, Vector,
 };
 
 use super::chance;
@@ -106,6 +106,7 @@ fn device(shape: Shape, index: usize, demand: Vec<f64>, random: &mut Random) -> 
         name: format!("d{index}"),
         demand,
         error: Vector::default(),
+        surge: Surge::default(),
         server,
         sampled_on: None,
         allowed: if is_choosy { Allowed::Only(allowed) } else { Allowed::All },

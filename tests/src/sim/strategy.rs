@@ -2,7 +2,8 @@
 
 use redirector_ctl::config::Config;
 use redirector_ctl::core::balance::{
-    Allowed, Calm, Device, Eligibility, Problem, Rules, Server, ServerAt, Vector, decide, propose,
+    Allowed, Calm, Device, Eligibility, Problem, Rules, Server, ServerAt, Surge, Vector, decide,
+    propose,
 };
 use redirector_ctl::core::forecast::{Series, Settings};
 
@@ -155,6 +156,7 @@ impl Strategy {
                     series.observe(&self.settings, now_ms, load);
                     let Some(forecast) = series.forecast(&self.settings, now_ms) else { continue };
                     device.error = Vector::new(&[forecast.mae]);
+                    device.surge = surge(series, &self.settings);
                     Vector::new(&[forecast.p90])
                 }
                 _ => Vector::new(&[load]),
@@ -251,6 +253,14 @@ pub(super) fn rules(kind: Kind) -> Rules {
     }
 }
 
+fn surge(series: &Series, settings: &Settings) -> Surge {
+    let known = series.surge(settings);
+    known.map_or(Surge::default(), |surge| Surge {
+        per_period: surge.per_period as f32,
+        size: Vector::new(&[surge.size]),
+    })
+}
+
 fn problem(devices_len: usize, servers_len: usize) -> Problem {
     let server = |id: usize| Server {
         id: id as u16,
@@ -265,6 +275,7 @@ fn problem(devices_len: usize, servers_len: usize) -> Problem {
         name: format!("d{id}"),
         demand: Vector::default(),
         error: Vector::default(),
+        surge: Surge::default(),
         server: ServerAt(0),
         sampled_on: None,
         allowed: Allowed::All,

@@ -64,9 +64,9 @@ fn the_same_seed_gives_the_same_week() {
 
 #[test]
 fn a_large_problem_is_evened_out_with_hardly_more_than_must_be_moved() {
-    for (kind, target) in [(Kind::Planner, 1.1001), (Kind::Slow, 1.0501)] {
+    for kind in [Kind::Planner, Kind::Slow] {
         let solved = solve::one_resource(&strategy::rules(kind), &[1], 0);
-        assert!(solved.before[0] > 1.15 && solved.after[0] <= target, "{solved:?}");
+        assert!(solved.before[0] > 1.15 && solved.after[0] <= 1.0501, "{solved:?}");
         assert!(solved.moved[0] <= 1.10, "{solved:?}");
     }
 }

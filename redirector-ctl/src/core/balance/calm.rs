@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::fleet::Fleet;
 use super::problem::{Problem, Rules};
 use super::proposal::{Move, Proposal, Reason};
-use super::{Fit, solve};
+use super::{Fit, headroom, solve};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -124,15 +124,21 @@ impl Past {
 pub fn decide(problem: &Problem, rules: &Rules, calm: &Calm, now_ms: u64) -> (Proposal, Calm) {
     let mut next = calm.clone();
     let fit = Fit { rules, calm, now_ms };
-    let fleet = Fleet::new(problem, fit);
+    let mut fleet = Fleet::new(problem, fit);
     let verdict = next.observe(&fleet);
-    let moves_max = (verdict == Verdict::Relieving).then(|| next.budget(&fleet));
-    let mut proposal = solve(fleet, moves_max);
+    let budget = next.budget(&fleet);
+    let moves_max = (verdict == Verdict::Relieving).then_some(budget);
+    fleet.spare_below_trigger();
+    let mut proposal = solve(&mut fleet, moves_max);
     proposal.verdict = Some(verdict);
     let is_idle = |a: &Move| matches!(a.reason, Reason::Breach(_));
     if moves_max.is_some_and(|most| most > 0) && proposal.moves.iter().all(is_idle) {
         // Nothing can be gained: it takes a new imbalance to try again.
         (next.relieving, next.periods) = (false, 0);
     }
+    if proposal.moves.is_empty() {
+        headroom::pass(&mut fleet, budget, &mut proposal);
+    }
+    proposal.finish(&fleet);
     (proposal, next)
 }

@@ -114,6 +114,10 @@ pub(super) struct Fleet<'a> {
     order: Vec<DeviceAt>,
     /// What the hottest server must carry at least, as a share: no association does better.
     pub(super) bound: f64,
+    /// Share above which a server is relieved.
+    hot_above: f64,
+    /// The share down to which such a server is relieved.
+    pub(super) enough: f64,
 }
 
 impl<'a> Fleet<'a> {
@@ -123,13 +127,16 @@ impl<'a> Fleet<'a> {
         let lines = scan.lines(problem);
         let by_share = |(at, line): (u32, &Line)| (order(line.share()), ServerAt(at));
         let (begins, order) = by_server(&scan.at, lines.len());
+        let bound = bound::bound(problem.resources.len(), &lines, Vector::new(&scan.heaviest));
         Self {
             problem,
             rules,
             calm,
             now_ms,
             cold: (0..).zip(&lines).filter(|(_, line)| line.eligible).map(by_share).collect(),
-            bound: bound::bound(problem.resources.len(), &lines, Vector::new(&scan.heaviest)),
+            bound,
+            hot_above: (1.0 + rules.stop) * bound,
+            enough: (1.0 + rules.stop) * bound,
             lines,
             at: scan.at,
             cards: scan.cards,
@@ -143,6 +150,17 @@ impl<'a> Fleet<'a> {
     /// The load up to which relief goes, and to which receivers may be filled, as a share.
     pub(super) fn target(&self) -> f64 {
         (1.0 + self.rules.stop) * self.bound
+    }
+
+    /// The share from which a server is imbalanced.
+    pub(super) fn trigger(&self) -> f64 {
+        (self.rules.trigger_ratio * self.bound).min(self.rules.trigger_share).max(self.target())
+    }
+
+    /// Leaves servers alone that are above the target but not imbalanced.
+    pub(super) fn spare_below_trigger(&mut self) {
+        self.hot_above = self.trigger();
+        self.enough = f64::midpoint(self.target(), self.hot_above);
     }
 
     /// What receivers may be filled to.
@@ -249,10 +267,9 @@ impl<'a> Fleet<'a> {
         self.cold.iter().map(|(_, server)| *server)
     }
 
-    /// Servers above the target, hottest first.
+    /// Servers that are to be relieved, hottest first.
     pub(super) fn hot(&self) -> Vec<ServerAt> {
-        let target = self.target();
-        let is_hot = |server: &ServerAt| self.line(*server).share() > target;
+        let is_hot = |server: &ServerAt| self.line(*server).share() > self.hot_above;
         let mut hot: Vec<ServerAt> = self.servers().filter(is_hot).collect();
         let share = |server: &ServerAt| self.line(*server).share();
         hot.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.cmp(b)));

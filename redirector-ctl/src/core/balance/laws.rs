@@ -35,12 +35,17 @@ fn device(servers_len: u32) -> impl Strategy<Value = Device> {
     let places = (at(), allowed, proptest::option::weighted(0.1, at()));
     let figures = (vector(25.0), vector(10.0), 0.0_f32..0.2);
     let group = proptest::option::weighted(0.2, 0_u32..3);
-    (places, figures, group, any::<bool>()).prop_map(
-        |((server, allowed, pinned), (demand, error, cost), group, rests)| Device {
+    let surge = proptest::option::weighted(0.3, (0.0_f32..0.1, vector(60.0)));
+    let surge = surge.prop_map(|surge| {
+        surge.map_or(Surge::default(), |(per_period, size)| Surge { per_period, size })
+    });
+    (places, figures, group, any::<bool>(), surge).prop_map(
+        |((server, allowed, pinned), (demand, error, cost), group, rests, surge)| Device {
             id: 0,
             name: String::new(),
             demand,
             error,
+            surge,
             server,
             sampled_on: None,
             allowed,
@@ -252,6 +257,26 @@ proptest! {
             problem = after(&problem, &proposal);
         }
         prop_assert!(false, "still moving after 100 rounds");
+    }
+
+    #[test]
+    fn room_for_surges_breaks_nothing_and_fills_nobody(problem in a_problem().prop_map(sound)) {
+        // Nothing is imbalance, so that all moves are for room.
+        let rules = Rules { trigger_floor: 100.0, trigger_share: 1.5, ..Rules::default() };
+        let rules = Rules { trigger_hits: 33, surge_gain: 1e-9, ..rules };
+        let (proposal, _) = decide(&problem, &rules, &Calm::default(), NOW_MS);
+        let after = after(&problem, &proposal);
+        let (before, limit) = (shares(&problem), (1.0 + rules.stop) * proposal.bound);
+        for one in &proposal.moves {
+            prop_assert_eq!(one.reason, Reason::Surges);
+            prop_assert!(one.gain >= rules.gain_per_cost * one.cost - DUST);
+            prop_assert!(!breaks(&after, one.device.0 as usize), "{}", proposal.text(&problem));
+            let device = problem.device(one.device);
+            prop_assert!(device.pinned.is_none() && device.resting_until_ms <= NOW_MS);
+        }
+        prop_assert!(shares(&after).into_iter().zip(before).all(
+            |(after, before)| after <= before.max(limit) + DUST
+        ), "{}", proposal.text(&problem));
     }
 
     #[test]

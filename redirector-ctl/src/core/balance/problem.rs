@@ -112,6 +112,15 @@ impl Allowed {
     }
 }
 
+/// What a device may need at once beyond its demand, though nobody can say when.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Surge {
+    /// How many are to be expected in a period; 0 where it is no habit.
+    pub per_period: f32,
+    /// How much more it needs then, on average.
+    pub size: Vector,
+}
+
 /// A device as the solver sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
@@ -124,6 +133,8 @@ pub struct Device {
     pub demand: Vector,
     /// Mean absolute error of such forecasts.
     pub error: Vector,
+    /// What it may need at once beyond that.
+    pub surge: Surge,
     /// Where it is.
     pub server: ServerAt,
     /// The server whose [`Server::measured`] still counts it, when we have moved it since that was
@@ -200,6 +211,9 @@ pub struct Rules {
     pub gain_per_cost: f64,
     /// Relief of the server for each unit of the device's forecast error.
     pub gain_per_error: f64,
+    /// By how much a move that leaves room for surges must lower what they are expected to bring
+    /// above the trigger: in servers, on average over time.
+    pub surge_gain: f64,
     /// How long a device rests after a move, in ms.
     pub rest_ms: u64,
     /// A device also rests this many times its last blackout.
@@ -226,6 +240,7 @@ impl Default for Rules {
             payback_s: 300.0,
             gain_per_cost: 3.0,
             gain_per_error: 2.0,
+            surge_gain: 1.7e-4,
             rest_ms: 60_000,
             rest_per_blackout: 100,
             reversal_rests: 10,

@@ -28,6 +28,8 @@ pub enum Reason {
     Swap(DeviceAt),
     /// It makes room for the device that comes from a server that is too loaded.
     SwapBack(DeviceAt),
+    /// What is on its server now and then needs much more at once, for which there is no room.
+    Surges,
 }
 
 /// Shares of capacity of both servers in their worst resource.
@@ -179,8 +181,7 @@ impl Proposal {
     pub(super) fn finish(&mut self, fleet: &Fleet<'_>) {
         self.after = hottest(fleet);
         let rules = fleet.rules;
-        let line = (rules.trigger_ratio * fleet.bound).min(rules.trigger_share);
-        let line = line.max(fleet.target()).max(rules.trigger_floor);
+        let line = fleet.trigger().max(rules.trigger_floor);
         for server in fleet.servers() {
             let (share, resource) = fleet.line(server).worst();
             if share > line.min(1.0) {

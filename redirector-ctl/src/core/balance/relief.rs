@@ -28,7 +28,7 @@ pub(super) fn pass(fleet: &mut Fleet<'_>) -> Vec<Step> {
     let mut hot: BinaryHeap<_> = fleet.hot().into_iter().map(|server| key(fleet, server)).collect();
     while let Some((_, Reverse(from))) = hot.pop() {
         let (share, resource) = fleet.line(from).worst();
-        if share <= fleet.target() {
+        if share <= fleet.enough {
             continue;
         }
         let devices = match known.get(&from) {
@@ -59,7 +59,7 @@ fn choose(
     devices: &[DeviceAt],
 ) -> Option<(DeviceAt, ServerAt)> {
     let demand = |device: DeviceAt| fleet.demand(device).get(resource);
-    let need = -fleet.line(from).room(resource, fleet.target());
+    let need = -fleet.line(from).room(resource, fleet.enough);
     let enough = devices.partition_point(|device| demand(*device) < need);
     // Who fills and has its part would keep warmer ones, which have room, from being looked at.
     let is_full = |to: &ServerAt| {

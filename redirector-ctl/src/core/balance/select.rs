@@ -49,7 +49,7 @@ impl Step {
     /// Whether neither server is hot after it.
     pub(super) fn is_enough(&self, fleet: &Fleet<'_>) -> bool {
         let [_, _, after_here, _] = self.lines(fleet);
-        after_here.share() <= fleet.target() && self.within
+        after_here.share() <= fleet.enough && self.within
     }
 
     fn is_within(&self, fleet: &Fleet<'_>) -> bool {

@@ -26,7 +26,7 @@ pub(super) fn pass(fleet: &mut Fleet<'_>, steps: &mut Vec<Step>) {
     let mut search = Search { tries: TRIES_MAX, movable: BTreeMap::new() };
     for hot in fleet.hot() {
         for _ in 0..STEPS_MAX {
-            if fleet.line(hot).share() <= fleet.target() {
+            if fleet.line(hot).share() <= fleet.enough {
                 break;
             }
             let Some(step) = search.best(fleet, hot) else { break };

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod headroom;
+
 const MINUTE_MS: u64 = 60_000;
 
 /// Servers that can carry 100 of a resource.
@@ -45,6 +47,7 @@ fn add<'a>(problem: &'a mut Problem, server: ServerAt, demand: &[f64]) -> &'a mu
         name: format!("d{}", id + 1),
         demand: Vector::new(demand),
         error: Vector::default(),
+        surge: Surge::default(),
         server,
         sampled_on: None,
         allowed: Allowed::All,

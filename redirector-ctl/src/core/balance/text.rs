@@ -52,6 +52,9 @@ impl Move {
                 let other = names.device(other);
                 format!("in exchange for {other} {}, and {}", relieved(from), receiver(to))
             }
+            Reason::Surges => {
+                format!("surges need room: {}, and {}", relieved(from), receiver(to))
+            }
             Reason::SwapBack(other) => {
                 format!("{} comes from {to} in exchange", names.device(other))
             }

@@ -125,6 +125,35 @@ fn a_burst_is_planned_for_as_soon_as_it_has_begun() {
     assert_eq!(forecast.p90, 1000.0);
 }
 
+/// A hundred, and a thousand in each fortieth period from `first` on.
+fn surging(first: u64, len: u64) -> impl Iterator<Item = f64> {
+    let is_surge = move |n: u64| n >= first && (n - first).is_multiple_of(40);
+    (0..len).map(move |n| if is_surge(n) { 1000.0 } else { 100.0 })
+}
+
+#[test]
+fn how_often_and_how_far_a_series_surges_is_remembered() {
+    let surge = after(0, surging(60, 400)).surge(&SETTINGS).expect("nine surges are a habit");
+    // Half a season counts as calm, and what is old for less.
+    assert!((0.012..0.025).contains(&surge.per_period), "{surge:?}");
+    assert!((800.0..=900.0).contains(&surge.size), "{surge:?}");
+}
+
+#[test]
+fn one_surge_is_no_habit_and_an_old_habit_is_forgotten() {
+    assert_eq!(after(0, surging(60, 90)).surge(&SETTINGS), None);
+    let mut series = after(0, surging(60, 150));
+    assert!(series.surge(&SETTINGS).is_some());
+    extend(&mut series, 150, [100.0; 400]);
+    assert_eq!(series.surge(&SETTINGS), None);
+}
+
+#[test]
+fn noise_and_a_daily_course_are_no_surges() {
+    let series = after(0, (0..900).map(|n| day(n) * (1.0 + 0.3 * noise(n))));
+    assert_eq!(series.surge(&SETTINGS), None);
+}
+
 #[test]
 fn a_short_gap_is_bridged() {
     let mut series = after(0, [10.0; 40]);

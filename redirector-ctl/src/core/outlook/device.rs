@@ -1,6 +1,6 @@
 //! What is known and expected of one device: the packet path's counters as rates, and a forecast.
 
-use super::super::forecast::Series;
+use super::super::forecast::{Series, Surge};
 use super::history::{History, Point};
 use super::{Expected, OutlookRules};
 
@@ -94,6 +94,12 @@ impl DeviceOutlook {
     #[must_use]
     pub fn expected(&self, rules: &OutlookRules, now_ms: u64) -> Option<Expected> {
         Expected::of(&self.series, &rules.forecast, now_ms)
+    }
+
+    /// What may come at once beyond that, in bytes a second.
+    #[must_use]
+    pub fn surge(&self, rules: &OutlookRules) -> Option<Surge> {
+        self.series.surge(&rules.forecast)
     }
 
     pub(super) fn take(&mut self, totals: Totals, at_ms: u64) {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::super::balance::{
-    Allowed, Device, Eligibility, Problem, RESOURCES_MAX, Server, ServerAt, Vector,
+    Allowed, Device, Eligibility, Problem, RESOURCES_MAX, Server, ServerAt, Surge, Vector,
 };
 use super::super::fitness::obstacle;
 use super::super::health::Health;
@@ -230,6 +230,7 @@ impl Moment<'_> {
             name: name.clone(),
             demand: Vector::new(&demand),
             error: Vector::new(&error),
+            surge: self.surge(known, price),
             server,
             sampled_on: (home != server).then_some(home),
             allowed: Allowed::Only(allowed),
@@ -259,6 +260,15 @@ impl Moment<'_> {
         };
         let demand = price.map(|price| (price * forecast.p90).max(IDLE));
         (demand, price.map(|price| price * forecast.mae))
+    }
+
+    /// What it may need at once beyond that.
+    fn surge(&self, known: Option<&DeviceOutlook>, price: Figures) -> Surge {
+        let surge = known.and_then(|known| known.surge(&self.outlook.rules));
+        surge.map_or(Surge::default(), |surge| Surge {
+            per_period: surge.per_period as f32,
+            size: Vector::new(&price.map(|price| price * surge.size)),
+        })
     }
 }
 

@@ -108,6 +108,33 @@ fn an_idle_device_needs_next_to_nothing_and_an_unknown_one_what_others_need() {
 }
 
 #[test]
+fn what_a_device_needs_at_once_now_and_then_is_a_part_of_its_server_too() {
+    let spec = fleet();
+    let mut outlook = Outlook::new(rules());
+    outlook.follow(&spec);
+    let mut bytes = 0;
+    for second in 0..=60_u64 {
+        let now_ms = second * SECOND_MS;
+        // From the thirtieth second on, each tenth has eight times as much.
+        let is_surge = second >= 30 && second.is_multiple_of(10);
+        bytes += if is_surge { 8000 } else { 1000 };
+        if let Some(server) = outlook.servers.get_mut("s1") {
+            server.take_agent(AgentLine::parse(b"80%").unwrap(), now_ms);
+        }
+        let ids = spec.devices.values().map(|device| device.id);
+        let of = |id: u32| (id, Totals { packets: 0, bytes, flows_opened: 0 });
+        outlook.take_totals(&spec, &ids.map(of).collect(), now_ms);
+        outlook.close_period(now_ms);
+    }
+    let problem = problem(&spec, &outlook, &Residence::new(), &all_well(&spec));
+    let surge = problem.devices[0].surge;
+    assert!(surge.per_period > 0.0, "{surge:?}");
+    // The last period had one: what is needed now is 8000 bytes a second, 7000 more than before.
+    let part = surge.size.get(0) / problem.devices[0].demand.get(0);
+    assert!((0.7..0.95).contains(&part), "{surge:?} of {:?}", problem.devices[0].demand);
+}
+
+#[test]
 fn a_server_that_fills_is_given_the_part_that_its_time_has_come_to() {
     let mut spec = fleet();
     let outlook = after(&spec, [3000, 1000, 1000], ["20%", "100%", "80%"]);

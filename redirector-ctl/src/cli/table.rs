@@ -4,7 +4,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::de::DeserializeOwned;
 
 use super::words::{
-    bytes, duration, health, join, load, or_dash, per_second, percent, policy, rate, some, state, word,
+    bytes, duration, health, join, load, or_dash, per_second, percent, policy, rate, some, state,
+    word,
 };
 use crate::api::associations::{Association, AssociationList, Carried, Drain, Moved};
 use crate::api::clients::MovedClient;

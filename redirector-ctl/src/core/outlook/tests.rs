@@ -122,7 +122,7 @@ fn what_a_device_needs_at_once_now_and_then_is_a_part_of_its_server_too() {
             server.take_agent(AgentLine::parse(b"80%").unwrap(), now_ms);
         }
         let ids = spec.devices.values().map(|device| device.id);
-        let of = |id: u32| (id, Totals { packets: 0, bytes, flows_opened: 0 });
+        let of = |id: u32| (id, Totals { bytes, ..Totals::default() });
         outlook.take_totals(&spec, &ids.map(of).collect(), now_ms);
         outlook.close_period(now_ms);
     }

@@ -57,6 +57,8 @@ pub trait Family: Copy + 'static {
     const NO_HOP_LEFT: (u8, u8);
     /// Whether its ICMP checksum covers the addresses.
     const ICMP_COVERS_ADDRESSES: bool;
+    /// Whether the protocol tells fragmented packets with the same ends and identification apart.
+    const FRAGMENTS_BY_PROTOCOL: bool;
     /// Where this family's local addresses begin in the table of local addresses.
     const LOCALS_BEGIN: u32;
 
@@ -82,7 +84,8 @@ pub trait Family: Copy + 'static {
     /// Whether two ends are the same, compared in words.
     fn same_end(one: &Self::Endpoint, other: &Self::Endpoint) -> bool;
 
-    /// The key of a fragmented packet.
+    /// The key of a fragmented packet. Over IPv6 the protocol is not part of it: each fragment may
+    /// name another header that follows (RFC 8200, section 4.5).
     fn fragment_key(
         source: Self::Address,
         destination: Self::Address,
@@ -224,6 +227,7 @@ macro_rules! key_functions {
             identification: u32,
             protocol: u8,
         ) -> $fragment {
+            let protocol = if Self::FRAGMENTS_BY_PROTOCOL { protocol } else { 0 };
             $fragment { source, destination, identification, protocol, pad: 0, pad_word: 0 }
         }
 
@@ -269,6 +273,7 @@ impl Family for V4 {
     const TOO_BIG: (u8, u8) = (3, 4);
     const NO_HOP_LEFT: (u8, u8) = (11, 0);
     const ICMP_COVERS_ADDRESSES: bool = false;
+    const FRAGMENTS_BY_PROTOCOL: bool = true;
     const LOCALS_BEGIN: u32 = 0;
 
     key_functions!(Endpoint4, Tuple4, FragmentKey4, ClientKey4, 0);
@@ -324,6 +329,7 @@ impl Family for V6 {
     const TOO_BIG: (u8, u8) = (2, 0);
     const NO_HOP_LEFT: (u8, u8) = (3, 0);
     const ICMP_COVERS_ADDRESSES: bool = true;
+    const FRAGMENTS_BY_PROTOCOL: bool = false;
     const LOCALS_BEGIN: u32 = crate::wire::LOCALS_PER_FAMILY;
 
     key_functions!(Endpoint6, Tuple6, FragmentKey6, ClientKey6, 2);

@@ -103,7 +103,7 @@ pub struct Ipv6 {
     pub destination: Be128,
 }
 
-/// The beginning of an IPv6 extension header (RFC 8200). Shape: 2 bytes.
+/// The beginning of an IPv6 extension header (RFC 8200). Shape: 4 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(2))]
 pub struct Extension {
@@ -111,6 +111,10 @@ pub struct Extension {
     pub next_header: u8,
     /// Length in units of 8 bytes, the first not counted.
     pub length: u8,
+    /// Of a routing header, its type.
+    pub kind: u8,
+    /// Of a routing header, how many destinations are left.
+    pub segments_left: u8,
 }
 
 /// An IPv6 fragment header (RFC 8200). Shape: 8 bytes.

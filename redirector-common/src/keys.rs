@@ -93,7 +93,7 @@ macro_rules! keys {
             pub destination: $address,
             /// Identification, as it lies in the header.
             pub identification: u32,
-            /// Protocol number.
+            /// Protocol number; zero where fragments of one packet may name several.
             pub protocol: u8,
             /// Zero. Not an array of bytes, which the compiler would fill in a loop.
             pub pad: u8,

@@ -43,6 +43,9 @@ pub struct Layout {
 /// Length of the Ethernet header and tags can be at most so much, options and extension headers at
 /// most so much more: every header begins below this, which the kernel's verifier needs to hear.
 pub const OFFSET_MASK: usize = 0x1ff;
+/// The transport header begins at most here, so that it and its options lie below the mask also
+/// behind a tag and a tunnel's headers that are put in front: 60 bytes and 56.
+pub const TRANSPORT_MAX: usize = OFFSET_MASK - 116;
 
 /// What the decision needs to know of a packet.
 #[derive(Debug, Clone, Copy)]

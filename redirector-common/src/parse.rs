@@ -184,6 +184,9 @@ fn icmp<F: Family>(frame: &impl Frame, packet: &mut Packet<F>) -> Result<(), Rea
     }
     let quoted_network = transport + ICMP_LEN;
     let quoted = F::quoted(frame, quoted_network & OFFSET_MASK)?;
+    if quoted.transport > end {
+        return Err(Reason::IcmpOther);
+    }
     // An error that is not sent to the one whose packet it quotes is none (RFC 5927).
     if quoted.source != packet.ip.destination || matches!(quoted.part, Part::Later) {
         return Err(Reason::IcmpOther);

@@ -7,12 +7,14 @@ use std::net::Ipv4Addr;
 
 use redirector_common::tcp::{ACK, FIN, SYN};
 use redirector_common::verdict::Reason;
+use redirector_common::wire::Forwarding;
 use redirector_ctl::core::op::ServerState;
-use redirector_ctl::platform::tables::{FlowCensus, IdleTimes, Sweep};
+use redirector_ctl::platform::tables::{FlowCensus, Gateway, IdleTimes, Sweep};
 use redirector_tests::data_path::packets::{Packet, from_client};
 use redirector_tests::data_path::program::SMALL;
 use redirector_tests::data_path::{
-    Program, SERVICE_PORT, TCP, device_address, server_address, server_port, server_state, topology,
+    Program, SERVICE_PORT, TCP, TestDevice, Version, device_address, gateway, server_address,
+    server_port, server_state, servers, topology,
 };
 
 const CLOSING_MS: u64 = 30_000;
@@ -98,4 +100,19 @@ fn an_attempt_that_came_to_nothing_does_not_hold_a_drain_open() {
     assert_eq!(fresh.by_epoch.get(&(0, 1, 1)), Some(&1));
     let later = sweep(&mut program, CLOSING_MS + 5_000);
     assert_eq!((later.candidates_len, later.by_epoch.len()), (1, 0));
+}
+
+#[test]
+fn a_local_port_whose_client_never_proved_its_flow_is_given_back() {
+    let mut program = Program::load(&SMALL).unwrap();
+    let one_port = Gateway { local_ports: (2000, 2000), ..gateway() };
+    program.tables.set_gateway(&one_port).unwrap();
+    program.apply(&servers(Version::V4, 1)).unwrap();
+    let device = TestDevice::new(Version::V4, 0, TCP, Forwarding::FullNat);
+    program.apply(&device.ops(1, Version::V4)).unwrap();
+    assert_eq!(run(&program, &segment(40_000, SYN, (100, 0))), Reason::Opened);
+    sweep(&mut program, 0);
+    assert_eq!(run(&program, &segment(40_001, SYN, (100, 0))), Reason::PortsFull, "still in use");
+    sweep(&mut program, CLOSING_MS + 5_000);
+    assert_eq!(run(&program, &segment(40_001, SYN, (100, 0))), Reason::Opened);
 }

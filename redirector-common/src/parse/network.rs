@@ -7,7 +7,7 @@ use crate::headers::{
 };
 use crate::ip_header::adds_up;
 use crate::order::{Be32, Words as _};
-use crate::packet::OFFSET_MASK;
+use crate::packet::{OFFSET_MASK, TRANSPORT_MAX};
 use crate::parse::{Network, Part};
 use crate::verdict::Reason;
 
@@ -104,8 +104,8 @@ pub fn quoted4(frame: &impl Frame, at: usize) -> Result<Network<V4>, Reason> {
 ///
 /// # Errors
 ///
-/// `Truncated`, `BadHeader`, or `Extensions` where the chain is too long or leads to a header that
-/// hides the transport. Source: RFC 8200.
+/// `Truncated`, `BadHeader`, or `Extensions` where the chain is too long, leads to a header that
+/// hides the transport, or says that the packet goes on to another destination. Source: RFC 8200.
 #[inline(always)]
 pub fn network6(frame: &impl Frame, at: usize, network: &mut Network<V6>) -> Result<(), Reason> {
     let ip: &Ipv6 = frame.header(at)?;
@@ -145,7 +145,7 @@ fn is_extension(protocol: u8) -> bool {
 #[inline(always)]
 fn past_extensions(frame: &impl Frame, network: &mut Network<V6>) -> Result<(), Reason> {
     for _ in 0..EXTENSIONS_MAX {
-        if network.transport + size_of::<Fragment6>() > OFFSET_MASK {
+        if network.transport > TRANSPORT_MAX {
             return Err(Reason::Extensions);
         }
         match network.protocol {
@@ -165,13 +165,18 @@ fn past_extensions(frame: &impl Frame, network: &mut Network<V6>) -> Result<(), 
             }
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
                 let header: &Extension = frame.header(network.transport & OFFSET_MASK)?;
+                // A packet that goes on from here to somewhere else (RFC 8200, section 4.4) is for
+                // that; its checksum too is made with that address.
+                if network.protocol == ROUTING && header.segments_left != 0 {
+                    return Err(Reason::Extensions);
+                }
                 network.protocol = header.next_header;
                 network.transport += (usize::from(header.length) + 1) * 8;
             }
             _ => return Ok(()),
         }
     }
-    if is_extension(network.protocol) || network.transport > OFFSET_MASK {
+    if is_extension(network.protocol) || network.transport > TRANSPORT_MAX {
         return Err(Reason::Extensions);
     }
     Ok(())

@@ -321,6 +321,7 @@ fn take_family(
         candidates: take("CANDIDATES")?,
         clients: take("CLIENTS")?,
         ports: take("PORTS")?,
+        new_ports: take("NEW_PORTS")?,
     })
 }
 

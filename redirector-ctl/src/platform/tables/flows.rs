@@ -14,7 +14,7 @@ use super::convert::WireFamily;
 use super::per_family::FamilyTables;
 use super::raw::{BatchReader, MappedWords};
 use super::{CLOCK_SHIFT, FLOW_CLOSING, Flow, ServerWord, Tables, TablesError, Wire};
-use super::{HashMap, Map, gone, map_error};
+use super::{HashMap, Map, MapError, gone, map_error};
 
 /// Entries read by one system call.
 const BATCH_LEN: u32 = 4096;
@@ -137,11 +137,37 @@ impl Tables {
 /// Clients by address and device: their keys and last packets.
 type Clients<F> = BTreeMap<(IpAddr, u32), (<F as Family>::ClientKey, u64)>;
 
+/// A server's packet to a local port, and the flow that has the port.
+type Port<F> = (<F as Family>::Tuple, <F as Family>::Tuple);
+
+/// A flow with the local port by which its server knows it, in network order. One that began anew
+/// has another port than before.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Holding {
+    flow: Vec<u8>,
+    port: u16,
+}
+
+impl Holding {
+    /// That of an entry; None where servers see the client itself.
+    fn of<F: WireFamily>(key: &F::Tuple, entry: &Flow) -> Option<Self> {
+        let port = (entry.word_at(5) >> 32) as u16;
+        (port != 0).then(|| Self { flow: key.as_bytes().to_vec(), port })
+    }
+
+    /// That by which a port was taken.
+    fn by<F: WireFamily>((key, holder): &Port<F>) -> Self {
+        let (_, port, _) = F::parts(&F::destination(key));
+        Self { flow: holder.as_bytes().to_vec(), port: port.raw() }
+    }
+}
+
 /// What is to be taken away.
 struct Over<F: WireFamily> {
     flows: Vec<(F::Tuple, Flow)>,
     clients: Vec<F::ClientKey>,
-    ports: Vec<F::Tuple>,
+    ports: Vec<Port<F>>,
+    new_ports: Vec<Port<F>>,
 }
 
 /// The tables by which flows are judged.
@@ -160,10 +186,10 @@ impl Standing<'_> {
         // Clients and ports are entered beside their flows. Those read first have their flow in
         // the table when that is read, unless it is gone.
         let mut clients = of.all_clients()?;
-        let mut ports = of.all_ports()?;
+        let (ports, new_ports) = (all_ports::<F>(&of.ports)?, all_ports::<F>(&of.new_ports)?);
         // Candidates before flows: one that is proven meanwhile is met in the other table too,
         // never in neither.
-        self.count_candidates(of, sweep, census)?;
+        let mut in_use = self.count_candidates(of, sweep, census)?;
         let mut over = Vec::new();
         let mut reader = BatchReader::<F::Tuple, Flow>::from_beginning();
         while let Some(batch) = read(&of.flows, &mut reader)? {
@@ -186,7 +212,7 @@ impl Standing<'_> {
                     Fate::Idle => over.push((key, flow)),
                 }
                 if !matches!(fate, Fate::Idle) {
-                    ports.remove(key.as_bytes());
+                    in_use.extend(Holding::of::<F>(&key, &flow));
                 }
                 if matches!(fate, Fate::Stays) {
                     clients.remove(&(F::flow_parts(&key).0.ip(), owner(&flow).0));
@@ -197,30 +223,39 @@ impl Standing<'_> {
         clients.retain(|_, (_, seen)| idle_ms(sweep.now_ns, *seen) > sweep.closing_ms);
         census.clients_gone.extend(clients.keys().map(|(client, device)| (*device, *client)));
         let clients = clients.into_values().map(|(key, _)| key).collect();
-        let ports = ports.into_values().flatten().collect();
-        Ok(Over { flows: over, clients, ports })
+        let given_back = |ports: Vec<Port<F>>| {
+            ports.into_iter().filter(|port| !in_use.contains(&Holding::by::<F>(port))).collect()
+        };
+        let (ports, new_ports) = (given_back(ports), given_back(new_ports));
+        Ok(Over { flows: over, clients, ports, new_ports })
     }
 
+    /// Counts candidates; gives the local ports of those that may still be proven.
     fn count_candidates<F: WireFamily>(
         &self,
         of: &FamilyTables<F>,
         sweep: &Sweep,
         census: &mut FlowCensus,
-    ) -> Result<(), TablesError> {
+    ) -> Result<BTreeSet<Holding>, TablesError> {
         // What its client has not proven in the time that closing flows get is none.
         let idle = IdleTimes { tcp_ms: sweep.closing_ms, ..sweep.idle };
         let (idle_of, draining) = (BTreeMap::new(), BTreeSet::new());
         let fresh = Sweep { idle, idle_of, draining, ..*sweep };
+        let mut holding = BTreeSet::new();
         let mut reader = BatchReader::<F::Tuple, Flow>::from_beginning();
         while let Some(batch) = read(&of.candidates, &mut reader)? {
             for (key, flow) in batch {
                 census.candidates_len += 1;
-                if matches!(self.fate::<F>(&key, &flow, &fresh), Fate::Stays) {
+                let fate = self.fate::<F>(&key, &flow, &fresh);
+                if matches!(fate, Fate::Stays) {
                     census.count(&flow);
+                }
+                if !matches!(fate, Fate::Idle) {
+                    holding.extend(Holding::of::<F>(&key, &flow));
                 }
             }
         }
-        Ok(())
+        Ok(holding)
     }
 
     fn fate<F: WireFamily>(&self, key: &F::Tuple, flow: &Flow, sweep: &Sweep) -> Fate {
@@ -260,11 +295,8 @@ impl<F: WireFamily> FamilyTables<F> {
         for key in &over.clients {
             gone(clients.remove(&Wire(*key))).map_err(failed)?;
         }
-        let mut ports: HashMap<_, Wire<F::Tuple>, Wire<F::Tuple>> =
-            HashMap::try_from(&mut self.ports).map_err(failed)?;
-        for key in &over.ports {
-            gone(ports.remove(&Wire(*key))).map_err(failed)?;
-        }
+        give_back::<F>(&mut self.ports, &over.ports).map_err(failed)?;
+        give_back::<F>(&mut self.new_ports, &over.new_ports).map_err(failed)?;
         Ok(reaped)
     }
 
@@ -280,18 +312,27 @@ impl<F: WireFamily> FamilyTables<F> {
         }
         Ok(clients)
     }
+}
 
-    /// Local ports in use, by the flow that has them.
-    fn all_ports(&self) -> Result<BTreeMap<Vec<u8>, Vec<F::Tuple>>, TablesError> {
-        let mut ports: BTreeMap<Vec<u8>, Vec<F::Tuple>> = BTreeMap::new();
-        let mut reader = BatchReader::<F::Tuple, F::Tuple>::from_beginning();
-        while let Some(batch) = read(&self.ports, &mut reader)? {
-            for (key, holder) in batch {
-                ports.entry(holder.as_bytes().to_vec()).or_default().push(key);
-            }
-        }
-        Ok(ports)
+/// Local ports with the flows that have taken them.
+fn all_ports<F: WireFamily>(map: &Map) -> Result<Vec<Port<F>>, TablesError> {
+    let mut ports = Vec::new();
+    let mut reader = BatchReader::<F::Tuple, F::Tuple>::from_beginning();
+    while let Some(batch) = read(map, &mut reader)? {
+        ports.extend(batch);
     }
+    Ok(ports)
+}
+
+/// Gives ports back that are still those flows' which had them when they were judged.
+fn give_back<F: WireFamily>(map: &mut Map, over: &[Port<F>]) -> Result<(), MapError> {
+    let mut ports: HashMap<_, Wire<F::Tuple>, Wire<F::Tuple>> = HashMap::try_from(map)?;
+    for (key, holder) in over {
+        if ports.get(&Wire(*key), 0).is_ok_and(|now| now.0 == *holder) {
+            gone(ports.remove(&Wire(*key)))?;
+        }
+    }
+    Ok(())
 }
 
 fn read<K: FromBytes + IntoBytes + Copy, V: FromBytes + IntoBytes + Copy>(

@@ -17,6 +17,7 @@ pub(in crate::platform) struct FamilyMaps {
     pub candidates: MapData,
     pub clients: MapData,
     pub ports: MapData,
+    pub new_ports: MapData,
 }
 
 /// A server's endpoint with the device and server that it belongs to.
@@ -30,6 +31,7 @@ pub(super) struct FamilyTables<F: WireFamily> {
     pub(super) candidates: Map,
     pub(super) clients: Map,
     pub(super) ports: Map,
+    pub(super) new_ports: Map,
     pub(super) flows_max: u32,
     pub(super) candidates_max: u32,
     pub(super) clients_max: u32,
@@ -44,6 +46,7 @@ impl<F: WireFamily> FamilyTables<F> {
         let candidates_max = shape("CANDIDATES", &maps.candidates, (tuple_len, flow_len))?;
         let clients_max = shape("CLIENTS", &maps.clients, (size_of::<F::ClientKey>(), flow_len))?;
         shape("PORTS", &maps.ports, (tuple_len, tuple_len))?;
+        shape("NEW_PORTS", &maps.new_ports, (tuple_len, tuple_len))?;
         Ok(Self {
             services: open("SERVICES", Map::HashMap(maps.services))?,
             origins: open("ORIGINS", Map::HashMap(maps.origins))?,
@@ -51,6 +54,7 @@ impl<F: WireFamily> FamilyTables<F> {
             candidates: Map::LruHashMap(maps.candidates),
             clients: Map::HashMap(maps.clients),
             ports: Map::HashMap(maps.ports),
+            new_ports: Map::LruHashMap(maps.new_ports),
             flows_max,
             candidates_max,
             clients_max,

@@ -199,7 +199,8 @@ pub trait Entry {
         }
     }
 
-    /// The client's sequence number after its SYN, host order; zero for what began otherwise.
+    /// The client's sequence number after its SYN, host order; zero for what began otherwise. Data
+    /// in the SYN is not counted, because its server may not take it (RFC 7413, section 4.2.2).
     #[inline(always)]
     fn client_next(&self) -> u32 {
         self.word(5) as u32
@@ -212,6 +213,12 @@ pub trait Entry {
         if self.flags() & FLOW_ANSWERED != 0 && !ahead {
             return;
         }
+        self.accepted(server_next);
+    }
+
+    /// Notes where the server begins, after its SYN.
+    #[inline(always)]
+    fn accepted(&self, server_next: u32) {
         let flags = self.flags() | FLOW_ANSWERED;
         self.set_word(3, u64::from(server_next) | u64::from(flags) << 32);
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use redirector_common::tcp::{ACK, FIN, SYN};
+use redirector_common::tcp::{ACK, FIN, RST, SYN};
 use redirector_common::verdict::Reason;
 use redirector_common::wire::Forwarding;
 use redirector_ctl::core::op::ServerState;
@@ -100,6 +100,19 @@ fn an_attempt_that_came_to_nothing_does_not_hold_a_drain_open() {
     assert_eq!(fresh.by_epoch.get(&(0, 1, 1)), Some(&1));
     let later = sweep(&mut program, CLOSING_MS + 5_000);
     assert_eq!((later.candidates_len, later.by_epoch.len()), (1, 0));
+}
+
+#[test]
+fn a_farewell_of_another_server_does_not_age_a_flow() {
+    let mut program = program();
+    prove(&program, 40_000);
+    for flags in [FIN | ACK, RST] {
+        let stranger = (server_address(2), server_port(0));
+        let farewell = segment(40_000, ACK, (0, 0)).answer(stranger, flags, (900, 101));
+        assert_eq!(run(&program, &farewell), Reason::ReturnStale);
+    }
+    let census = sweep(&mut program, CLOSING_MS + 5_000);
+    assert_eq!((census.flows_len, census.closing.len(), census.reaped), (1, 0, 0));
 }
 
 #[test]

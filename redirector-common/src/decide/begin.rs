@@ -74,7 +74,7 @@ fn entered<F: Family, T: Tables<F>>(
         return Some(Local::default());
     }
     let adopts = matches!(*reason, Reason::Adopted);
-    let client_next = if adopts { 0 } else { packet.segment.next };
+    let client_next = if packet.opens() { packet.segment.sequence.wrapping_add(1) } else { 0 };
     // A repeated SYN finds its candidate in place; the client may be behind another hop by now.
     if packet.opens()
         && let Some(candidate) = tables.candidate(&packet.tuple)

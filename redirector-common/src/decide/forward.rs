@@ -67,7 +67,7 @@ pub(super) fn known<F: Family, T: Tables<F>>(
     // Somebody began anew with the same addresses and ports: if it was the client, its numbers say
     // so.
     if challenged && (succeeded(packet, tables) || breaks_with(packet, tables, &owner)) {
-        proof::forget_both_ways(packet, tables, &owner);
+        proof::forget_both_ways(packet, tables, (&owner, flow.local()));
         return candidate(packet, tables, out);
     }
     match standing(tables, &owner) {

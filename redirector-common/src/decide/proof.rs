@@ -6,7 +6,10 @@
 
 use super::begin;
 use crate::family::Family;
-use crate::flow::{Entry, FLOW_ADOPTED, FLOW_ANSWERED, FLOW_CLOSING, FLOW_DIRECT, Flow, Owner};
+use crate::flow::{
+    Entry, FLOW_ADOPTED, FLOW_ANSWERED, FLOW_CLOSING, FLOW_DIRECT, Flow, Local, Owner,
+};
+use crate::order::Be16;
 use crate::packet::Packet;
 use crate::tables::{Server, Tables};
 use crate::tcp::{ACK, FIN, RST, continues, proves};
@@ -87,12 +90,18 @@ pub(super) fn prove<F: Family, T: Tables<F>>(
 pub(super) fn forget_both_ways<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
-    owner: &Owner,
+    (owner, local): (&Owner, Local),
 ) {
     tables.forget(&packet.tuple);
     if let Some(server) = tables.server(owner.server) {
         let address = F::address(&server.line.address);
         let origin = F::endpoint(address, owner.server_port, packet.protocol);
-        tables.forget(&F::tuple(origin, packet.source()));
+        let mut client = packet.source();
+        if local.port != Be16::default()
+            && let Some(address) = tables.local(local.index)
+        {
+            client = F::endpoint(address, local.port, packet.protocol);
+        }
+        tables.forget(&F::tuple(origin, client));
     }
 }

@@ -32,30 +32,47 @@ pub(super) fn back<F: Family, T: Tables<F>>(
     };
     let key = holder.unwrap_or(F::tuple(packet.destination(), service));
     let flow = tables.flow(&key);
-    if concerns_candidate(packet, tables, origin, flow.as_ref())
+    if concerns_candidate(packet, tables, (origin, marks), flow.as_ref())
         && let Some(candidate) = tables.candidate(&key)
-        && candidate.owner().server == origin.server
     {
-        if let Some(other) = other_server(packet, tables, &candidate) {
-            repin(packet, tables, (&key, &other), (origin, out));
-        } else {
-            note_answer(packet, &candidate);
-            to_client(packet, tables, (origin, &candidate), (&key, service, out));
+        if candidate.owner().server == origin.server && meets(packet, marks, &candidate) {
+            if let Some(other) = other_server(packet, tables, &candidate) {
+                repin(packet, tables, (&key, &other), (origin, out));
+            } else {
+                note_answer(packet, &candidate);
+                to_client(packet, tables, (origin, &candidate), (&key, service, out));
+            }
+            return true;
         }
-        return true;
+        // Whoever had the SYN before is not to answer it beside the server that has it now.
+        if flow.is_none() && candidate.flags() & FLOW_ADOPTED == 0 {
+            out.set_for(Action::Drop, Reason::ReturnStale, origin.device, origin.server);
+            return true;
+        }
     }
     match flow {
+        Some(flow) if !meets(packet, marks, &flow) => {
+            out.set_for(Action::Drop, Reason::ReturnStale, origin.device, origin.server);
+        }
         Some(flow) => {
-            if packet.has(FIN | RST) {
+            to_client(packet, tables, (origin, &flow), (&key, service, out));
+            let returned = matches!(out.action, Action::ToClient);
+            if returned && packet.has(FIN | RST) {
                 flow.mark(FLOW_CLOSING);
             }
-            to_client(packet, tables, (origin, &flow), (&key, service, out));
-            out.lasting =
-                matches!(out.action, Action::ToClient) && flow.flags() & FLOW_CHALLENGED == 0;
+            out.lasting = returned && flow.flags() & FLOW_CHALLENGED == 0;
         }
         None => without_entry(packet, tables, (origin, line), (&key, service, out)),
     }
     true
+}
+
+/// Whether a packet to an address with these marks is for the end by which its server knows the
+/// client of this entry: another local port is that of an earlier conversation.
+#[inline(always)]
+fn meets<F: Family>(packet: &Packet<F>, marks: u32, entry: &impl Entry) -> bool {
+    let port = entry.local().port;
+    marks & MARK_LOCAL == 0 || port == Be16::default() || port == packet.destination_port()
 }
 
 /// A server's packet of which there is no entry.
@@ -108,7 +125,7 @@ pub(super) fn service_end<F: Family>(
 fn concerns_candidate<F: Family, T: Tables<F>>(
     packet: &Packet<F>,
     tables: &T,
-    origin: Origin,
+    (origin, marks): (Origin, u32),
     flow: Option<&impl Entry>,
 ) -> bool {
     let Some(flow) = flow else { return true };
@@ -116,11 +133,15 @@ fn concerns_candidate<F: Family, T: Tables<F>>(
         return false;
     }
     let owner = flow.owner();
-    packet.has(SYN) || owner.server != origin.server || standing(tables, &owner).is_err()
+    packet.has(SYN)
+        || owner.server != origin.server
+        || !meets(packet, marks, flow)
+        || standing(tables, &owner).is_err()
 }
 
 /// Notes in a candidate what its server has sent. A RST proves nothing: it is also what answers a
-/// spoofed segment.
+/// spoofed segment. With a SYN its numbers begin, whatever it has said before of a conversation
+/// that it remembers and nobody else (RFC 5961, section 4).
 #[inline(always)]
 fn note_answer<F: Family>(packet: &Packet<F>, candidate: &impl Entry) {
     if packet.is_error() {
@@ -129,7 +150,9 @@ fn note_answer<F: Family>(packet: &Packet<F>, candidate: &impl Entry) {
     if packet.has(FIN | RST) {
         candidate.mark(FLOW_CLOSING);
     }
-    if !packet.has(RST) {
+    if packet.has(SYN) && !packet.has(RST) {
+        candidate.accepted(packet.segment.next);
+    } else if !packet.has(RST) {
         candidate.answered(packet.segment.next);
     }
 }

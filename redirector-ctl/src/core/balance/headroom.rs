@@ -33,11 +33,12 @@ pub(super) fn pass(fleet: &mut Fleet<'_>, moves_max: usize, proposal: &mut Propo
         let from = fleet.at(device);
         proposal.moves.push(found.as_move(fleet));
         fleet.put(device, to);
-        surges.moved(device, from, to);
+        surges.moved(fleet, device, (from, to));
     }
 }
 
 /// A move that has been found.
+#[derive(Debug, Clone, Copy)]
 struct Found {
     device: DeviceAt,
     to: ServerAt,
@@ -67,9 +68,24 @@ fn cost(fleet: &Fleet<'_>, device: DeviceAt) -> f64 {
     f64::from(fleet.problem.device(device).cost.max(0.0))
 }
 
-/// Devices that surge, by the server that they are on.
+/// What is known of a server's best move.
+#[derive(Debug, Clone, Copy)]
+enum Best {
+    /// It has not been looked for since something changed for the server.
+    Unknown,
+    /// None is worth it.
+    Nothing,
+    Is(Found),
+}
+
+/// Devices that surge, by the server that they are on. A move changes two servers, and what is
+/// known of the others stays: a plan looks at very many devices once, not once for each move.
 struct Surges {
     on: Vec<Vec<DeviceAt>>,
+    /// What the surges of each server are expected to bring above the line, in servers.
+    overload: Vec<f64>,
+    /// The best move away from each server.
+    best: Vec<Best>,
     /// The share up to which a surge does no harm.
     line: f64,
 }
@@ -77,26 +93,45 @@ struct Surges {
 impl Surges {
     fn of(fleet: &Fleet<'_>) -> Self {
         let line = fleet.trigger().max(fleet.rules.trigger_floor);
-        let mut surges = Self { on: vec![Vec::new(); fleet.lines.len()], line };
+        let servers_len = fleet.lines.len();
+        let (on, best) = (vec![Vec::new(); servers_len], vec![Best::Unknown; servers_len]);
+        let mut surges = Self { on, overload: vec![0.0; servers_len], best, line };
         for (at, device) in (0..).map(DeviceAt).zip(&fleet.problem.devices) {
             if device.surge.per_period > 0.0 {
                 surges.on[fleet.at(at).index()].push(at);
             }
         }
+        for server in fleet.servers() {
+            surges.weigh(fleet, server);
+        }
         surges
     }
 
-    fn moved(&mut self, device: DeviceAt, from: ServerAt, to: ServerAt) {
+    /// Works out anew what a server's surges are expected to bring.
+    fn weigh(&mut self, fleet: &Fleet<'_>, server: ServerAt) {
+        let of = self.on[server.index()].iter();
+        self.overload[server.index()] = self.overload(fleet, fleet.line(server), of);
+        self.best[server.index()] = Best::Unknown;
+    }
+
+    fn moved(&mut self, fleet: &Fleet<'_>, device: DeviceAt, (from, to): (ServerAt, ServerAt)) {
         let here = &mut self.on[from.index()];
         let before_len = here.len();
         here.retain(|other| *other != device);
         if here.len() < before_len {
             self.on[to.index()].push(device);
         }
+        self.weigh(fleet, from);
+        self.weigh(fleet, to);
+        for best in &mut self.best {
+            if matches!(best, Best::Is(found) if found.to == to) {
+                *best = Best::Unknown;
+            }
+        }
     }
 
     /// The move that lowers the expected overload most; None where none is worth it.
-    fn best(&self, fleet: &Fleet<'_>) -> Option<Found> {
+    fn best(&mut self, fleet: &Fleet<'_>) -> Option<Found> {
         let exposed = self.exposed(fleet);
         let receivers = if exposed.is_empty() { Vec::new() } else { self.receivers(fleet) };
         let mut best: Option<Found> = None;
@@ -104,11 +139,30 @@ impl Surges {
             if best.as_ref().is_some_and(|best| overload <= best.gain) {
                 break;
             }
-            for device in self.devices(fleet, from) {
-                let least = best.as_ref().map_or(fleet.rules.surge_gain, |best| best.gain);
-                let better = self.better(fleet, device, overload, &receivers, least);
-                best = better.or(best);
+            if matches!(self.best[from.index()], Best::Unknown) {
+                let found = self.best_from(fleet, from, &receivers);
+                self.best[from.index()] = found.map_or(Best::Nothing, Best::Is);
             }
+            if let Best::Is(found) = self.best[from.index()]
+                && best.is_none_or(|best| found.gain > best.gain)
+            {
+                best = Some(found);
+            }
+        }
+        best
+    }
+
+    /// The best move away from a server.
+    fn best_from(
+        &self,
+        fleet: &Fleet<'_>,
+        from: ServerAt,
+        receivers: &[ServerAt],
+    ) -> Option<Found> {
+        let mut best: Option<Found> = None;
+        for device in self.devices(fleet, from) {
+            let least = best.as_ref().map_or(fleet.rules.surge_gain, |best| best.gain);
+            best = self.better(fleet, device, receivers, least).or(best);
         }
         best
     }
@@ -118,13 +172,13 @@ impl Surges {
         &self,
         fleet: &Fleet<'_>,
         device: DeviceAt,
-        overload: f64,
         receivers: &[ServerAt],
         least: f64,
     ) -> Option<Found> {
         let (from, demand, nothing) = (fleet.at(device), fleet.demand(device), Vector::default());
         let others = self.on[from.index()].iter().filter(|other| **other != device);
-        let less = overload - self.overload(fleet, &fleet.line(from).with(nothing, demand), others);
+        let without = fleet.line(from).with(nothing, demand);
+        let less = self.overload[from.index()] - self.overload(fleet, &without, others);
         let worth = fleet.rules.gain_per_cost * cost(fleet, device) / fleet.rules.payback_s;
         let least = least.max(worth);
         if less <= least {
@@ -138,12 +192,12 @@ impl Surges {
             *to != from && fleet.takes(device, *to, fleet.limit_of(*to)) && !goes_back(*to)
         };
         let found = receivers.iter().copied().filter(takes).map(|to| {
-            let (before, there) = (fleet.line(to), &self.on[to.index()]);
-            let after = before.with(demand, nothing);
+            let (before, there) = (self.overload[to.index()], &self.on[to.index()]);
+            let after = fleet.line(to).with(demand, nothing);
             let comes =
                 std::iter::once(&device).filter(|_| self.on[from.index()].contains(&device));
             let after = self.overload(fleet, &after, there.iter().chain(comes));
-            Found { device, to, gain: less - (after - self.overload(fleet, before, there.iter())) }
+            Found { device, to, gain: less - (after - before) }
         });
         let best = found.max_by(|a, b| a.gain.total_cmp(&b.gain).then(b.to.cmp(&a.to)))?;
         (best.gain > least).then_some(best)
@@ -176,9 +230,7 @@ impl Surges {
 
     /// Servers where surges are expected to bring more than a move must gain, the worst first.
     fn exposed(&self, fleet: &Fleet<'_>) -> Vec<(ServerAt, f64)> {
-        let overload = |server: ServerAt| {
-            (server, self.overload(fleet, fleet.line(server), self.on[server.index()].iter()))
-        };
+        let overload = |server: ServerAt| (server, self.overload[server.index()]);
         let mut exposed: Vec<(ServerAt, f64)> = fleet.servers().map(overload).collect();
         exposed.retain(|(_, overload)| *overload > fleet.rules.surge_gain);
         exposed.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

@@ -182,8 +182,8 @@ reasons! {
     3 FragmentUnknown "fragment_unknown"
         "Passed: a later fragment of a packet whose first fragment was not seen, or not redirected."
     4 Extensions "extensions"
-        "Passed: more or longer IPv6 extension headers than are looked past, or a routing header that \
-         names a further destination."
+        "Passed: more or longer IPv6 extension headers than are looked past, or a routing header \
+         that names a further destination."
     5 IcmpOther "icmp_other"
         "Passed: an ICMP message that is neither an echo request nor an error about a packet."
     6 NotOurs "not_ours"

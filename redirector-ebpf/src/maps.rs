@@ -203,8 +203,8 @@ macro_rules! family_maps {
         static $ports: HashMap<$tuple, $tuple> =
             HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
-        /// The same for candidates. Writer: program creates, daemon gives back what came to nothing.
-        /// Full: the least recently used goes.
+        /// The same for candidates. Writer: program creates, daemon gives back what came to
+        /// nothing. Full: the least recently used goes.
         #[map]
         static $new_ports: LruHashMap<$tuple, $tuple> = LruHashMap::with_max_entries(65_536, 0);
 

@@ -2,10 +2,33 @@
 //! follows from it should not be done for all.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 
 /// A key with what is there before and after a change; None where nothing is.
 pub type Pair<'a, K, V> = (&'a K, Option<&'a V>, Option<&'a V>);
+
+/// A walk over a map's entries, by key.
+pub(super) trait Walk<'a, K: 'a, V: 'a> {
+    /// The entry that is next.
+    fn now(&mut self) -> Option<(&'a K, &'a V)>;
+    /// Takes it.
+    fn take(&mut self) -> Option<(&'a K, &'a V)>;
+    /// Skips entries that are next in both and known to be the same; false where none are.
+    fn skips_with(&mut self, _other: &mut Self) -> bool {
+        false
+    }
+}
+
+impl<'a, K, V> Walk<'a, K, V> for Peekable<btree_map::Iter<'a, K, V>> {
+    fn now(&mut self) -> Option<(&'a K, &'a V)> {
+        self.peek().copied()
+    }
+
+    fn take(&mut self) -> Option<(&'a K, &'a V)> {
+        self.next()
+    }
+}
 
 /// What only one side has, and that for which `alike` says no.
 pub fn differing<'a, K: Ord, V>(
@@ -13,17 +36,28 @@ pub fn differing<'a, K: Ord, V>(
     after: &'a BTreeMap<K, V>,
     alike: impl Fn(&V, &V) -> bool,
 ) -> Vec<Pair<'a, K, V>> {
-    let (mut left, mut right) = (before.iter().peekable(), after.iter().peekable());
+    along(before.iter().peekable(), after.iter().peekable(), alike)
+}
+
+/// The same of two walks.
+pub(super) fn along<'a, K: Ord, V, W: Walk<'a, K, V>>(
+    mut left: W,
+    mut right: W,
+    alike: impl Fn(&V, &V) -> bool,
+) -> Vec<Pair<'a, K, V>> {
     let mut found = Vec::new();
     loop {
-        let order = match (left.peek(), right.peek()) {
+        if left.skips_with(&mut right) {
+            continue;
+        }
+        let order = match (left.now(), right.now()) {
             (None, None) => return found,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (Some((was, _)), Some((is, _))) => was.cmp(is),
         };
-        let was = if order.is_le() { left.next() } else { None };
-        let is = if order.is_ge() { right.next() } else { None };
+        let was = if order.is_le() { left.take() } else { None };
+        let is = if order.is_ge() { right.take() } else { None };
         match (was, is) {
             (Some((_, was)), Some((_, is))) if alike(was, is) => {}
             _ => {

@@ -9,15 +9,14 @@
 mod tests;
 
 use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
-use std::iter::FlatMap;
+use std::iter::{FlatMap, Peekable};
 use std::ops::Bound;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::differing::Pair;
+use super::differing::{Pair, Walk, along};
 use super::shared::Shared;
 
 /// Entries of a piece at most: a full one is cut in two halves. With so many a copy of a piece of
@@ -171,29 +170,7 @@ impl<K: Ord + Clone, V: Clone> Pieces<K, V> {
         after: &'a Self,
         alike: impl Fn(&V, &V) -> bool,
     ) -> Vec<Pair<'a, K, V>> {
-        let (mut left, mut right) = (Walk::of(self), Walk::of(after));
-        let mut found = Vec::new();
-        loop {
-            if left.skips_with(&mut right) {
-                continue;
-            }
-            let order = match (left.now(), right.now()) {
-                (None, None) => return found,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((was, _)), Some((is, _))) => was.cmp(is),
-            };
-            let was = if order.is_le() { left.take() } else { None };
-            let is = if order.is_ge() { right.take() } else { None };
-            match (was, is) {
-                (Some((_, was)), Some((_, is))) if alike(was, is) => {}
-                _ => {
-                    let key = was.or(is).map(|(key, _)| key);
-                    let pair = |key| (key, was.map(|(_, of)| of), is.map(|(_, of)| of));
-                    found.extend(key.map(pair));
-                }
-            }
-        }
+        along(PieceWalk::of(self), PieceWalk::of(after), alike)
     }
 
     fn piece_of<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&Piece<K, V>>
@@ -214,14 +191,14 @@ fn piece_at<'a, K: Ord + Borrow<Q>, V, Q: Ord + ?Sized>(
 }
 
 /// A walk over all entries, which can skip a piece that it has not begun.
-struct Walk<'a, K, V> {
+struct PieceWalk<'a, K, V> {
     pieces: btree_map::Values<'a, K, Piece<K, V>>,
     /// The piece that is walked through, and whether none of it has been taken.
     piece: Option<(&'a Piece<K, V>, bool)>,
-    rest: std::iter::Peekable<btree_map::Iter<'a, K, V>>,
+    rest: Peekable<btree_map::Iter<'a, K, V>>,
 }
 
-impl<'a, K: Ord, V> Walk<'a, K, V> {
+impl<'a, K: Ord, V> PieceWalk<'a, K, V> {
     fn of(map: &'a Pieces<K, V>) -> Self {
         let mut pieces = map.by_bound.values();
         let piece = pieces.next();
@@ -234,7 +211,9 @@ impl<'a, K: Ord, V> Walk<'a, K, V> {
         self.rest = piece.map(|piece| piece.iter()).unwrap_or_default().peekable();
         self.piece = piece.map(|piece| (piece, true));
     }
+}
 
+impl<'a, K: Ord, V> Walk<'a, K, V> for PieceWalk<'a, K, V> {
     /// Skips the next piece of both, if it is the same and neither has begun it.
     fn skips_with(&mut self, other: &mut Self) -> bool {
         let is_same = match (self.piece, other.piece) {

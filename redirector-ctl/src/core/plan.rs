@@ -8,7 +8,7 @@
 mod apart;
 mod backups;
 mod doubted;
-pub mod drains;
+mod drains;
 mod fail_back;
 mod filling;
 mod leave;
@@ -19,6 +19,8 @@ use std::fmt;
 use super::change::{Change, Context};
 use super::observed::{Deaths, HeldBack};
 use super::spec::Spec;
+
+pub use drains::of_device as why_drains_ended;
 
 /// One change and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

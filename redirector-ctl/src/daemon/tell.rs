@@ -6,7 +6,7 @@ use super::EventKind;
 use super::events::{About, Events};
 use crate::core::apply::ClientMove;
 use crate::core::change::Change;
-use crate::core::plan::drains::of_device;
+use crate::core::plan::why_drains_ended;
 use crate::core::spec::{Cause, Device, Drain, Name, Spec};
 
 /// A change that has happened.
@@ -88,7 +88,8 @@ fn tell_change(events: &mut Events, done: &Done<'_>) -> Vec<u64> {
             let one = |(name, len): (&Name, &usize)| {
                 let about = About { device: Some(name.clone()), ..About::default() };
                 let drains = if *len == 1 { "a drain" } else { "drains" };
-                let text = format!("device {name}: {drains} ended: {}", of_device(done.why, name));
+                let text =
+                    format!("device {name}: {drains} ended: {}", why_drains_ended(done.why, name));
                 events.record(at, EventKind::DrainEnded, about, text)
             };
             drains.iter().map(one).collect()

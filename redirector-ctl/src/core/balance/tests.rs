@@ -78,7 +78,7 @@ fn proposes(name: &str, problem: &Problem) {
 }
 
 /// What is decided in each of these periods of a minute, everything being carried out.
-fn periods(problem: &mut Problem, len: u64) -> Vec<(Verdict, usize)> {
+fn carried_out(problem: &mut Problem, len: u64) -> Vec<Proposal> {
     let (rules, mut calm) = (Rules::default(), Calm::default());
     let mut seen = Vec::new();
     for now_ms in (1..=len).map(|n| n * MINUTE_MS) {
@@ -88,9 +88,15 @@ fn periods(problem: &mut Problem, len: u64) -> Vec<(Verdict, usize)> {
             calm.moved(problem, &rules, one, 50, now_ms);
             problem.devices[one.device.0 as usize].server = one.to;
         }
-        seen.push((proposal.verdict.unwrap(), proposal.moves.len()));
+        seen.push(proposal);
     }
     seen
+}
+
+/// The same, as verdicts and numbers of moves.
+fn periods(problem: &mut Problem, len: u64) -> Vec<(Verdict, usize)> {
+    let of = |one: Proposal| (one.verdict.unwrap(), one.moves.len());
+    carried_out(problem, len).into_iter().map(of).collect()
 }
 
 #[test]

@@ -14,19 +14,9 @@ fn surges(device: &mut Device) {
     device.surge = Surge { per_period: 0.05, size: Vector::new(&[30.0]) };
 }
 
-/// What is decided in each of these periods, everything being carried out.
-fn carried_out(problem: &mut Problem, len: u64) -> Vec<Move> {
-    let (rules, mut calm, mut moves) = (Rules::default(), Calm::default(), Vec::new());
-    for now_ms in (1..=len).map(|n| n * MINUTE_MS) {
-        let (proposal, next) = decide(problem, &rules, &calm, now_ms);
-        calm = next;
-        for one in &proposal.moves {
-            calm.moved(problem, &rules, one, 50, now_ms);
-            problem.devices[one.device.0 as usize].server = one.to;
-        }
-        moves.extend(proposal.moves);
-    }
-    moves
+/// The moves of these periods, everything being carried out.
+fn moves_of(problem: &mut Problem, len: u64) -> Vec<Move> {
+    carried_out(problem, len).into_iter().flat_map(|one| one.moves).collect()
 }
 
 fn load(problem: &Problem, server: u32) -> f64 {
@@ -44,7 +34,7 @@ fn a_server_with_a_device_that_surges_is_left_room() {
 #[test]
 fn the_room_is_made_move_by_move_until_the_others_are_as_full_as_they_may_be() {
     let mut problem = surging();
-    let moves = carried_out(&mut problem, 20);
+    let moves = moves_of(&mut problem, 20);
     assert!(moves.iter().all(|one| one.reason == Reason::Surges), "{moves:?}");
     // Each of the others has room for one: up to 5 % above the even load of 30.
     assert_eq!((moves.len(), load(&problem, 0)), (3, 27.0));
@@ -66,14 +56,14 @@ fn a_device_that_surges_goes_where_there_is_room_for_another_already() {
 fn without_surges_even_servers_are_left_alone() {
     let mut problem = surging();
     problem.devices.iter_mut().for_each(|device| device.surge = Surge::default());
-    assert_eq!(carried_out(&mut problem, 20), []);
+    assert_eq!(moves_of(&mut problem, 20), []);
 }
 
 #[test]
 fn room_is_made_neither_for_what_costs_more_nor_while_a_server_is_relieved() {
     let mut dear = surging();
     dear.devices.iter_mut().for_each(|device| device.cost = 1.0);
-    assert_eq!(carried_out(&mut dear, 20), []);
+    assert_eq!(moves_of(&mut dear, 20), []);
     let mut hot = surging();
     add(&mut hot, ServerAt(3), &[10.0]);
     let quick = Rules { trigger_hits: 1, ..Rules::default() };
